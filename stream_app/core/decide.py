@@ -1,0 +1,253 @@
+"""Stage six: scored observations become incidents, and incidents become alerts, in sequence order.
+
+In: sequence number by sequence number, the stream time of each and its scored observations. Out: alerts, decisions,
+and dead letters for sides that could not be scored. For each sequence number, first what its stream time expires,
+then its observations. It never learns in which order the scores came back, nor what computed them.
+
+- An incident of (zone, label) opens when a text reaches ``open_at`` (``open_texts`` texts within ``open_within_ms``).
+- It is supported by every text of its zone that scores at least ``close_at``; a low score closes nothing.
+- It closes ``quiet_ms`` of stream time after its last support; nothing else closes it, except that its label vanishes.
+- ``updated`` comes on a new camera, a new modality or a higher severity, at most every ``update_every_ms``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.core.ids import incident_id
+from stream_app.core.incident import Incident, Support
+from stream_app.core.outcome import Outcome
+from stream_app.core.types import Alert, DeadLetter, Decision, Evidence, Observation, Record, Ref, Scored, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream_app.core.settings import Semantic
+    from stream_app.core.types import Model
+
+#: Later than any stream time.
+_NEVER_MS = 1 << 62
+
+
+class Judged(msgspec.Struct):
+    """What one sequence number puts out."""
+
+    alerts: list[Alert] = []
+    decisions: list[Decision] = []
+    dead_letters: list[DeadLetter] = []
+
+
+class Reached(msgspec.Struct, frozen=True, array_like=True):
+    """A subject that reached ``open_at`` while fewer than ``open_texts`` had."""
+
+    side: Side
+    offset: int
+    event_ms: int
+
+
+class DecideState(msgspec.Struct, frozen=True):
+    """What a checkpoint keeps of this stage."""
+
+    outcomes: list[tuple[int, Outcome]] = []
+    incidents: list[Incident] = []
+    reached: list[tuple[str, str, list[Reached]]] = []
+    failed: list[tuple[Side, int]] = []
+
+
+class Decide:
+    """The incidents of one task."""
+
+    __slots__ = ("_deployment", "_due_ms", "_failed", "_incidents", "_model", "_outcomes", "_partition", "_reached", "_settings")
+
+    def __init__(self, settings: Semantic, model: Model, *, deployment: str, partition: int) -> None:
+        self._settings = settings
+        self._model = model
+        self._deployment = deployment
+        self._partition = partition
+        self._outcomes: dict[int, Outcome] = {}
+        self._incidents: dict[tuple[str, str], Incident] = {}
+        self._reached: dict[tuple[str, str], list[Reached]] = {}
+        self._failed: dict[Ref, None] = {}
+        self._due_ms = _NEVER_MS
+
+    @property
+    def has_open(self) -> bool:
+        """Whether an incident is open, so that stream time still has something to do."""
+        return bool(self._incidents)
+
+    def expire(self, stream_ms: int, into: list[Alert]) -> None:
+        """Close what has been quiet for long enough, and put out news that waited for ``update_every_ms``."""
+        if stream_ms < self._due_ms:
+            return
+        for key, incident in sorted(self._incidents.items(), key=self._by_due):
+            if stream_ms >= incident.last_support_ms + self._settings.quiet_ms:
+                into.append(incident.alert("closed", stream_ms, "quiet"))
+                del self._incidents[key]
+            elif incident.has_news and stream_ms >= incident.last_alert_ms + self._settings.update_every_ms:
+                into.append(incident.alert("updated", stream_ms))
+        self._due_ms = min((self._due(incident) for incident in self._incidents.values()), default=_NEVER_MS)
+
+    def judge(self, stream_ms: int, observations: Iterable[tuple[Observation, Scored]]) -> Judged:
+        """Judge the observations of one sequence number, after :meth:`expire` with its stream time."""
+        judged = Judged()
+        self.expire(stream_ms, judged.alerts)
+        for observation, scored in observations:
+            judged.decisions.append(Decision(observation, scored, stream_ms))
+            self._note_failures(observation, scored, judged.dead_letters)
+            if scored.full is not None:
+                self._judge_one(observation, scored, scored.full, stream_ms, judged.alerts)
+        return judged
+
+    def forget(self, record: Record) -> bool:
+        """Forget a record that left the window at or before the cut; return whether it had failed to be scored."""
+        if record.side is Side.TEXT:
+            self._outcomes.pop(record.offset, None)
+        if not self._failed or record.ref not in self._failed:
+            return False
+        del self._failed[record.ref]
+        return True
+
+    def state(self) -> DecideState:
+        """Return the state for a checkpoint."""
+        return DecideState(
+            outcomes=sorted(self._outcomes.items()),
+            incidents=[incident for _, incident in sorted(self._incidents.items())],
+            reached=[(*key, entries) for key, entries in sorted(self._reached.items())],
+            failed=sorted(self._failed),
+        )
+
+    def restore(self, state: DecideState, *, is_same_model: bool, stream_ms: int) -> list[Alert]:
+        """Take up a checkpoint's state.
+
+        Results of another model are not mixed with this one's: running outcomes start anew, and incidents whose label
+        no longer alerts close with reason ``model-changed``.
+
+        Returns:
+            The alerts of those closings.
+        """
+        self._incidents = {(incident.zone, incident.label): incident for incident in state.incidents}
+        self._failed = dict.fromkeys((Side(side), offset) for side, offset in state.failed)
+        alerts: list[Alert] = []
+        if is_same_model:
+            self._outcomes = dict(state.outcomes)
+            self._reached = {(zone, label): list(entries) for zone, label, entries in state.reached}
+        else:
+            alerting = {label.name for label in self._model.labels if label.is_alerting}
+            for key in sorted(self._incidents):
+                if key[1] not in alerting:
+                    alerts.append(self._incidents.pop(key).alert("closed", stream_ms, "model-changed"))
+        self._due_ms = min((self._due(incident) for incident in self._incidents.values()), default=_NEVER_MS)
+        return alerts
+
+    def _judge_one(
+        self, observation: Observation, scored: Scored, full: tuple[int, ...], stream_ms: int, into: list[Alert]
+    ) -> None:
+        outcome = self._outcome(observation)
+        has_image = observation.frame is not None and not observation.is_image_shed and scored.image_failure is None
+        has_text = observation.text is not None and scored.text_failure is None
+        is_image_masked = observation.frame is not None and not has_image
+        outcome.add(full, scored, is_image_masked=is_image_masked or (observation.frame is None))
+        outcome.is_late = outcome.is_late or observation.is_late
+        outcome.is_masked = outcome.is_masked or is_image_masked or (observation.text is not None and not has_text)
+        outcome.has_text = outcome.has_text or has_text
+        if has_image and observation.frame is not None:
+            frame = observation.frame
+            outcome.show(Evidence(Side.FRAME, frame.offset, frame.event_ms, frame.camera))
+        for index, label in enumerate(self._model.labels):
+            score = outcome.score(index)
+            if label.is_alerting and score is not None:
+                self._judge_label(index, score, observation, outcome, stream_ms, into)
+
+    def _judge_label(
+        self, index: int, score: int, observation: Observation, outcome: Outcome, stream_ms: int, into: list[Alert]
+    ) -> None:
+        label = self._model.labels[index]
+        subject = observation.text or observation.frame
+        assert subject is not None  # noqa: S101 - the join makes no observation of nothing
+        key = (subject.zone, label.name)
+        incident = self._incidents.get(key)
+        if incident is None:
+            if score < label.open_at or not self._reaches(key, subject):
+                return
+            incident = self._open(key, label.open_at, subject, score, stream_ms)
+        elif score < label.close_at:
+            return
+        is_opening = incident.number == 0
+        is_first = incident.id not in outcome.supports
+        if is_first:
+            outcome.supports = [*outcome.supports, incident.id]
+        incident.support(_support(index, score, observation, outcome, is_first=is_first), stream_ms)
+        if is_opening:
+            into.append(incident.alert("opened", stream_ms))
+        elif incident.has_news and stream_ms >= incident.last_alert_ms + self._settings.update_every_ms:
+            into.append(incident.alert("updated", stream_ms))
+        self._due_ms = min(self._due_ms, self._due(incident))
+
+    def _outcome(self, observation: Observation) -> Outcome:
+        text = observation.text
+        if text is None:
+            return Outcome()
+        return self._outcomes.setdefault(text.offset, Outcome())
+
+    def _reaches(self, key: tuple[str, str], subject: Record) -> bool:
+        """Note that a subject reached ``open_at``; return whether enough did."""
+        needed = self._settings.open_texts
+        if needed == 1:
+            return True
+        entry = Reached(subject.side, subject.offset, subject.event_ms)
+        entries = [other for other in self._reached.get(key, ()) if (other.side, other.offset) != (entry.side, entry.offset)]
+        newest = max(entry.event_ms, *(other.event_ms for other in entries)) if entries else entry.event_ms
+        near = [other for other in (*entries, entry) if other.event_ms >= newest - self._settings.open_within_ms]
+        if len(near) >= needed and entry in near:
+            self._reached.pop(key, None)
+            return True
+        self._reached[key] = near
+        return False
+
+    def _open(self, key: tuple[str, str], threshold: int, subject: Record, score: int, stream_ms: int) -> Incident:
+        opener = (subject.side.kind, self._partition, subject.offset, subject.event_ms)
+        incident = Incident(
+            id=incident_id(self._deployment, *key, opener),
+            zone=key[0],
+            label=key[1],
+            threshold=threshold,
+            score=score,
+            opened_ms=stream_ms,
+            last_support_ms=stream_ms,
+            last_alert_ms=stream_ms,
+            start_ms=subject.event_ms,
+            end_ms=subject.event_ms,
+        )
+        self._incidents[key] = incident
+        return incident
+
+    def _note_failures(self, observation: Observation, scored: Scored, into: list[DeadLetter]) -> None:
+        for record, reason in ((observation.text, scored.text_failure), (observation.frame, scored.image_failure)):
+            if record is not None and reason is not None and record.ref not in self._failed:
+                self._failed[record.ref] = None
+                into.append(DeadLetter(record.side, record.offset, reason))
+
+    def _due(self, incident: Incident) -> int:
+        quiet = incident.last_support_ms + self._settings.quiet_ms
+        return min(quiet, incident.last_alert_ms + self._settings.update_every_ms) if incident.has_news else quiet
+
+    def _by_due(self, item: tuple[tuple[str, str], Incident]) -> tuple[int, tuple[str, str]]:
+        return (self._due(item[1]), item[0])
+
+
+def _support(index: int, score: int, observation: Observation, outcome: Outcome, *, is_first: bool) -> Support:
+    """Gather what a subject shows: all of it at its first support of an incident, later only its newest frame."""
+    text = observation.text
+    evidence = list(outcome.frames if is_first else outcome.frames[-1:])
+    if is_first and text is not None and outcome.has_text:
+        evidence.insert(0, Evidence(text.side, text.offset, text.event_ms))
+    return Support(
+        score=score,
+        evidence=tuple(evidence),
+        contribution=outcome.contribution(index),
+        severity=text.severity if text is not None else 0,
+        is_late=outcome.is_late,
+        is_masked=outcome.is_masked,
+    )

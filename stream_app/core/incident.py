@@ -1,0 +1,104 @@
+"""The life of an incident: opened, updated, closed. Mutable state and the alerts that it makes; no thresholds here."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream_app.core.ids import alert_id
+from stream_app.core.outcome import MAX_EVIDENCE
+from stream_app.core.types import Alert, Contribution, Evidence, Side
+
+
+class Support(msgspec.Struct, frozen=True):
+    """What one observation brings to an incident. ``score`` is the subject's mean micro-logit after it."""
+
+    score: int
+    evidence: tuple[Evidence, ...]
+    contribution: Contribution | None
+    severity: int
+    is_late: bool
+    is_masked: bool
+
+
+class Incident(msgspec.Struct, kw_only=True):
+    """An open incident of one (zone, label). Times in ms; ``last_*_ms`` are stream times."""
+
+    id: str
+    zone: str
+    label: str
+    threshold: int
+    score: int
+    opened_ms: int
+    last_support_ms: int
+    last_alert_ms: int
+    start_ms: int
+    end_ms: int
+    number: int = 0
+    severity: int = 0
+    cameras: list[str] = []
+    present: list[str] = []
+    contribution: Contribution | None = None
+    is_late: bool = False
+    is_masked: bool = False
+    evidence: list[Evidence] = []
+    evidence_left_out: int = 0
+    has_news: bool = False
+
+    def support(self, support: Support, stream_ms: int) -> None:
+        """Take one supporting observation in; news are a new camera, a new modality or a higher severity."""
+        self.last_support_ms = stream_ms
+        if support.score > self.score or self.number == 0:
+            self.score = support.score
+            self.contribution = support.contribution
+        self.is_late = self.is_late or support.is_late
+        self.is_masked = self.is_masked or support.is_masked
+        if support.severity > self.severity:
+            self.severity = support.severity
+            self.has_news = True
+        for evidence in support.evidence:
+            self._show(evidence)
+
+    def alert(self, phase: str, stream_ms: int, reason: str = "") -> Alert:
+        """Make the alert of the next phase."""
+        self.number += 1
+        self.last_alert_ms = stream_ms
+        self.has_news = False
+        return Alert(
+            id=alert_id(self.id, phase, self.number),
+            incident=self.id,
+            phase=phase,
+            number=self.number,
+            label=self.label,
+            zone=self.zone,
+            score=self.score,
+            threshold=self.threshold,
+            cameras=tuple(self.cameras),
+            severity=self.severity,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
+            present=tuple(self.present),
+            contribution=self.contribution,
+            is_late=self.is_late,
+            is_masked=self.is_masked,
+            evidence=tuple(self.evidence),
+            evidence_left_out=self.evidence_left_out,
+            time_ms=stream_ms,
+            reason=reason,
+        )
+
+    def _show(self, evidence: Evidence) -> None:
+        if evidence in self.evidence:
+            return
+        if evidence.camera and evidence.camera not in self.cameras:
+            self.cameras = sorted([*self.cameras, evidence.camera])
+            self.has_news = True
+        modality = "text" if evidence.side is Side.TEXT else "image"
+        if modality not in self.present:
+            self.present = sorted([*self.present, modality])
+            self.has_news = True
+        self.start_ms = min(self.start_ms, evidence.event_ms)
+        self.end_ms = max(self.end_ms, evidence.event_ms)
+        if len(self.evidence) < MAX_EVIDENCE:
+            self.evidence = [*self.evidence, evidence]
+        else:
+            self.evidence_left_out += 1

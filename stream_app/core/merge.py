@@ -1,0 +1,89 @@
+"""Stage two: the two sides of a task become one order, by append time.
+
+In: admitted and refused records of each side in offset order, and whether a side is caught up. Out: one record at a
+time, the head with the lower append time; ties text first, then offset. That is the order in which a live task sees
+the records, so catching up after an outage, replaying a recording and running live agree.
+
+A side that is not caught up and has nothing queued is waited for: its next record may be the older one. Guarantee:
+the side that is waited for is never full, so waiting and back pressure cannot lock each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from stream_app.core.types import Record, Refused, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream_app.core.settings import Limits
+
+Intake = Record | Refused
+
+
+class Merge:
+    """The two bounded queues of a task. The bound is the shell's to keep: it reads :meth:`is_full` and presses back."""
+
+    __slots__ = ("_bytes", "_is_caught_up", "_limits", "_queues")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._queues: tuple[deque[tuple[Intake, int]], deque[tuple[Intake, int]]] = (deque(), deque())
+        self._bytes = [0, 0]
+        self._is_caught_up = [False, False]
+
+    def offer(self, side: Side, intake: Iterable[tuple[Intake, int]]) -> None:
+        """Queue records of one side with their payload sizes in bytes, in offset order."""
+        queue = self._queues[side]
+        for item in intake:
+            queue.append(item)
+            self._bytes[side] += item[1]
+
+    def set_caught_up(self, side: Side, is_caught_up: bool) -> None:  # noqa: FBT001 - the claim is the argument
+        """Say whether the last fetch of this side reached the end of its partition (and is recent)."""
+        self._is_caught_up[side] = is_caught_up
+
+    @property
+    def is_idle(self) -> bool:
+        """Both sides are caught up and nothing is queued: stream time may be advanced by a tick."""
+        return not self._queues[0] and not self._queues[1] and self._is_caught_up[0] and self._is_caught_up[1]
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is queued on either side."""
+        return not self._queues[0] and not self._queues[1]
+
+    def is_full(self, side: Side) -> bool:
+        """Return whether this side's partition should be pressed back on. An empty queue is never full."""
+        return (
+            self._bytes[side] >= self._limits.queue_bytes or len(self._queues[side]) >= self._limits.queue_records
+        ) and bool(self._queues[side])
+
+    def queued(self, side: Side) -> int:
+        """Return the number of records queued on one side."""
+        return len(self._queues[side])
+
+    def queued_bytes(self, side: Side) -> int:
+        """Return the payload bytes queued on one side."""
+        return self._bytes[side]
+
+    def next(self) -> Intake | None:
+        """Return the next record of the merged order, or None while a side has to be waited for."""
+        texts, frames = self._queues
+        if texts and frames:
+            side = Side.TEXT if texts[0][0].append_ms <= frames[0][0].append_ms else Side.FRAME
+        elif texts:
+            if not self._is_caught_up[Side.FRAME]:
+                return None
+            side = Side.TEXT
+        elif frames:
+            if not self._is_caught_up[Side.TEXT]:
+                return None
+            side = Side.FRAME
+        else:
+            return None
+        intake, size = self._queues[side].popleft()
+        self._bytes[side] -= size
+        return intake

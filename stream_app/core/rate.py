@@ -1,0 +1,85 @@
+"""A token bucket per zone for texts, in append time: a flood on one zone must not delay the others for long.
+
+In: a text's zone and append time. Out: whether it may pass. Texts beyond the bound become dead letters; the first of
+a flood also makes a notice. The level is part of the checkpoint, so a crash refills nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.core.join import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stream_app.core.settings import Semantic
+
+#: One text costs this many milli-tokens; a rate of r per second refills r milli-tokens per millisecond.
+_COST = 1_000
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True):
+    """A zone's bucket: milli-tokens left at ``at_ms`` (append time), and whether this flood was already reported."""
+
+    tokens: int
+    at_ms: int
+    is_reported: bool = False
+
+
+class Rate:
+    """The buckets of all zones of one task."""
+
+    __slots__ = ("_full", "_levels", "_per_ms")
+
+    def __init__(self, settings: Semantic) -> None:
+        self._per_ms = settings.rate_per_s
+        self._full = settings.rate_burst * _COST
+        self._levels: dict[str, list[tuple[int, Level]]] = {}
+
+    def allows(self, zone: str, append_ms: int, sequence: int) -> tuple[bool, bool]:
+        """Spend a token if there is one.
+
+        Returns:
+            Whether the text may pass, and whether this is the first refusal of a flood (to be reported once; a flood
+            is over when the bucket is full again).
+        """
+        marks = self._levels.setdefault(zone, [(NEVER, Level(self._full, append_ms))])
+        last = marks[-1][1]
+        at_ms = max(last.at_ms, append_ms)
+        tokens = min(self._full, last.tokens + (at_ms - last.at_ms) * self._per_ms)
+        is_reported = last.is_reported and tokens < self._full
+        passes = tokens >= _COST
+        is_first = not passes and not is_reported
+        level = Level(tokens - _COST if passes else tokens, at_ms, is_reported or is_first)
+        if marks[-1][0] == sequence:
+            marks[-1] = (sequence, level)
+        else:
+            marks.append((sequence, level))
+        return passes, is_first
+
+    def levels_at(self, cut: int, append_ms: int) -> Iterator[tuple[str, Level]]:
+        """Yield the buckets that were not full at ``cut``, when the newest append time was ``append_ms``."""
+        for zone, marks in self._levels.items():
+            levels = [level for sequence, level in marks if NEVER < sequence <= cut]
+            if levels and not self._is_full(levels[-1], append_ms):
+                yield zone, levels[-1]
+
+    def forget(self, cut: int, append_ms: int) -> None:
+        """Drop what no state at or after ``cut`` needs."""
+        for zone in list(self._levels):
+            marks = self._levels[zone]
+            while len(marks) > 1 and marks[1][0] <= cut:
+                del marks[0]
+            if len(marks) == 1 and marks[0][0] <= cut and self._is_full(marks[0][1], append_ms):
+                del self._levels[zone]
+
+    def restore(self, levels: dict[str, Level]) -> None:
+        """Take up the state of a checkpoint."""
+        # The mark counts as made at the checkpoint: 1 is below every sequence number still to come.
+        self._levels = {zone: [(1, level)] for zone, level in levels.items()}
+
+    def _is_full(self, level: Level, append_ms: int) -> bool:
+        return level.tokens + max(0, append_ms - level.at_ms) * self._per_ms >= self._full

@@ -1,0 +1,100 @@
+"""Stage four: of all pairs, those that are worth scoring. Without it one text in a zone with four cameras makes 160.
+
+In: the join's pairs and unmatched frames. Out: per text and camera one pair per bucket ``floor(frame time /
+sample_ms)``, the lowest offset; per camera one unmatched frame per bucket ``floor(frame time / unmatched_every_ms)``,
+the first that closes, and never one of an earlier bucket. What is left out is counted by the caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_app.core.join import NEVER, Held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stream_app.core.settings import Semantic
+    from stream_app.core.types import Record
+
+#: A zone and a camera: camera names need only be unique within their zone.
+Camera = tuple[str, str]
+
+#: How often overload may double the sampling distance.
+MAX_LEVEL = 3
+#: A camera that was not heard of for this long is forgotten; its next frame counts as its first. In milliseconds.
+_FORGET_AFTER_MS = 3_600_000
+
+
+class Thin:
+    """Sampling state of one task: the level under overload, and the last sampled bucket of each camera."""
+
+    __slots__ = ("_every_ms", "_levels", "_sample_ms", "_sampled")
+
+    def __init__(self, settings: Semantic) -> None:
+        self._sample_ms = settings.sample_ms
+        self._every_ms = settings.unmatched_every_ms
+        self._levels: list[tuple[int, int]] = [(NEVER, 0)]
+        self._sampled: dict[Camera, list[tuple[int, int]]] = {}
+
+    @property
+    def level(self) -> int:
+        """The level in force: texts admitted now are sampled at ``sample_ms << level``."""
+        return self._levels[-1][1]
+
+    @property
+    def sample_ms(self) -> int:
+        """The sampling distance of a text that is admitted now, in ms."""
+        return self._sample_ms << self.level
+
+    def set_level(self, level: int, sequence: int) -> None:
+        """Put a level in force from this sequence number on."""
+        self._levels.append((sequence, level))
+
+    def keeps_pair(self, text: Held, frame: Held, sequence: int) -> bool:
+        """Return whether this pair is scored, and fill its slot if it is."""
+        slot = (frame.record.camera, frame.record.event_ms // text.sample_ms)
+        if text.used is None:
+            text.used = {}
+        elif slot in text.used:
+            return False
+        text.used[slot] = sequence
+        if frame.scored == NEVER:
+            frame.scored = sequence
+        return True
+
+    def keeps_frame(self, frame: Record, sequence: int) -> bool:
+        """Return whether this unmatched frame is scored, and fill its bucket if it is."""
+        bucket = frame.event_ms // self._every_ms
+        marks = self._sampled.setdefault((frame.zone, frame.camera), [])
+        if marks and bucket <= marks[-1][1]:
+            return False
+        marks.append((sequence, bucket))
+        return True
+
+    def level_at(self, cut: int) -> int:
+        """Return the level that was in force at ``cut``."""
+        return next(level for sequence, level in reversed(self._levels) if sequence <= cut)
+
+    def sampled_at(self, cut: int) -> Iterator[tuple[Camera, int]]:
+        """Yield each camera's last sampled bucket as of ``cut``."""
+        for camera, marks in self._sampled.items():
+            buckets = [bucket for sequence, bucket in marks if sequence <= cut]
+            if buckets:
+                yield camera, buckets[-1]
+
+    def forget(self, cut: int, stream_ms: int) -> None:
+        """Drop what no state at or after ``cut`` needs; ``stream_ms`` is the stream time at the cut."""
+        while len(self._levels) > 1 and self._levels[1][0] <= cut:
+            del self._levels[0]
+        for camera in list(self._sampled):
+            marks = self._sampled[camera]
+            while len(marks) > 1 and marks[1][0] <= cut:
+                del marks[0]
+            if (marks[-1][1] + 1) * self._every_ms < stream_ms - _FORGET_AFTER_MS:
+                del self._sampled[camera]
+
+    def restore(self, level: int, sampled: dict[Camera, int]) -> None:
+        """Take up the state of a checkpoint."""
+        self._levels = [(NEVER, level)]
+        self._sampled = {camera: [(NEVER, bucket)] for camera, bucket in sampled.items()}

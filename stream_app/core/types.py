@@ -1,0 +1,244 @@
+"""Values that flow between the stages of the core: records, observations, results, outputs.
+
+What comes in and goes out of every stage is one of these frozen values. Nothing here knows Kafka, ONNX Runtime, wall
+time or batches. All times are integers in milliseconds since the Unix epoch, UTC; all scores are integers: calibrated
+logits times 1e6 ("micro-logits"), so that means, thresholds and comparisons do not depend on a floating point library.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Side(IntEnum):
+    """The input topic a record came from. The order is the order of ties: text first."""
+
+    TEXT = 0
+    FRAME = 1
+
+    @property
+    def kind(self) -> str:
+        """The word used on the wire: ``text`` or ``frame``."""
+        return "text" if self is Side.TEXT else "frame"
+
+
+#: A record within its task: the partition is the task's own.
+Ref = tuple[Side, int]
+
+
+class RawRecord(Protocol):
+    """A record as a Kafka client delivers it; aiokafka's ``ConsumerRecord`` fits as it is."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """The metadata of an admitted record. Its bytes stay with the shell, under ``ref``.
+
+    ``camera`` is empty for texts; ``severity`` is 0 where a text names none and for frames; ``identity`` is a digest
+    of the CloudEvents source and id, None where the record has no id; ``size`` is the payload's length in bytes.
+    """
+
+    side: Side
+    offset: int
+    append_ms: int
+    event_ms: int
+    zone: str
+    camera: str = ""
+    severity: int = 0
+    size: int = 0
+    identity: bytes | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """Side and offset: the record's name within its task."""
+        return (self.side, self.offset)
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """A record that admission refused: it takes its place in the merge order and goes to the dead letters."""
+
+    side: Side
+    offset: int
+    append_ms: int
+    reason: str
+    detail: str = ""
+
+
+class Observation(msgspec.Struct, frozen=True, gc=False):
+    """One thing to be scored: a pair, or one side alone. ``(sequence, index)`` names it within its task's epoch.
+
+    ``is_image_shed`` says that the frame's bytes were dropped at the window's bound: the text is scored alone and the
+    result is marked masked.
+    """
+
+    sequence: int
+    index: int
+    zone: str
+    text: Record | None
+    frame: Record | None
+    is_late: bool = False
+    is_image_shed: bool = False
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """The scores of one observation, micro-logits per label in the order of the model's labels.
+
+    ``full`` is what the model says of all that was present; ``without_image`` and ``without_text`` leave one side out
+    and are None unless both sides were present. ``full`` is None when no side could be scored. A failed side is named
+    with its reason.
+    """
+
+    sequence: int
+    index: int
+    full: tuple[int, ...] | None
+    without_image: tuple[int, ...] | None = None
+    without_text: tuple[int, ...] | None = None
+    image_failure: str | None = None
+    text_failure: str | None = None
+
+
+class LabelRule(msgspec.Struct, frozen=True):
+    """One label of the model: whether it alerts, and its two thresholds as micro-logits."""
+
+    name: str
+    is_alerting: bool
+    open_at: int
+    close_at: int
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The bundle in force, as far as decisions depend on it."""
+
+    name: str
+    version: str
+    sha256: str
+    labels: tuple[LabelRule, ...]
+
+
+class Evidence(msgspec.Struct, frozen=True, array_like=True):
+    """Where a record that supports an incident can be found in its input topic."""
+
+    side: Side
+    offset: int
+    event_ms: int
+    camera: str = ""
+
+
+class Contribution(msgspec.Struct, frozen=True, array_like=True):
+    """Mean micro-logits of one label: of everything, with the images left out, with the text left out."""
+
+    full: int
+    without_image: int
+    without_text: int
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One phase of an incident. ``time_ms`` is the stream time of the sequence number that made it."""
+
+    id: str
+    incident: str
+    phase: str
+    number: int
+    label: str
+    zone: str
+    score: int
+    threshold: int
+    cameras: tuple[str, ...]
+    severity: int
+    start_ms: int
+    end_ms: int
+    present: tuple[str, ...]
+    contribution: Contribution | None
+    is_late: bool
+    is_masked: bool
+    evidence: tuple[Evidence, ...]
+    evidence_left_out: int
+    time_ms: int
+    reason: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """One scored observation as it was judged, for audit, training and verification."""
+
+    observation: Observation
+    scored: Scored
+    time_ms: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A record that got no proper treatment, and why. Its bytes are still held by the shell under ``ref``."""
+
+    side: Side
+    offset: int
+    reason: str
+    detail: str = ""
+
+    @property
+    def ref(self) -> Ref:
+        """Side and offset of the record."""
+        return (self.side, self.offset)
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A word to the subscribers of the alerts topic that is not an incident, such as a zone over its rate bound."""
+
+    kind: str
+    zone: str
+    time_ms: int
+    detail: str
+
+
+class JournalText(msgspec.Struct, frozen=True, tag="text", array_like=True, gc=False):
+    """An admitted text's place in the merge order: all frames below ``next_frame`` came before it."""
+
+    offset: int
+    next_frame: int
+
+
+class JournalTick(msgspec.Struct, frozen=True, tag="tick", array_like=True, gc=False):
+    """Stream time was advanced to ``to_ms`` while both sides were idle at these positions."""
+
+    to_ms: int
+    next_text: int
+    next_frame: int
+
+
+class JournalThinning(msgspec.Struct, frozen=True, tag="thinning", array_like=True, gc=False):
+    """Texts admitted from here on are sampled at ``sample_ms << level``."""
+
+    level: int
+    next_text: int
+    next_frame: int
+
+
+class JournalSwitch(msgspec.Struct, frozen=True, tag="switch", array_like=True, gc=False):
+    """From here on this model and these settings are in force."""
+
+    model: str
+    settings: str
+    next_text: int
+    next_frame: int
+
+
+JournalEntry = JournalText | JournalTick | JournalThinning | JournalSwitch
+
+
+def time_bound(event_ms: int, append_ms: int) -> int:
+    """Return what a record may move stream time to: its event time, but never past its append time."""
+    return event_ms if event_ms < append_ms else append_ms
