@@ -1,0 +1,74 @@
+"""Calibration: raw logits of the fusion head in, calibrated integer micro-logits out.
+
+A result is calibrated by what was present when it was computed (both sides, the image alone, the text alone). Every
+row's result depends on that row alone, to the last bit: multiplication, addition and rounding are exact in IEEE
+arithmetic, and the exponentials of "multiclass" go through scalar functions, since vectorised ones may round the tail of
+an array differently.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stream_app.bundle.manifest import Calibration, Presence, Scaling, Task
+
+#: One unit of logit is this many micro-logits.
+MICRO = 1_000_000
+#: Calibrated logits are clipped to this: beyond, the probability is 0 or 1 to eight digits.
+LOGIT_LIMIT = 20.0
+
+
+def micro_logits(
+    logits: NDArray[np.float32], *, task: Task, calibration: Calibration, presence: Presence
+) -> list[tuple[int, ...]]:
+    """Calibrate rows of logits.
+
+    Args:
+        logits: float32 [b, L], as the fusion head gives them.
+        task: ``multilabel`` and ``binary``: each label is its own sigmoid. ``multiclass``: p = softmax of the
+            calibrated logits, and the label's calibrated logit is log(p / (1 - p)).
+        calibration: the scalings of the manifest.
+        presence: which sides the rows were computed from.
+
+    Returns:
+        b rows of L integers: round(calibrated logit * 1e6), half to even, within +-20,000,000.
+
+    Raises:
+        ValueError: if a logit is not finite; it must not become a score.
+    """
+    if not np.isfinite(logits).all():
+        message = "expected finite logits, found NaN or infinity"
+        raise ValueError(message)
+    calibrated = scaled(logits, calibration.of(presence))
+    if task == "multiclass":
+        calibrated = np.array([_one_against_rest(row) for row in calibrated.tolist()], dtype=np.float64)
+        calibrated = calibrated.reshape(logits.shape)
+    clipped = np.clip(calibrated, -LOGIT_LIMIT, LOGIT_LIMIT)
+    return [tuple(row) for row in np.rint(clipped * MICRO).astype(np.int64).tolist()]
+
+
+def scaled(logits: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float64]:
+    """Return logit * scale + offset per label, float64 [b, L]."""
+    scale = np.array(scaling.scale, dtype=np.float64)
+    offset = np.array(scaling.offset, dtype=np.float64)
+    result: NDArray[np.float64] = logits.astype(np.float64) * scale + offset
+    return result
+
+
+def _one_against_rest(row: list[float]) -> list[float]:
+    """Return log(p / (1 - p)) of p = softmax(row): z_i - log(sum over j != i of exp(z_j)).
+
+    The sum leaves label i out instead of taking 1 - p, which loses all digits when p is close to 1.
+    """
+    return [value - _log_sum_exp(row[:index] + row[index + 1 :]) for index, value in enumerate(row)]
+
+
+def _log_sum_exp(values: list[float]) -> float:
+    highest = max(values)
+    return highest + math.log(math.fsum(math.exp(value - highest) for value in values))
