@@ -19,7 +19,6 @@ from stream_app.adapters.local_kafka import (
     detached_up,
 )
 
-
 _SIZES = (1, 3)
 
 app = typer.Typer(no_args_is_help=True, help="A real Apache Kafka on this machine, to play with.")

@@ -166,9 +166,7 @@ def test_an_interrupted_start_leaves_no_process_and_no_folder(tmp_path: Path) ->
         "    sys.exit(7)\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "starting\n"
         deadline = time.monotonic() + 30
@@ -185,7 +183,7 @@ def test_an_interrupted_start_leaves_no_process_and_no_folder(tmp_path: Path) ->
 
 def _command(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.NoSuchProcess:
         return []
 

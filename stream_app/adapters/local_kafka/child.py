@@ -44,7 +44,7 @@ def spawn(
         command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - the command is made of our own paths, never of input
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -63,7 +63,7 @@ def detached_up(nodes: int = 1, *, port: int | None = None, state_dir: Path) -> 
         if before is not None:
             status = _status(before)
             if status.nodes_up:
-                message = f"a local Kafka is up already, at {status.bootstrap} (state in {state_dir}): take it down first"
+                message = f"a local Kafka is up already, at {status.bootstrap} (state in {state_dir}): stop it first"
                 raise LocalKafkaError(message)
             _clear(before, state_dir=state_dir)
         with LocalKafka(nodes, port=port, is_bound_to_parent=False) as kafka:
