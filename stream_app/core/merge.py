@@ -41,9 +41,15 @@ class Merge:
             queue.append(item)
             self._bytes[side] += item[1]
 
-    def set_caught_up(self, side: Side, is_caught_up: bool) -> None:  # noqa: FBT001 - the claim is the argument
-        """Say whether the last fetch of this side reached the end of its partition (and is recent)."""
+    def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
+        """Say whether the last fetch of this side reached the end of its partition (and is recent).
+
+        Returns:
+            Whether that is news.
+        """
+        is_news = self._is_caught_up[side] != is_caught_up
         self._is_caught_up[side] = is_caught_up
+        return is_news
 
     @property
     def is_idle(self) -> bool:

@@ -125,9 +125,13 @@ class Task:
         self._received[side] = expected
         self._merge.offer(side, fresh)
 
-    def set_caught_up(self, side: Side, is_caught_up: bool) -> None:  # noqa: FBT001 - the claim is the argument
-        """Say whether this side's last fetch reached the end of its partition and is recent enough to be believed."""
-        self._merge.set_caught_up(side, is_caught_up)
+    def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
+        """Say whether this side's last fetch reached the end of its partition and is recent enough to be believed.
+
+        Returns:
+            Whether that is news, so that a pump may find more to do.
+        """
+        return self._merge.set_caught_up(side, is_caught_up)
 
     def advance(self, to_ms: int) -> bool:
         """Advance stream time while both sides are idle.
@@ -247,6 +251,11 @@ class Task:
         """Whether admission stands on work in flight while records wait: a sign of overload when it lasts."""
         waiting = self._merge.queued(Side.TEXT) + self._merge.queued(Side.FRAME)
         return waiting > 0 and self._cut.in_flight >= self._limits.in_flight
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether both sides are caught up and nothing is queued, so that a tick may come."""
+        return self._merge.is_idle
 
     @property
     def is_unfinished(self) -> bool:

@@ -1,0 +1,33 @@
+"""How to reach the brokers: addresses, protocol and credentials, as the arguments that aiokafka's clients take."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from aiokafka.helpers import create_ssl_context
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses and credentials. ``ssl_cafile`` is a PEM file of the authorities that are trusted."""
+
+    bootstrap: str
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_cafile: str | None = None
+
+    def client_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments that every aiokafka client (consumer, producer, admin) takes."""
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.security_protocol,
+        }
+        if "SASL" in self.security_protocol:
+            arguments["sasl_mechanism"] = self.sasl_mechanism
+            arguments["sasl_plain_username"] = self.sasl_username
+            arguments["sasl_plain_password"] = self.sasl_password
+        if "SSL" in self.security_protocol:
+            arguments["ssl_context"] = create_ssl_context(cafile=self.ssl_cafile)
+        return arguments

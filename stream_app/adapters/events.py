@@ -1,0 +1,243 @@
+"""Outputs as they stand on the wire: alerts, notices, decisions, journal, checkpoint, dead letters.
+
+In: a step of the core and what the deployment adds (names of topics, execution provider). Out: messages with topic,
+partition, key, value and headers. Pure functions; the same step and context give the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from stream_app.core.event_time import format_event_time
+from stream_app.core.score import probability
+from stream_app.core.types import Alert, DeadLetter, Decision, Evidence, Notice, Record, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from stream_app.core.effects import Step
+    from stream_app.core.types import Model, RawRecord, Ref
+
+#: Version of the alert and decision schemas; changes within it only add.
+SCHEMA = 1
+#: Of a record that was too large, this much goes to the dead letters.
+DEAD_LETTER_HEAD_BYTES = 64 * 1024
+_JSON = b"application/json"
+# Stream time before the first record lies before the year 1; RFC 3339 cannot write that.
+_EARLIEST_MS = -62_135_596_800_000
+
+
+class Topics(msgspec.Struct, frozen=True, kw_only=True):
+    """Names of the topics of a deployment."""
+
+    frames: str = "vigil.frames"
+    texts: str = "vigil.texts"
+    alerts: str = "vigil.alerts"
+    decisions: str = "vigil.decisions"
+    journal: str = "vigil.journal"
+    state: str = "vigil.state"
+    dead_letters: str = "vigil.dead-letters"
+
+    def of(self, side: Side) -> str:
+        """Return the input topic of a side."""
+        return self.texts if side is Side.TEXT else self.frames
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What the deployment adds to the core's outputs."""
+
+    deployment: str
+    partition: int
+    topics: Topics
+    model: Model
+    settings_sha256: str
+    provider: str
+
+    @property
+    def state_key(self) -> bytes:
+        """Key of this task's journal and checkpoint records."""
+        return f"{self.deployment}/{self.partition}".encode()
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One record to be published; ``partition`` None leaves the choice to the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+
+
+class Payloads(Protocol):
+    """Where the bytes of records are kept until the core releases them."""
+
+    def __getitem__(self, ref: Ref, /) -> RawRecord: ...
+
+
+def render_step(step: Step, context: Context, payloads: Payloads) -> Iterator[Message]:
+    """Render everything that one step publishes, the checkpoint last.
+
+    Args:
+        step: the step.
+        context: names and provider.
+        payloads: the raw records of the step's dead letters.
+    """
+    for alert in step.alerts:
+        yield render_alert(alert, context)
+    for notice in step.notices:
+        yield render_notice(notice, context)
+    for decision in step.decisions:
+        yield render_decision(decision, context)
+    for letter in step.dead_letters:
+        yield render_dead_letter(letter, payloads[letter.ref], context)
+    if step.journal:
+        entries = {"schema": SCHEMA, "partition": context.partition, "entries": step.journal}
+        yield Message(context.topics.journal, context.state_key, msgspec.json.encode(entries))
+    yield Message(context.topics.state, context.state_key, step.checkpoint, (), context.partition)
+
+
+def render_alert(alert: Alert, context: Context) -> Message:
+    """Render an alert as CloudEvents in binary mode, its value by the published JSON Schema."""
+    body: dict[str, Any] = {
+        "id": alert.id,
+        "incident": alert.incident,
+        "phase": alert.phase,
+        "number": alert.number,
+        "label": alert.label,
+        "score": probability(alert.score),
+        "threshold": probability(alert.threshold),
+        "zone": alert.zone,
+        "cameras": alert.cameras,
+        "severity": alert.severity or None,
+        "start": _time(alert.start_ms),
+        "end": _time(alert.end_ms),
+        "present": alert.present,
+        "contribution": _contribution(alert),
+        "late": alert.is_late,
+        "masked": alert.is_masked,
+        "evidence": [_evidence(evidence, context) for evidence in alert.evidence],
+        "evidence_left_out": alert.evidence_left_out,
+        "model": _model(context.model),
+        "settings": f"sha256:{context.settings_sha256}",
+        "provider": context.provider,
+        "schema": SCHEMA,
+    }
+    if alert.reason:
+        body["reason"] = alert.reason
+    headers = _headers(context, alert.id, f"vigil.alert.{alert.phase}.v1", alert.zone, alert.time_ms)
+    return Message(context.topics.alerts, alert.zone.encode(), msgspec.json.encode(body), headers)
+
+
+def render_notice(notice: Notice, context: Context) -> Message:
+    """Render a notice, which goes to the alerts topic with the type ``vigil.notice.v1``."""
+    body = {"notice": notice.kind, "zone": notice.zone, "detail": notice.detail, "schema": SCHEMA}
+    name = f"{notice.kind}-{context.deployment}-{context.partition}-{notice.zone}-{notice.time_ms}"
+    headers = _headers(context, name, "vigil.notice.v1", notice.zone, notice.time_ms)
+    return Message(context.topics.alerts, notice.zone.encode(), msgspec.json.encode(body), headers)
+
+
+def render_decision(decision: Decision, context: Context) -> Message:
+    """Render one scored observation: exact scores as integers (micro-logits) beside probabilities for people."""
+    observation, scored = decision.observation, decision.scored
+    names = [label.name for label in context.model.labels]
+    text, frame = observation.text, observation.frame
+    has_image = frame is not None and not observation.is_image_shed and scored.image_failure is None
+    has_text = text is not None and scored.text_failure is None
+    body: dict[str, Any] = {
+        "zone": observation.zone,
+        "scores": _named(names, scored.full, probability),
+        "logits": _named(names, scored.full, int),
+        "without_image": _named(names, scored.without_image, int),
+        "without_text": _named(names, scored.without_text, int),
+        "present": [word for word, is_present in (("image", has_image), ("text", has_text)) if is_present],
+        "late": observation.is_late,
+        "masked": (frame is not None and not has_image) or (text is not None and not has_text),
+        "shed": observation.is_image_shed,
+        "failures": {
+            word: reason
+            for word, reason in (("image", scored.image_failure), ("text", scored.text_failure))
+            if reason is not None
+        },
+        "evidence": [_evidence(_evidence_of(record), context) for record in (text, frame) if record is not None],
+        "model": _model(context.model),
+        "settings": f"sha256:{context.settings_sha256}",
+        "provider": context.provider,
+        "schema": SCHEMA,
+    }
+    offsets = "-".join(f"{record.side.kind}{record.offset}" for record in (text, frame) if record is not None)
+    name = f"{context.deployment}-{context.partition}-{offsets}"
+    headers = _headers(context, name, "vigil.decision.v1", observation.zone, decision.time_ms)
+    return Message(context.topics.decisions, observation.zone.encode(), msgspec.json.encode(body), headers)
+
+
+def render_dead_letter(letter: DeadLetter, raw: RawRecord, context: Context) -> Message:
+    """Render a dead letter: the original bytes and headers, with reason and coordinates as headers of ours."""
+    topic = context.topics.of(letter.side)
+    value = raw.value
+    extra = [
+        ("vigil_reason", letter.reason.encode()),
+        ("vigil_topic", topic.encode()),
+        ("vigil_partition", str(context.partition).encode()),
+        ("vigil_offset", str(letter.offset).encode()),
+        ("vigil_detail", letter.detail.encode("utf-8", "replace")),
+        ("vigil_deployment", context.deployment.encode()),
+    ]
+    if letter.reason == "too-large" and value is not None and len(value) > DEAD_LETTER_HEAD_BYTES:
+        extra.append(("vigil_size", str(len(value)).encode()))
+        value = value[:DEAD_LETTER_HEAD_BYTES]
+    headers = (*((name, content or b"") for name, content in raw.headers), *extra)
+    return Message(context.topics.dead_letters, raw.key, value, headers)
+
+
+def _headers(context: Context, event_id: str, kind: str, zone: str, time_ms: int) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", f"/vigil/{context.deployment}".encode()),
+        ("ce_type", kind.encode()),
+        ("ce_subject", zone.encode()),
+        ("ce_time", _time(time_ms).encode()),
+        ("content-type", _JSON),
+    )
+
+
+def _time(time_ms: int) -> str:
+    return format_event_time(max(time_ms, _EARLIEST_MS))
+
+
+def _contribution(alert: Alert) -> dict[str, float]:
+    """Say what each side added; empty where only one side was there, for then there is nothing to leave out."""
+    found = alert.contribution
+    if found is None:
+        return {}
+    full = probability(found.full)
+    return {
+        "image": round(full - probability(found.without_image), 4),
+        "text": round(full - probability(found.without_text), 4),
+    }
+
+
+def _evidence_of(record: Record) -> Evidence:
+    return Evidence(record.side, record.offset, record.event_ms, record.camera)
+
+
+def _evidence(evidence: Evidence, context: Context) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": evidence.side.kind}
+    if evidence.camera:
+        found["camera"] = evidence.camera
+    found["topic"] = context.topics.of(evidence.side)
+    found["partition"] = context.partition
+    found["offset"] = evidence.offset
+    found["time"] = _time(evidence.event_ms)
+    return found
+
+
+def _model(model: Model) -> dict[str, str]:
+    return {"name": model.name, "version": model.version, "sha256": model.sha256}
+
+
+def _named(names: Sequence[str], logits: tuple[int, ...] | None, show: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    return None if logits is None else {name: show(logit) for name, logit in zip(names, logits, strict=True)}

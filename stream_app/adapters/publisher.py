@@ -1,0 +1,122 @@
+"""One transactional producer per task: a step's outputs, checkpoint and input offsets become visible together.
+
+In: messages and the offsets to commit. Out: one Kafka transaction. Initialising the transactional id fences the
+previous owner. Whatever goes wrong with a commit ends the epoch (:class:`EpochEndedError`): the object is dropped, and
+the task goes on from the newest checkpoint, for nobody can say whether an unconfirmed commit happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import OffsetAndMetadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from stream_app.adapters.connection import Connection
+    from stream_app.adapters.events import Message
+
+#: The largest request the producer sends: an 8 MiB record of the inputs must fit into the dead letters.
+MAX_REQUEST_BYTES = 9 * 1024 * 1024
+#: A producer that cannot be stopped in this time is abandoned; the next owner of the id fences it. In seconds.
+_STOP_S = 2.0
+
+
+class EpochEndedError(Exception):
+    """The task's epoch is over; ``is_fenced`` says that another owner took over."""
+
+    def __init__(self, reason: str, *, is_fenced: bool = False) -> None:
+        super().__init__(reason)
+        self.is_fenced = is_fenced
+
+
+class PublisherSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of the transactions, in milliseconds."""
+
+    group: str
+    transaction_timeout_ms: int = 10_000
+    commit_timeout_ms: int = 15_000
+
+
+class Publisher:
+    """The producer of one task in one epoch."""
+
+    def __init__(self, connection: Connection, settings: PublisherSettings, transactional_id: str) -> None:
+        self._settings = settings
+        self._producer = AIOKafkaProducer(
+            **connection.client_arguments(),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            acks="all",
+            max_request_size=MAX_REQUEST_BYTES,
+            linger_ms=0,
+        )
+
+    async def start(self) -> None:
+        """Connect and initialise the transactional id, which fences the previous owner and ends its transaction.
+
+        Raises:
+            EpochEndedError: if the brokers cannot be reached or refuse.
+        """
+        try:
+            await asyncio.wait_for(self._producer.start(), self._settings.commit_timeout_ms / 1_000)
+        except (KafkaError, TimeoutError, AssertionError, OSError) as error:
+            await self.stop()
+            message = f"the producer could not be initialised: {_say(error)}"
+            raise EpochEndedError(message) from error
+
+    async def publish(self, messages: Iterable[Message], offsets: Mapping[tuple[str, int], int]) -> None:
+        """Publish one step in one transaction.
+
+        Args:
+            messages: the records, in order.
+            offsets: (topic, partition) to the next offset to be committed for the group.
+
+        Raises:
+            EpochEndedError: if the commit is not confirmed in time or fails in any way.
+        """
+        try:
+            async with asyncio.timeout(self._settings.commit_timeout_ms / 1_000):
+                await self._publish(messages, offsets)
+        except ProducerFenced as error:
+            message = "another worker took this task over"
+            raise EpochEndedError(message, is_fenced=True) from error
+        except (KafkaError, TimeoutError, AssertionError, OSError) as error:
+            # aiokafka asserts on the state of a transaction that has failed fatally before.
+            message = f"the commit was not confirmed: {_say(error)}"
+            raise EpochEndedError(message) from error
+
+    async def _publish(self, messages: Iterable[Message], offsets: Mapping[tuple[str, int], int]) -> None:
+        producer = self._producer
+        await producer.begin_transaction()
+        sent = [
+            await producer.send(
+                message.topic,
+                key=message.key,
+                value=message.value,
+                headers=list(message.headers),
+                partition=message.partition,
+            )
+            for message in messages
+        ]
+        positions = {TopicPartition(*where): OffsetAndMetadata(offset, "") for where, offset in offsets.items()}
+        await producer.send_offsets_to_transaction(positions, self._settings.group)
+        await asyncio.gather(*sent)
+        await producer.commit_transaction()
+
+    async def stop(self) -> None:
+        """Let go of the connection, within two seconds; an open transaction is left to the next owner."""
+        try:
+            await asyncio.wait_for(self._producer.stop(), _STOP_S)
+        except (KafkaError, TimeoutError, AssertionError, OSError):
+            # Nothing depends on it: the next owner of the transactional id ends whatever is left open.
+            return
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__} {error}".strip()
