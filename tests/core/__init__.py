@@ -1,0 +1,1 @@
+"""Tests of the pure core: scenarios by stage, properties against a brute force, conformance with other projects."""
