@@ -2,8 +2,8 @@
 
 A result is calibrated by what was present when it was computed (both sides, the image alone, the text alone). Every
 row's result depends on that row alone, to the last bit: multiplication, addition and rounding are exact in IEEE
-arithmetic, and the exponentials of "multiclass" go through scalar functions, since vectorised ones may round the tail of
-an array differently.
+arithmetic, and the exponentials of "multiclass" go through scalar functions, since vectorised ones may round the tail
+of an array differently.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 
 from stream_app.core.image_header import ImageHeaderError, read_image_header
 
@@ -95,27 +95,14 @@ def self_check_image(seed: int, height: int, width: int) -> NDArray[np.uint8]:
 def _decode_jpeg(data: bytes, *, min_height: int, min_width: int) -> NDArray[np.uint8]:
     try:
         _, _, colour_space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        if colour_space in {"CMYK", "YCCK"}:
-            return _decode_other(data)
-        return _scaled_jpeg(data, min_height=min_height, min_width=min_width, strict=True)
+        if colour_space not in {"CMYK", "YCCK"}:
+            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", min_height=min_height, min_width=min_width)
+            return np.asarray(pixels, dtype=np.uint8)
     except ValueError as error:
-        if _HARMLESS not in str(error):
+        # The decode stopped at the first remark, so a truncation behind it was not seen: look for the end marker.
+        if _HARMLESS not in str(error) or b"\xff\xd9" not in data[-1024:]:
             raise ImageError(str(error)) from error
-    # The strict decode stops at the first remark, so a truncation behind it would pass unseen: look for the end mark.
-    if b"\xff\xd9" not in data[-1024:]:
-        message = "stray bytes, and no end marker"
-        raise ImageError(message)
-    try:
-        return _scaled_jpeg(data, min_height=min_height, min_width=min_width, strict=False)
-    except ValueError as error:
-        raise ImageError(str(error)) from error
-
-
-def _scaled_jpeg(data: bytes, *, min_height: int, min_width: int, strict: bool) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-        data, colorspace="RGB", min_height=min_height, min_width=min_width, strict=strict
-    )
-    return pixels
+    return _decode_other(data)
 
 
 def _decode_other(data: bytes) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import re
 from struct import Struct
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ _BIG_ENDIAN_16 = Struct(">H").unpack_from
 _FRAME_SIZE = Struct(">HH").unpack_from
 _LITTLE_ENDIAN_16_PAIR = Struct("<HH").unpack_from
 _LITTLE_ENDIAN_32 = Struct("<I").unpack_from
+
+# A megabyte of fill bytes must not cost a million steps of Python.
+_FILL = re.compile(rb"\xff+").match
 
 # Start-of-frame markers: C0-CF without C4 (Huffman tables), C8 (reserved) and CC (arithmetic conditioning).
 _IS_FRAME = bytes(0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} for code in range(256))
@@ -76,15 +80,9 @@ def _read_jpeg(data: bytes) -> ImageHeader:
     for _ in range(_MAX_SEGMENTS):
         if at + 4 > size:
             raise ImageHeaderError("JPEG ends before its frame header")
-        if data[at] != 0xFF:
-            # Stray bytes between segments: decoders skip to the next marker, so do we.
-            at = data.find(b"\xff", at)
-            if at < 0:
-                raise ImageHeaderError("JPEG ends before its frame header")
-            continue
         code = data[at + 1]
-        if code == 0xFF:
-            at = _end_of_fill(data, at)
+        if data[at] != 0xFF or code == 0xFF:
+            at = _next_marker(data, at)
             continue
         if _IS_FRAME[code]:
             if at + 9 > size:
@@ -103,10 +101,13 @@ def _read_jpeg(data: bytes) -> ImageHeader:
     raise ImageHeaderError(f"JPEG with more than {_MAX_SEGMENTS} segments before its frame header")
 
 
-def _end_of_fill(data: bytes, at: int) -> int:
-    """Return the place of the last FF of a run of fill bytes, which starts the marker."""
-    # lstrip runs in C: a megabyte of fill bytes costs a copy, not a million steps of Python.
-    return len(data) - len(data[at:].lstrip(b"\xff")) - 1
+def _next_marker(data: bytes, at: int) -> int:
+    """Skip stray bytes, as decoders do, and fill bytes; return the place of the FF that starts the next marker."""
+    start = data.find(b"\xff", at)
+    if start < 0:
+        return len(data)
+    run = _FILL(data, start)
+    return run.end() - 1 if run else start
 
 
 def _read_png(data: bytes) -> ImageHeader:

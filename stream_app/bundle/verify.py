@@ -1,0 +1,172 @@
+"""The self-check of a bundle: loaded graphs in, measured differences out, on the machine and provider in use.
+
+Two measurements. Parity: the logits of the manifest's cases against what the training framework gave. Batches: every
+row in batches of several sizes, and with more token padding, against the same row alone (doubled); 0 means that a
+result does not depend on its neighbours, to the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from stream_app.bundle.errors import BundleError
+from stream_app.bundle.image import self_check_image
+from stream_app.bundle.text import pad_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from stream_app.bundle.graphs import Graphs
+    from stream_app.bundle.load import Bundle
+    from stream_app.bundle.manifest import SelfCheckCase
+
+#: What a worker measures when it starts, and what ``vigil bundle check`` measures.
+QUICK_BATCHES = (2, 3, 4, 8)
+THOROUGH_BATCHES = (2, 3, 4, 5, 7, 8, 16, 32)
+_EXTRA_PADS = (1, 8, 40)
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """What the self-check found. Differences are the largest absolute ones, of logits or features.
+
+    ``batch_differences`` has an entry per graph: ``image_encoder``, ``text_encoder``, ``fusion_head``.
+    """
+
+    provider: str
+    tolerance: float
+    parity_difference: float
+    parity_case: int
+    case_count: int
+    batch_sizes: tuple[int, ...]
+    batch_differences: dict[str, float]
+
+    @property
+    def is_within_tolerance(self) -> bool:
+        """No logit, and no row in any batch, differs by more than the manifest allows."""
+        return max(self.parity_difference, *self.batch_differences.values()) <= self.tolerance
+
+    @property
+    def is_batch_exact(self) -> bool:
+        """No row changed a bit in any batch."""
+        return not any(self.batch_differences.values())
+
+
+def measure(bundle: Bundle, graphs: Graphs, *, batch_sizes: Sequence[int] = QUICK_BATCHES) -> Measurement:
+    """Run the self-check without judging.
+
+    Args:
+        bundle: the loaded bundle.
+        graphs: its graphs on the provider that will be used.
+        batch_sizes: at least 2 each.
+
+    Raises:
+        GraphError: if a run fails.
+    """
+    differences = [_case_difference(bundle, graphs, case) for case in bundle.manifest.self_check.cases]
+    worst = int(np.argmax(differences))
+    return Measurement(
+        provider=graphs.provider,
+        tolerance=bundle.manifest.self_check.tolerance,
+        parity_difference=differences[worst],
+        parity_case=worst,
+        case_count=len(differences),
+        batch_sizes=tuple(batch_sizes),
+        batch_differences=_batch_differences(bundle, graphs, batch_sizes),
+    )
+
+
+def require(measurement: Measurement) -> None:
+    """Refuse a bundle whose self-check is outside its tolerance.
+
+    Raises:
+        BundleError: with the tolerance and the largest difference.
+    """
+    expected = f"differences <= {measurement.tolerance:g}"
+    if measurement.parity_difference > measurement.tolerance:
+        what = f"self-check case {measurement.parity_case} on {measurement.provider}"
+        raise BundleError(what, expected=expected, found=f"{measurement.parity_difference:g}")
+    for graph, difference in measurement.batch_differences.items():
+        if difference > measurement.tolerance:
+            what = f"{graph}: rows in batches against rows alone on {measurement.provider}"
+            raise BundleError(what, expected=expected, found=f"{difference:g}")
+
+
+def case_logits(bundle: Bundle, graphs: Graphs, case: SelfCheckCase) -> NDArray[np.float32]:
+    """Return the raw logits float32 [L] of a self-check case, through the whole path of preparation and graphs."""
+    manifest = bundle.manifest
+    image = np.zeros((1, *manifest.features.image), dtype=np.float32)
+    text = np.zeros((1, *manifest.features.text), dtype=np.float32)
+    if case.image_seed is not None:
+        drawn = self_check_image(case.image_seed, manifest.image.height, manifest.image.width)
+        image = graphs.encode_images(drawn[None])
+    if case.text is not None:
+        text = graphs.encode_texts(*bundle.tokenizer.encode_batch([case.text]))
+    image_present = np.array([case.image_seed is not None], dtype=np.float32)
+    text_present = np.array([case.text is not None], dtype=np.float32)
+    logits: NDArray[np.float32] = graphs.fuse(image, text, image_present, text_present)[0]
+    return logits
+
+
+def _case_difference(bundle: Bundle, graphs: Graphs, case: SelfCheckCase) -> float:
+    expected = np.array(case.logits, dtype=np.float64)
+    return float(np.abs(case_logits(bundle, graphs, case) - expected).max())
+
+
+def _batch_differences(bundle: Bundle, graphs: Graphs, batch_sizes: Sequence[int]) -> dict[str, float]:
+    manifest = bundle.manifest
+    count = max(batch_sizes)
+    images = np.stack([self_check_image(s, manifest.image.height, manifest.image.width) for s in range(count)])
+    rows = _token_rows(bundle, count)
+    longest = max(map(len, rows))
+
+    def texts(at: slice, pads: int = 0) -> NDArray[np.float32]:
+        padded = min(longest + pads, max(longest, manifest.text.max_tokens))
+        return graphs.encode_texts(*pad_tokens(rows[at], pad_id=manifest.text.pad_id, padded_length=padded))
+
+    image_features = _alone(lambda at: graphs.encode_images(images[at]), count)
+    text_features = _alone(texts, count)
+    image_present = (np.arange(count) % 3 != 1).astype(np.float32)
+    text_present = (np.arange(count) % 3 != 2).astype(np.float32)
+
+    def fused(at: slice) -> NDArray[np.float32]:
+        return graphs.fuse(image_features[at], text_features[at], image_present[at], text_present[at])
+
+    padded = max(float(np.abs(texts(slice(0, count), pads) - text_features).max()) for pads in _EXTRA_PADS)
+    return {
+        "image_encoder": _largest(lambda at: graphs.encode_images(images[at]), image_features, batch_sizes),
+        "text_encoder": max(padded, _largest(texts, text_features, batch_sizes)),
+        "fusion_head": _largest(fused, _alone(fused, count), batch_sizes),
+    }
+
+
+def _alone(run: Callable[[slice], NDArray[np.float32]], count: int) -> NDArray[np.float32]:
+    return np.concatenate([run(slice(index, index + 1)) for index in range(count)])
+
+
+def _largest(
+    run: Callable[[slice], NDArray[np.float32]], alone: NDArray[np.float32], batch_sizes: Sequence[int]
+) -> float:
+    """Return the largest difference of any row in batches of these sizes, at changing places, from the row alone."""
+    largest = 0.0
+    for size in batch_sizes:
+        for start in {0, len(alone) - size}:
+            at = slice(start, start + size)
+            largest = max(largest, float(np.abs(run(at) - alone[at]).max()))
+    return largest
+
+
+def _token_rows(bundle: Bundle, count: int) -> list[tuple[int, ...]]:
+    """Return token rows of different lengths, from one token to the bound, made of the self-check's texts."""
+    texts = [case.text for case in bundle.manifest.self_check.cases if case.text] or ["a", "b c"]
+    words = " ".join(texts).split()
+    rows = []
+    for index in range(count):
+        start = index % len(words)
+        rows.append(bundle.tokenizer.encode(" ".join((words * 2)[start : start + 1 + index % 9])))
+    rows[-1] = bundle.tokenizer.encode(" ".join(words * bundle.manifest.text.max_tokens))
+    return rows

@@ -1,0 +1,80 @@
+"""Manifests: what comes back as it was written, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream_app.bundle import BundleError
+from stream_app.bundle.manifest import Manifest, check_manifest, encode_manifest, parse_manifest
+from tests.bundle.tiny_bundle import DEFAULT_LABELS, write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path: Path = write_tiny_bundle(tmp_path_factory.mktemp("bundles")) / "manifest.json"
+    return path.read_bytes()
+
+
+def test_parsing_what_was_written_gives_the_same_manifest(data: bytes) -> None:
+    manifest = parse_manifest(data)
+    assert encode_manifest(manifest) == data
+    assert manifest.label_names == ("fight", "fire")
+
+
+_REFUSED: list[tuple[str, Any, str]] = [
+    ("schema", 2, "schema: expected 1, found 2"),
+    ("schema", "1", "integer"),
+    ("colour", "blue", "unknown field"),
+    ("name", "../etc", "name: expected"),
+    ("labels", [], "labels: expected at least one"),
+    ("task", "binary", "1 label for task binary, found 2"),
+    ("task", "regression", "task"),
+    ("files", {}, "files: expected"),
+    ("opset", "20", "opset"),
+    ("self_check", {"tolerance": 1e-4, "cases": []}, "at least one case"),
+    ("self_check", {"tolerance": 1e-4, "cases": [{"image_seed": 1, "text": None, "logits": [1.0]}]}, "2 finite logits"),
+    (
+        "self_check",
+        {"tolerance": 1e-4, "cases": [{"image_seed": None, "text": None, "logits": [1.0, 1.0]}]},
+        "an image seed or a text",
+    ),
+    ("image", {"height": 0, "width": 9, "color": "rgb", "resize": "area-stretch"}, "image.height"),
+    ("image", {"height": 9, "width": 9, "color": "rgb", "resize": "crop"}, "image.resize"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "message"), _REFUSED)
+def test_a_manifest_outside_the_contract_is_refused(data: bytes, field: str, value: object, message: str) -> None:
+    document = json.loads(data)
+    document[field] = value
+    with pytest.raises(BundleError, match=message):
+        parse_manifest(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("broken", [b"", b"[]", b"{", b"{}", b"\xff\xfe"])
+def test_what_is_no_manifest_at_all_is_refused(broken: bytes) -> None:
+    with pytest.raises(BundleError):
+        parse_manifest(broken)
+
+
+def _refuses(manifest: Manifest, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        check_manifest(manifest)
+
+
+def test_thresholds_and_calibration_must_make_sense(data: bytes) -> None:
+    manifest = parse_manifest(data)
+    replace = msgspec.structs.replace
+    upside_down = replace(DEFAULT_LABELS[0], open_at=0.4)
+    _refuses(replace(manifest, labels=(upside_down, DEFAULT_LABELS[1])), "close_at <= open_at")
+    _refuses(replace(manifest, labels=(DEFAULT_LABELS[0],) * 2), "different names")
+    scaling = manifest.calibration.both
+    short = replace(manifest.calibration, image=replace(scaling, scale=(1.0,)))
+    _refuses(replace(manifest, calibration=short), "calibration.image.scale: expected 2 values")
+    reversed_ = replace(manifest.calibration, text=replace(scaling, scale=(1.0, -1.0)))
+    _refuses(replace(manifest, calibration=reversed_), "positive")
+    endless = replace(manifest.calibration, text=replace(scaling, offset=(1.0, float("inf"))))
+    _refuses(replace(manifest, calibration=endless), "finite")
