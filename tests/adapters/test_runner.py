@@ -1,0 +1,174 @@
+"""The shell of one task: what it publishes, when an epoch ends, what it does with gaps and broken scorers."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from stream_app.adapters.events import Context, Topics
+from stream_app.adapters.recovery import StartingPoint
+from stream_app.adapters.runner import Ports, RunnerSettings, TaskRunner
+from stream_app.core.checkpoint import decode_checkpoint
+from stream_app.core.settings import Limits, Semantic
+from stream_app.core.types import LabelRule, Model, Side
+from tests.adapters.fakes import FakePublisher, FakeRecovery, FakeScorer, FakeSource, Raw, RecordedTelemetry
+
+MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=1_000_000, close_at=0),))
+TOPICS = Topics()
+START = StartingPoint(checkpoint=None, start=(0, 0), open_at=(0, 0))
+NOW_MS = 1_700_000_000_000
+
+
+class Stage:
+    """A runner among fakes."""
+
+    def __init__(self, points: list[StartingPoint] | None = None, limits: Limits | None = None) -> None:
+        self.source, self.scorer, self.publisher = FakeSource(), FakeScorer(), FakePublisher()
+        self.recovery, self.telemetry = FakeRecovery(points or [START]), RecordedTelemetry()
+        self.scorer.gate.set()
+        context = Context(
+            deployment="d", partition=3, topics=TOPICS, model=MODEL, settings_sha256="ab", provider="CPUExecutionProvider"
+        )
+        settings = RunnerSettings(semantic=Semantic(), limits=limits or Limits(), context=context, commit_ms=5, idle_ms=1)
+        ports = Ports(
+            source=self.source,
+            scorer=self.scorer,
+            make_publisher=lambda _: self.publisher,  # type: ignore[arg-type, return-value]
+            recovery=self.recovery,
+            telemetry=self.telemetry,
+        )
+        self.runner = TaskRunner(settings, ports)
+
+    def text(self, offset: int = 0, at_ms: int = NOW_MS) -> None:
+        self.runner.receive(Side.TEXT, [Raw(offset, at_ms, b"dock", b'{"text": "two men fight", "severity": 4}')])
+
+    def quiet(self, append_ms: int) -> None:
+        self.source.at_end = {Side.TEXT: True, Side.FRAME: True}
+        self.source.append_ms = append_ms
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while not holds():
+                await asyncio.sleep(0.005)
+
+
+def play(stage_body: Callable[[Stage], Awaitable[None]], stage: Callable[[], Stage] = Stage) -> Stage:
+    """Run a runner while the body plays with it, then stop it."""
+
+    async def whole() -> Stage:
+        made = stage()
+        job = asyncio.create_task(made.runner.run())
+        try:
+            await stage_body(made)
+        finally:
+            made.runner.stop()
+            await job
+        return made
+
+    return asyncio.run(whole())
+
+
+async def _alarm(stage: Stage) -> None:
+    await stage.until(lambda: len(stage.source.opened) == 2 and stage.runner.task is not None)
+    stage.text()
+    stage.quiet(NOW_MS + 60_000)
+    await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+
+def test_an_alarm_is_published_with_its_decision_checkpoint_and_offsets() -> None:
+    stage = play(_alarm)
+    alert = json.loads(stage.publisher.values(TOPICS.alerts)[0] or b"")
+    assert (alert["phase"], alert["zone"], alert["label"], alert["severity"]) == ("opened", "dock", "fight", 4)
+    assert alert["evidence"] == [
+        {"kind": "text", "topic": "vigil.texts", "partition": 3, "offset": 0, "time": "2023-11-14T22:13:20.000Z"}
+    ]
+    assert alert["provider"] == "CPUExecutionProvider"
+    messages, offsets = next(
+        step for step in stage.publisher.published if any(message.topic == TOPICS.alerts for message in step[0])
+    )
+    assert {message.topic for message in messages} >= {TOPICS.alerts, TOPICS.decisions, TOPICS.state}
+    assert offsets == {("vigil.texts", 3): 1, ("vigil.frames", 3): 0}
+
+
+def test_a_failed_commit_starts_a_new_epoch_and_its_results_are_dropped() -> None:
+    async def body(stage: Stage) -> None:
+        stage.publisher.failures = 1
+        await stage.until(lambda: stage.telemetry.started == 2)
+        stage.text()
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+    stage = play(body)
+    assert "as the test ordered" in stage.telemetry.ended[0]
+    assert len(stage.publisher.values(TOPICS.alerts)) == 1
+    assert stage.publisher.starts == stage.publisher.stops == 2
+
+
+def test_offsets_that_go_back_are_a_gap_and_the_task_stands() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        stage.text(offset=5)
+        await asyncio.sleep(0)
+        stage.text(offset=2)
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    stage = play(body)
+    assert "expected offset 6 or later, found 2" in stage.telemetry.gaps[0]
+    assert (Side.TEXT, 3) in stage.source.pressed
+
+
+def test_a_jump_that_retention_made_is_a_gap_but_a_transaction_marker_is_not() -> None:
+    async def marker(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        stage.text(offset=7)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+    assert play(marker).telemetry.gaps == []
+
+    async def retention(stage: Stage) -> None:
+        stage.recovery.log_starts[Side.TEXT] = 7
+        await stage.until(lambda: stage.publisher.published)
+        stage.text(offset=7)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    assert "retention has passed" in play(retention).telemetry.gaps[0]
+
+
+def test_a_scorer_that_raises_breaks_the_runner() -> None:
+    async def body(stage: Stage) -> None:
+        stage.scorer.error = RuntimeError("device lost")
+        await stage.until(lambda: stage.publisher.published)
+        stage.text()
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.scorer.items)
+        await asyncio.sleep(0.2)
+
+    with pytest.raises(RuntimeError, match="device lost"):
+        play(body)
+
+
+def test_a_full_queue_presses_its_own_side_only_and_is_released_when_it_drains() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        for offset in range(4):
+            stage.text(offset)
+        assert stage.source.pressed == {(Side.TEXT, 3)}
+        stage.quiet(NOW_MS)
+        await stage.until(lambda: not stage.source.pressed)
+
+    play(body, lambda: Stage(limits=Limits(queue_records=3)))
+
+
+def test_a_graceful_stop_publishes_what_is_decided_and_nothing_is_kept() -> None:
+    async def body(stage: Stage) -> None:
+        await _alarm(stage)
+        stage.text(offset=1, at_ms=NOW_MS + 61_000)
+
+    stage = play(body)
+    state = [value for value in stage.publisher.values(TOPICS.state) if value]
+    last = decode_checkpoint(state[-1])
+    assert last.next_text in {1, 2}
+    assert stage.runner.task is None
