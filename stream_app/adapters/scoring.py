@@ -1,4 +1,8 @@
-"""Scoring as a port: an image, a text or both go in, calibrated scores come out. ONNX Runtime implements it."""
+"""The scoring port: what a shell asks (an image, a text, or both) and what it is answered (integer scores).
+
+Only types. Whoever implements the port lives in ``stream_app.adapters.inference``; whoever calls it must not learn of
+batches, processes or providers.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +10,55 @@ from typing import Protocol
 
 import msgspec
 
-#: Epoch of the task, partition, side, offset: features are kept under it until they are forgotten.
+#: Task epoch id, partition, side, offset: the name under which a record's features are kept.
 RecordKey = tuple[int, int, int, int]
+#: Micro-logits per label, in the order of the manifest's labels.
+MicroLogits = tuple[int, ...]
 
 
 class ImageInput(msgspec.Struct, frozen=True, gc=False):
-    """An encoded image (JPEG, PNG or WebP bytes) and the record that it came in."""
+    """A frame to be scored: ``data`` is the image file as it was received."""
 
     key: RecordKey
     data: bytes
 
 
 class TextInput(msgspec.Struct, frozen=True, gc=False):
-    """A text and the record that it came in."""
+    """An alarm text to be scored, as it was received."""
 
     key: RecordKey
     text: str
 
 
 class ScoreItem(msgspec.Struct, frozen=True, gc=False):
-    """What is to be scored; at least one side is there."""
+    """A pair, or one side alone; at least one side is not None."""
 
     image: ImageInput | None
     text: TextInput | None
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
-    """Micro-logits per label, in the order of the model's labels.
+    """Calibrated scores of one item.
 
-    ``full`` is None when no side could be scored; ``without_image`` and ``without_text`` are None unless both could.
-    ``image_failure`` and ``text_failure`` name why a side was left out.
+    ``full`` is what the model says of all that could be computed, None when nothing could. ``without_image`` and
+    ``without_text`` leave one side out and are None unless both sides took part. A side that failed is named with its
+    reason: ``undecodable``, ``too-large``, ``decode-timeout``, ``decode-crash`` or ``inference``.
     """
 
-    full: tuple[int, ...] | None
-    without_image: tuple[int, ...] | None
-    without_text: tuple[int, ...] | None
-    image_failure: str | None
-    text_failure: str | None
+    full: MicroLogits | None
+    without_image: MicroLogits | None = None
+    without_text: MicroLogits | None = None
+    image_failure: str | None = None
+    text_failure: str | None = None
 
 
 class Scorer(Protocol):
-    """Scores items; many calls may be in flight at once."""
+    """Scores items; many calls may be in flight, and what is computed together changes no result."""
 
     async def score(self, item: ScoreItem) -> Score:
-        """Score one item. A side that fails is named in the result; only a broken engine raises."""
+        """Score one item. A failing side never raises; only an engine that is broken does."""
         ...
 
     def forget(self, key: RecordKey) -> None:
-        """Let the features of a record go. Forgetting what is not known is harmless."""
+        """Let the features of a record go; a key that is not known is ignored."""
         ...
