@@ -188,14 +188,17 @@ def _judge_quix(data: dict[str, Any]) -> tuple[str, str]:
     for number, message in enumerate(messages):
         expected = [(one["ts"], one["value"]) for one in message["expected"]]
         found = [show(one, number) for one in during[number]]
-        pairs = sorted((one for one in during[number] if None not in one), key=lambda one: messages[min(one)]["ts"])
+        pairs = sorted(
+            (one for one in during[number] if None not in one),
+            key=lambda one: messages[min(cast("tuple[int, int]", one))]["ts"],
+        )
         met.update(cast("int", side) for one in pairs for side in one)
         there = [show(one, number) for one in pairs]
         if not pairs and _emits(settings.how, message["side"]):
             alone_there.add(number)
             there = [(message["ts"], message["value"])]
         # Quix's result bears the time of the message in hand; where that is the older one, the later time is as good.
-        times = [max(messages[side]["ts"] for side in one) for one in pairs] or [message["ts"]] * len(there)  # type: ignore[index]
+        times = [max(messages[side]["ts"] for side in one) for one in pairs] or [message["ts"]] * len(there)
         late_there = [(time, value) for time, (_, value) in zip(times, there, strict=True)]
         if found != expected:
             letter = letter or f"message {number}: expected {expected}, found {found}"
