@@ -1,0 +1,157 @@
+"""Logging: structured lines, JSON or readable, without text contents or images, and without floods.
+
+In: format, level. Out: the process's logging set up, so that our lines (structlog) and those of the Kafka clients
+(standard logging) come out alike on one stream. It must not know settings or metrics.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+#: A broker outage makes the clients log 1,000 lines a second.
+_NOISY = ("aiokafka", "faust", "kafka", "mode", "aiohttp")
+_LINES = 5
+_PERIOD_S = 10.0
+_MAX_TEMPLATES = 512
+_MAX_VALUE_CHARS = 500
+#: Names under which somebody might one day log what a camera saw or an alarm said.
+_CONTENT = frozenset(
+    {"text", "texts", "value", "image", "images", "payload", "body", "data", "sasl_password", "password"}
+)
+_DIGITS = re.compile(r"\d+")
+
+
+class FloodFilter(logging.Filter):
+    """Lets at most five lines per logger and message template through in ten seconds, for noisy loggers only.
+
+    A template is the message with its digits taken out. The first line after a pause says how many were suppressed.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, noisy: tuple[str, ...] = _NOISY) -> None:
+        super().__init__()
+        self._clock = clock
+        self._noisy = noisy
+        self._seen: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line may pass; mark it with the number of lines suppressed before it."""
+        if record.name.partition(".")[0] not in self._noisy:
+            return True
+        key = (record.name, _DIGITS.sub("#", str(record.msg))[:160])
+        now = self._clock()
+        since, lines = self._seen.get(key, (now, 0))
+        if now - since >= _PERIOD_S:
+            record.suppressed = max(lines - _LINES, 0)
+            since, lines = now, 0
+        self._seen[key] = (since, lines + 1)
+        self._seen.move_to_end(key)
+        if len(self._seen) > _MAX_TEMPLATES:
+            self._seen.popitem(last=False)
+        return lines < _LINES
+
+
+def configure_logging(
+    log_format: Literal["auto", "json", "console"] = "auto",
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    *,
+    stream: TextIO | None = None,
+    context: Mapping[str, str] | None = None,
+) -> None:
+    """Set up logging for the whole process. Calling it again replaces what was set up before.
+
+    Args:
+        log_format: ``auto`` writes readable lines to a terminal and JSON elsewhere.
+        level: the least severe line that is written.
+        stream: where to; None for standard error.
+        context: names and values that every line carries, such as the worker's name.
+    """
+    target = sys.stderr if stream is None else stream
+    is_json = log_format == "json" or (log_format == "auto" and not target.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(target)
+    handler.addFilter(FloodFilter())
+    handler.setFormatter(_formatter(shared, dict(context or {}), is_json=is_json, is_coloured=target.isatty()))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(
+    shared: list[Processor], context: dict[str, str], *, is_json: bool, is_coloured: bool
+) -> structlog.stdlib.ProcessorFormatter:
+    def add_context(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+        return {**context, **event}
+
+    # Plain tracebacks: those with local variables would print frames and texts.
+    renderers: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        if is_json
+        else [
+            structlog.dev.ConsoleRenderer(colors=is_coloured, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            _say_suppressed,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            add_context,
+            hide_contents,
+            *renderers,
+        ],
+    )
+
+
+def _say_suppressed(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    record = event.get("_record")
+    suppressed = getattr(record, "suppressed", 0)
+    if suppressed:
+        event["suppressed"] = suppressed
+    return event
+
+
+def hide_contents(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Replace what may be a text's contents, an image or a password by its size, and cut what is long."""
+    for name, value in event.items():
+        if name in {"event", "exc_info", "exception", "stack"}:
+            continue
+        event[name] = _hidden(value) if name in _CONTENT else _shortened(value)
+    event["event"] = _shortened(event.get("event", ""))
+    return event
+
+
+def _hidden(value: Any) -> str:  # noqa: ANN401 - whatever somebody logged
+    length = f"{len(value)} " if hasattr(value, "__len__") else ""
+    return f"<{length}hidden>"
+
+
+def _shortened(value: Any) -> Any:  # noqa: ANN401 - whatever somebody logged
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, str) and len(value) > _MAX_VALUE_CHARS:
+        return f"{value[:_MAX_VALUE_CHARS]}... ({len(value)} characters)"
+    return value

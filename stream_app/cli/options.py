@@ -1,0 +1,61 @@
+"""Options that commands share, and the way from them to settings and a connection.
+
+In: what was typed. Out: loaded settings, a Kafka connection. It is the one place where commands come by settings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_app.adapters.connection import Connection
+from stream_app.cli.outcome import USAGE, CommandError
+from stream_app.config import LoadedSettings, Operational, SettingsError, load_settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Settings, TOML. [default: $VIGIL_CONFIG, else ./vigil.toml if there]"
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting; may be repeated. `vigil config show` lists all."),
+]
+BootstrapOption = Annotated[
+    str | None,
+    typer.Option("--bootstrap", metavar="HOST:PORT", help="Kafka addresses. [default: the setting `bootstrap`]"),
+]
+
+
+def settings_from(
+    file: Path | None, assignments: list[str] | None, *, flags: dict[str, object] | None = None
+) -> LoadedSettings:
+    """Load the settings of a command.
+
+    Args:
+        file: the value of ``--config``.
+        assignments: the values of ``--set``.
+        flags: values of dedicated flags by setting name, None where not given.
+
+    Raises:
+        CommandError: if a setting is wrong; exit status 2.
+    """
+    try:
+        return load_settings(file=file, assignments=assignments or (), flags=flags)
+    except SettingsError as error:
+        raise CommandError(str(error), status=USAGE) from error
+
+
+def connection_to(operational: Operational) -> Connection:
+    """Return the Kafka connection that the settings describe."""
+    return Connection(
+        bootstrap=operational.bootstrap,
+        security_protocol=operational.security_protocol,
+        sasl_mechanism=operational.sasl_mechanism,
+        sasl_username=operational.sasl_username or None,
+        sasl_password=operational.sasl_password or None,
+        ssl_cafile=operational.ssl_cafile or None,
+    )

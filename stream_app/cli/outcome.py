@@ -1,0 +1,92 @@
+"""How a command ends: exit statuses, the error that carries one, and the loop that Ctrl-C ends within five seconds.
+
+In: a coroutine. Out: its result, or an exit status with one clear last line. It must not know what commands do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import FrameType
+from typing import Any, TypeVar
+
+FAILED = 1
+USAGE = 2
+BROKER_UNREACHABLE = 3
+REFUSED = 4
+INTERRUPTED = 130
+
+#: A command that has not ended this long after Ctrl-C is ended. Seconds; the promise is 5.
+_GRACE_S = 4.5
+
+_ResultT = TypeVar("_ResultT")
+
+
+class CommandError(Exception):
+    """A command could not do what it was asked; the message is for the person, ``status`` is the exit status."""
+
+    def __init__(self, message: str, *, status: int = FAILED) -> None:
+        """Keep both.
+
+        Args:
+            message: one or a few lines, saying what was expected and found and what to do.
+            status: one of the exit statuses of this module.
+        """
+        super().__init__(message)
+        self.status = status
+
+
+def run_command(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
+    """Run a command's coroutine to its end. SIGINT and SIGTERM cancel it, so that it can close what it opened.
+
+    Args:
+        work: what to run; where cancelling is its ordinary end, it catches ``asyncio.CancelledError`` itself.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        KeyboardInterrupt: if it was cancelled before it was done.
+    """
+    return asyncio.run(_interruptible(work))
+
+
+async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    is_interrupted = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_interrupted
+        if is_interrupted:
+            _end_now()
+        is_interrupted = True
+        # The loop may be stuck in a call that does not return; a thread is not.
+        timer = threading.Timer(_GRACE_S, _end_now)
+        timer.daemon = True
+        timer.start()
+        loop.call_soon_threadsafe(task.cancel)
+
+    # Not the loop's own signal handlers: those wait for the loop too.
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if is_interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_now() -> None:
+    with suppress(OSError, ValueError):
+        sys.stderr.write("vigil: interrupted; ended without waiting for what was still open\n")
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -1,0 +1,94 @@
+"""Logs: no contents, no floods, one form for our lines and the clients'."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from stream_app.adapters.logs import FloodFilter, configure_logging
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("json", "info", stream=stream, context={"worker": "w1"})
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def read(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def record(message: str, name: str = "aiokafka.conn") -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, __file__, 1, message, None, None)
+
+
+def test_a_flood_of_one_message_is_cut_to_five_lines_and_counted() -> None:
+    clock = ManualClock()
+    flood = FloodFilter(clock=clock)
+    assert sum(flood.filter(record(f"Unable connect to node with id {n}")) for n in range(1_000)) == 5
+    clock.now = 10.0
+    first = record("Unable connect to node with id 3")
+    assert flood.filter(first)
+    assert first.suppressed == 995  # type: ignore[attr-defined] # set by the filter
+
+
+def test_other_messages_and_our_own_lines_are_not_cut() -> None:
+    flood = FloodFilter(clock=ManualClock())
+    assert all(flood.filter(record("ours", "stream_app.worker")) for _ in range(100))
+    for _ in range(100):
+        flood.filter(record("one"))
+    assert flood.filter(record("another"))
+
+
+def test_what_the_filter_remembers_is_bounded() -> None:
+    flood = FloodFilter(clock=ManualClock())
+    for number in range(5_000):
+        flood.filter(record("".join(chr(97 + int(digit)) for digit in str(number))))
+    assert len(flood._seen) <= 512
+
+
+def test_our_lines_and_the_clients_are_json_with_the_same_fields(lines: io.StringIO) -> None:
+    structlog.get_logger("stream_app.x").info("task up", partition=3)
+    logging.getLogger("aiokafka").warning("node %s gone", 4)
+    ours, theirs = read(lines)
+    assert (ours["event"], ours["partition"], ours["worker"], ours["level"]) == ("task up", 3, "w1", "info")
+    assert (theirs["event"], theirs["worker"], theirs["level"]) == ("node 4 gone", "w1", "warning")
+    assert ours.keys() >= {"timestamp", "logger"} <= theirs.keys()
+
+
+def test_text_contents_images_and_passwords_are_not_logged(lines: io.StringIO) -> None:
+    log = structlog.get_logger("stream_app.x")
+    log.info("seen", text="two men fighting", image=b"\xff\xd8 pixels", frame=b"bytes", note="y" * 900)
+    log.info("connecting", password="hunter2")  # noqa: S106 - what is not to be seen
+    written = lines.getvalue()
+    assert not any(secret in written for secret in ("fighting", "pixels", "hunter2", "y" * 600))
+    assert read(lines)[0]["frame"] == "<5 bytes>"
+
+
+def test_local_variables_are_not_part_of_a_traceback(lines: io.StringIO) -> None:
+    def refuse(text: str) -> None:
+        raise ValueError(len(text))
+
+    try:
+        refuse("two men " + "fighting")
+    except ValueError:
+        structlog.get_logger("stream_app.x").exception("broken")
+    assert "ValueError" in lines.getvalue()
+    assert "two men fighting" not in lines.getvalue()

@@ -1,0 +1,94 @@
+"""The command `vigil` itself: what it lists, how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from stream_app.cli import main
+from stream_app.config import SETTINGS
+
+COMMANDS = ("demo", "worker", "topics", "feed", "watch", "evidence", "task", "bundle", "config", "kafka", "site")
+
+
+def run(*arguments: str) -> int:
+    """Run `vigil` in this process and return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_help_lists_every_command_and_loads_none(capsys: pytest.CaptureFixture[str]) -> None:
+    program = (
+        "import sys; from stream_app.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'aiokafka', 'faust', 'onnxruntime', 'cv2', 'numpy', 'stream_app.cli.config'} & set(sys.modules)\n"
+        "sys.exit(f'loaded for nothing: {heavy}' if heavy else 0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert run("--help") == 0
+    shown = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in shown] == []
+    assert "Exit status" in shown
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_mistyped_command_is_wrong_usage_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("topic") == 2
+    assert "Did you mean 'topics'" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", "check", "--set", "comit_ms=1") == 2
+    assert "did you mean commit_ms?" in capsys.readouterr().err
+
+
+def test_config_check_refuses_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", "check", "--set", "bundle=/nowhere/at/all") == 4
+    assert "expected a bundle" in capsys.readouterr().err
+    assert run("config", "check") == 0
+
+
+def test_config_show_prints_every_setting_and_no_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIGIL_SASL_PASSWORD", "hunter2")
+    assert run("config", "show", "--json") == 0
+    shown = capsys.readouterr().out
+    assert "hunter2" not in shown
+    assert [setting.name for setting in SETTINGS if f'"{setting.name}"' not in shown] == []
+    assert run("config", "show") == 0
+    assert "hunter2" not in capsys.readouterr().out
+
+
+INTERRUPTED_PROGRAM = """
+import asyncio, sys, time
+from stream_app.cli.outcome import run_command
+async def work():
+    print("up", flush=True)
+    {body}
+try:
+    run_command(work())
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("body", ["await asyncio.sleep(60)", "time.sleep(60)"], ids=["waiting", "stuck"])
+def test_ctrl_c_ends_a_command_within_five_seconds(body: str) -> None:
+    program = INTERRUPTED_PROGRAM.format(body=body)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        started = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        assert time.monotonic() - started < 5.5
