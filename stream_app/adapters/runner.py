@@ -19,6 +19,7 @@ from stream_app.adapters.events import Context, render_step
 from stream_app.adapters.publisher import EpochEndedError, Publisher
 from stream_app.adapters.recovery import GapError, RecoveryError, StartingPoint
 from stream_app.adapters.scoring import ImageInput, RecordKey, ScoreItem, TextInput
+from stream_app.adapters.source.errors import NotOurPartitionError
 from stream_app.core.admit import read_text
 from stream_app.core.task import Task
 from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stream_app.adapters.scoring import Scorer
-    from stream_app.adapters.source_port import Source
+    from stream_app.adapters.source import Source
     from stream_app.adapters.telemetry import Telemetry
     from stream_app.core.effects import Effects
     from stream_app.core.settings import Limits, Semantic
@@ -181,8 +182,11 @@ class Epoch:
             EpochEndedError: when a commit is not confirmed.
             GapError: when input that is needed turns out to be gone.
         """
-        for side in Side:
-            await self._ports.source.open(side, self._partition, self._point.open_at[side])
+        try:
+            for side in Side:
+                await self._ports.source.open(side, self._partition, self._point.open_at[side])
+        except NotOurPartitionError as error:
+            raise EpochEndedError(str(error)) from error
         try:
             async with asyncio.TaskGroup() as group:
                 pump, clock = group.create_task(self._pump()), group.create_task(self._clock())
@@ -374,6 +378,9 @@ class Epoch:
             is_caught_up = progress is not None and progress.is_at_end and is_recent
             if self.task.set_caught_up(side, is_caught_up):
                 self._work.set()
+            if progress is not None:
+                lag = max(0, progress.end - self.task.next_admitted(side))
+                self._ports.telemetry.position(self._partition, side, lag)
 
     def _look_at_idleness(self) -> None:
         now = time.monotonic()

@@ -25,6 +25,10 @@ class Telemetry(Protocol):
         """A step was confirmed; ``seconds`` is how long its transaction took."""
         ...
 
+    def position(self, partition: int, side: Side, lag: int) -> None:
+        """So many offsets lie between what was admitted and the end of this side's partition."""
+        ...
+
     def epoch_started(self, partition: int, said: tuple[str, ...]) -> None:
         """A task took up its work."""
         ...

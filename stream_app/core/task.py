@@ -303,6 +303,10 @@ class Task:
         """Return the next offset of one side that was not yet received."""
         return self._received[side]
 
+    def next_admitted(self, side: Side) -> int:
+        """Return the next offset of one side that was not yet admitted."""
+        return self._head.next_text if side is Side.TEXT else self._head.next_frame
+
     def checkpoint(self) -> Checkpoint:
         """Return the state at the cut."""
         at, cut = self._at, self._at.sequence

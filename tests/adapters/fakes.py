@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stream_app.adapters.publisher import EpochEndedError
 from stream_app.adapters.scoring import Score
-from stream_app.adapters.source_port import Progress
+from stream_app.adapters.source import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +53,13 @@ class FakeSource:
 
     def progress(self, side: Side, partition: int) -> Progress | None:
         del partition
-        return Progress(is_at_end=self.at_end.get(side, False), fetched_at=time.monotonic(), append_ms=self.append_ms)
+        return Progress(
+            is_at_end=self.at_end.get(side, False),
+            fetched_at=time.monotonic(),
+            append_ms=self.append_ms,
+            position=0,
+            end=0,
+        )
 
 
 @dataclass
@@ -141,6 +147,9 @@ class RecordedTelemetry:
 
     def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
         del partition, task, step, seconds
+
+    def position(self, partition: int, side: Side, lag: int) -> None:
+        del partition, side, lag
 
     def epoch_started(self, partition: int, said: tuple[str, ...]) -> None:
         del partition, said

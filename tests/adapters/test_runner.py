@@ -28,9 +28,16 @@ class Stage:
         self.recovery, self.telemetry = FakeRecovery(points or [START]), RecordedTelemetry()
         self.scorer.gate.set()
         context = Context(
-            deployment="d", partition=3, topics=TOPICS, model=MODEL, settings_sha256="ab", provider="CPUExecutionProvider"
+            deployment="d",
+            partition=3,
+            topics=TOPICS,
+            model=MODEL,
+            settings_sha256="ab",
+            provider="CPUExecutionProvider",
         )
-        settings = RunnerSettings(semantic=Semantic(), limits=limits or Limits(), context=context, commit_ms=5, idle_ms=1)
+        settings = RunnerSettings(
+            semantic=Semantic(), limits=limits or Limits(), context=context, commit_ms=5, idle_ms=1
+        )
         ports = Ports(
             source=self.source,
             scorer=self.scorer,

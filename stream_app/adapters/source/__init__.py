@@ -1,0 +1,23 @@
+"""Reads the two input topics with Faust and hands raw batches on, task by task.
+
+In: Kafka. Out: records to a `SourceHandler`. Start with `FaustSource(SourceSettings(...), handler)`.
+"""
+
+from stream_app.adapters.source.errors import BatchLostError, NotOurPartitionError, PositionLostError, SourceError
+from stream_app.adapters.source.faust_source import FaustSource
+from stream_app.adapters.source.port import Progress, Source, SourceHandler
+from stream_app.adapters.source.settings import KafkaCredentials, SaslMechanism, SourceSettings
+
+__all__ = [
+    "BatchLostError",
+    "FaustSource",
+    "KafkaCredentials",
+    "NotOurPartitionError",
+    "PositionLostError",
+    "Progress",
+    "SaslMechanism",
+    "Source",
+    "SourceError",
+    "SourceHandler",
+    "SourceSettings",
+]

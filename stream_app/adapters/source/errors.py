@@ -1,0 +1,17 @@
+"""What a source raises. Every message says what was found and what happens next."""
+
+
+class SourceError(RuntimeError):
+    """The source cannot go on, or was used against its contract."""
+
+
+class NotOurPartitionError(SourceError):
+    """A task was opened that this process does not own (any more): a rebalance took it away."""
+
+
+class PositionLostError(SourceError):
+    """The broker has no record at the position that is to be read next, and going on elsewhere would hide a loss."""
+
+
+class BatchLostError(SourceError):
+    """A fetched batch did not arrive at the handler. The process must end and read it again."""

@@ -1,0 +1,123 @@
+"""Reading back what a deployment published: alerts as they come, and everything once all has settled.
+
+Read_committed throughout: what is not committed was not published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream_app.demo.truth import Outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream_app.adapters.connection import Connection
+    from stream_app.adapters.events import Topics
+
+#: A topic whose end is not reached in this time is stuck behind an open transaction. In seconds.
+_READ_S = 60.0
+
+
+class SeenAlert(msgspec.Struct, frozen=True):
+    """An alert and the wall time (ms since the epoch) at which a subscriber had it."""
+
+    body: dict[str, Any]
+    seen_ms: int
+
+
+class AlertWatcher:
+    """Subscribes to the alerts topic and notes when each alert came."""
+
+    def __init__(self, connection: Connection, topic: str, on_alert: Callable[[dict[str, Any]], None]) -> None:
+        self._consumer = AIOKafkaConsumer(
+            topic,
+            **connection.client_arguments(),
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+        )
+        self._on_alert = on_alert
+        self.alerts: list[SeenAlert] = []
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self._consumer.start()
+        try:
+            async for record in self._consumer:
+                body = msgspec.json.decode(record.value or b"{}")
+                if "incident" in body:
+                    self.alerts.append(SeenAlert(body, int(time.time() * 1_000)))
+                    self._on_alert(body)
+        finally:
+            await self._consumer.stop()
+
+
+async def collect(connection: Connection, topics: Topics, *, isolation_level: str = "read_committed") -> Outputs:
+    """Read the output topics from beginning to end.
+
+    Args:
+        connection: the brokers.
+        topics: names of the topics.
+        isolation_level: ``read_committed``, or ``read_uncommitted`` to see what subscribers without it would see.
+
+    Raises:
+        TimeoutError: if the end of a topic is not reached in a minute.
+    """
+    consumer = AIOKafkaConsumer(
+        **connection.client_arguments(), isolation_level=isolation_level, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    outputs = Outputs()
+    try:
+        for name in (topics.alerts, topics.decisions, topics.dead_letters, topics.state):
+            for record in await _read(consumer, name):
+                if name == topics.alerts:
+                    outputs.alerts.append(msgspec.json.decode(record.value))
+                elif name == topics.decisions:
+                    outputs.decisions.append(msgspec.json.decode(record.value))
+                elif name == topics.state and record.value:
+                    outputs.checkpoints[record.partition] = msgspec.json.decode(record.value)
+                elif name == topics.dead_letters:
+                    outputs.dead_letters.append(_dead_letter(record, topics))
+    finally:
+        await consumer.stop()
+    return outputs
+
+
+async def _read(consumer: AIOKafkaConsumer, topic: str) -> list[Any]:
+    partitions = [TopicPartition(topic, number) for number in sorted(await _partitions(consumer, topic))]
+    consumer.assign(partitions)
+    await consumer.seek_to_beginning(*partitions)
+    ends = await consumer.end_offsets(partitions)
+    found: list[Any] = []
+    async with asyncio.timeout(_READ_S):
+        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                found.extend(batch)
+    return found
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer._client.add_topic(topic)  # noqa: SLF001 - an unassigned consumer asks for no metadata by itself
+    found = consumer.partitions_for_topic(topic)
+    if not found:
+        message = f"topic {topic} does not exist"
+        raise LookupError(message)
+    return set(found)
+
+
+def _dead_letter(record: Any, topics: Topics) -> dict[str, str]:  # noqa: ANN401 - aiokafka's record
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    side = "text" if headers["vigil_topic"] == topics.texts else "frame"
+    return {
+        "side": side,
+        "partition": headers["vigil_partition"],
+        "offset": headers["vigil_offset"],
+        "reason": headers["vigil_reason"],
+    }

@@ -1,0 +1,143 @@
+"""The player: puts cameras and reports on the input topics at real time, and writes down what the broker confirmed.
+
+In: cameras (drawn or from a video) and reports with their times. Out: records on the two input topics and a
+:class:`Published`. Event time is the moment of the schedule, laid on the wall clock at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from stream_app.core.event_time import format_event_time
+from stream_app.demo.truth import Published, PublishedRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stream_app.adapters.connection import Connection
+
+
+class PlayedCamera(Protocol):
+    """A camera that can be asked for its picture at a moment of the schedule; None where it has none (any more)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def zone(self) -> str: ...
+    def jpeg(self, t_ms: int) -> bytes | None: ...
+
+
+class PlayedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A text of the schedule: what it says, when it is sent, and the moment it speaks of (both ms of the schedule)."""
+
+    zone: str
+    text: str
+    severity: int
+    sent_ms: int
+    event_ms: int
+
+
+class Play(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be played."""
+
+    cameras: tuple[PlayedCamera, ...]
+    reports: tuple[PlayedReport, ...]
+    duration_ms: int
+    fps: float
+    frames_topic: str
+    texts_topic: str
+
+
+class Player:
+    """Plays once."""
+
+    def __init__(self, connection: Connection, play: Play) -> None:
+        self._play = play
+        self._producer = AIOKafkaProducer(
+            **connection.client_arguments(), enable_idempotence=True, acks="all", max_request_size=9 * 1024 * 1024
+        )
+        self.published = Published()
+        self.start_ms = 0
+
+    async def run(self, on_progress: Callable[[int], None]) -> Published:
+        """Play to the end.
+
+        Args:
+            on_progress: told the moment of the schedule, in ms, now and then.
+
+        Returns:
+            What the broker confirmed, with partitions, offsets and append times.
+        """
+        await self._producer.start()
+        try:
+            self.start_ms = int(time.time() * 1_000)
+            async with asyncio.TaskGroup() as group:
+                for number, camera in enumerate(self._play.cameras):
+                    group.create_task(self._film(camera, number))
+                group.create_task(self._report())
+                group.create_task(self._tell(on_progress))
+        finally:
+            await self._producer.stop()
+        return self.published
+
+    async def _film(self, camera: PlayedCamera, number: int) -> None:
+        every_ms = 1_000 / self._play.fps
+        # Cameras are not in step with each other.
+        at_ms = every_ms * number / max(1, len(self._play.cameras))
+        count = 0
+        while at_ms < self._play.duration_ms:
+            await self._until(at_ms)
+            moment = int(at_ms)
+            jpeg = await asyncio.to_thread(camera.jpeg, moment)
+            if jpeg is None:
+                return
+            event_ms = self.start_ms + moment
+            headers = [*_headers("vigil.frame", f"{camera.zone}/{camera.name}", count, event_ms)]
+            headers.append(("camera", camera.name.encode()))
+            record = await self._send(self._play.frames_topic, camera.zone, jpeg, headers)
+            self.published.frames.append(msgspec.structs.replace(record, event_ms=event_ms, camera=camera.name))
+            count += 1
+            at_ms += every_ms
+
+    async def _report(self) -> None:
+        for number, report in enumerate(sorted(self._play.reports, key=lambda report: report.sent_ms)):
+            await self._until(report.sent_ms)
+            event_ms = self.start_ms + report.event_ms
+            value = msgspec.json.encode({"text": report.text, "severity": report.severity, "sensor": "demo"})
+            headers = _headers("vigil.text", "reports", number, event_ms)
+            record = await self._send(self._play.texts_topic, report.zone, value, headers)
+            self.published.texts.append(msgspec.structs.replace(record, event_ms=event_ms))
+
+    async def _tell(self, on_progress: Callable[[int], None]) -> None:
+        while (now := int(time.time() * 1_000) - self.start_ms) < self._play.duration_ms:
+            on_progress(now)
+            await asyncio.sleep(0.2)
+        on_progress(self._play.duration_ms)
+
+    async def _until(self, at_ms: float) -> None:
+        await asyncio.sleep(max(0.0, (self.start_ms + at_ms) / 1_000 - time.time()))
+
+    async def _send(self, topic: str, zone: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> PublishedRecord:
+        confirmed = await self._producer.send_and_wait(topic, value, key=zone.encode(), headers=list(headers))
+        return PublishedRecord(
+            partition=confirmed.partition,
+            offset=confirmed.offset,
+            append_ms=confirmed.timestamp,
+            event_ms=0,
+            zone=zone,
+        )
+
+
+def _headers(kind: str, source: str, number: int, event_ms: int) -> list[tuple[str, bytes]]:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(number).encode()),
+        ("ce_source", f"/demo/{source}".encode()),
+        ("ce_type", f"{kind}.v1".encode()),
+        ("ce_time", format_event_time(event_ms).encode()),
+    ]

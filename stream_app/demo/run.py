@@ -1,0 +1,186 @@
+"""The demo from start to end: a Kafka, two workers, a play, a SIGKILL on the way, and a judgement.
+
+In: what to play. Out: an exit status, and everything that was published in a folder. Nothing is left running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.local_kafka import LocalKafka
+from stream_app.demo.books import balance
+from stream_app.demo.collecting import AlertWatcher, collect
+from stream_app.demo.judge import judge
+from stream_app.demo.player import Player
+from stream_app.demo.settling import wait_settled
+from stream_app.demo.summary import show
+from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
+from stream_app.demo.workers import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from stream_app.adapters.events import Topics
+    from stream_app.demo.scenes import Scene
+
+#: After the play: the window closes, incidents go quiet, and a dead worker's tasks are taken over. In seconds.
+_SETTLE_S = 90.0
+_PARTITIONS = 4
+
+
+class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the demo runs. ``kill_at`` is the share of the play after which a worker is killed; None: never."""
+
+    out: Path
+    bootstrap: str | None
+    topics: Topics
+    deployment: str
+    window: Window
+    worker_settings: dict[str, Any]
+    kill_at: float | None = 0.4
+
+
+async def run_demo(
+    scene: Scene, settings: DemoSettings, console: Console, create_topics: Callable[[Connection, int], Awaitable[None]]
+) -> bool:
+    """Run the demo.
+
+    Args:
+        scene: what is played.
+        settings: where and how.
+        console: for people.
+        create_topics: makes the topics with so many partitions.
+
+    Returns:
+        Whether everything came out as promised.
+    """
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as local:
+        bootstrap = settings.bootstrap
+        if bootstrap is None:
+            console.print("Starting a local Apache Kafka ...")
+            bootstrap = (await asyncio.to_thread(local.enter_context, LocalKafka())).bootstrap
+        connection = Connection(bootstrap=bootstrap)
+        await create_topics(connection, _PARTITIONS)
+        return await _play(scene, settings, console, connection)
+
+
+async def _play(scene: Scene, settings: DemoSettings, console: Console, connection: Connection) -> bool:
+    watcher = AlertWatcher(connection, settings.topics.alerts, lambda alert: _print_alert(console, alert))
+    async with AsyncExitStack() as stack:
+        workers = await stack.enter_async_context(_workers(settings, console, connection))
+        watching = asyncio.create_task(watcher.run())
+        stack.callback(watching.cancel)
+        player = Player(connection, scene.play)
+        killing = asyncio.create_task(_kill_one(workers, scene, settings, console))
+        stack.callback(killing.cancel)
+        published = await _with_progress(player, scene, console)
+        _lay_truth(published, scene, player.start_ms)
+        console.print("Played to the end. Waiting until every window is closed and every incident quiet ...")
+        problems = await _settle(connection, settings, published)
+        problems += [
+            f"{worker.name} ended by itself:\n{worker.last_lines()}" for worker in workers if _has_died(worker, killing)
+        ]
+        await asyncio.sleep(0.5)
+        for worker in workers:
+            if worker.is_running and (status := await worker.stop()) != 0:
+                problems.append(f"{worker.name}: exit status {status} after SIGTERM, expected 0")
+    outputs = await collect(connection, settings.topics)
+    _keep(settings.out, published, outputs)
+    books = balance(published, outputs)
+    faults = [*problems, *judge(published, outputs, settings.window)]
+    show(console, published, outputs, books, watcher.alerts, faults)
+    console.print(f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log")
+    return not faults and books.is_balanced
+
+
+@asynccontextmanager
+async def _workers(settings: DemoSettings, console: Console, connection: Connection) -> AsyncIterator[list[Worker]]:
+    started: list[Worker] = []
+    try:
+        for number in (1, 2):
+            log = settings.out / f"worker-{number}.log"
+            log.unlink(missing_ok=True)
+            given = {**settings.worker_settings, "bootstrap": connection.bootstrap, "deployment": settings.deployment}
+            started.append(Worker(f"worker {number}", log, given))
+        console.print("Starting two workers ...")
+        for worker in started:
+            await worker.wait_ready()
+        console.print(f"Workers are ready (processes {', '.join(str(worker.pid) for worker in started)}).")
+        yield started
+    finally:
+        for worker in started:
+            if worker.is_running:
+                await asyncio.shield(worker.stop())
+
+
+async def _kill_one(workers: list[Worker], scene: Scene, settings: DemoSettings, console: Console) -> Worker | None:
+    if settings.kill_at is None:
+        return None
+    await asyncio.sleep(scene.play.duration_ms / 1_000 * settings.kill_at)
+    victim = workers[0]
+    victim.kill()
+    console.print(f"[bold]kill -9[/] {victim.name} (process {victim.pid}): the other one takes its tasks over")
+    return victim
+
+
+def _has_died(worker: Worker, killing: asyncio.Task[Worker | None]) -> bool:
+    is_victim = killing.done() and not killing.cancelled() and killing.result() is worker
+    return not worker.is_running and not is_victim
+
+
+async def _with_progress(player: Player, scene: Scene, console: Console) -> Published:
+    columns = (
+        TextColumn("playing"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("playing", total=scene.play.duration_ms / 1_000)
+        return await player.run(lambda moment_ms: progress.update(bar, completed=moment_ms / 1_000))
+
+
+async def _settle(connection: Connection, settings: DemoSettings, published: Published) -> list[str]:
+    try:
+        await wait_settled(connection, settings.topics.state, published, partitions=_PARTITIONS, timeout_s=_SETTLE_S)
+    except TimeoutError as error:
+        return [str(error)]
+    return []
+
+
+def _lay_truth(published: Published, scene: Scene, start_ms: int) -> None:
+    """Lay the planted incidents on the wall clock of the play."""
+    published.has_truth = scene.has_truth
+    published.incidents = [
+        PlantedIncident(
+            zone=planted.zone,
+            label=planted.label,
+            start_ms=start_ms + planted.start_ms,
+            end_ms=start_ms + planted.end_ms,
+        )
+        for planted in scene.incidents
+    ]
+
+
+def _keep(out: Path, published: Published, outputs: Outputs) -> None:
+    (out / "published.json").write_bytes(msgspec.json.encode(published))
+    (out / "outputs.json").write_bytes(msgspec.json.encode(outputs))
+
+
+def _print_alert(console: Console, alert: dict[str, Any]) -> None:
+    style = {"opened": "bold red", "updated": "yellow", "closed": "dim"}[alert["phase"]]
+    cameras = ", ".join(alert["cameras"]) or "no camera"
+    console.print(
+        f"{alert['end'][11:23]}  [{style}]{alert['phase']:<7}[/] {alert['label']:<10} {alert['zone']:<8} "
+        f"score {alert['score']:.4f}  {cameras}  from {' and '.join(alert['present'])}",
+        highlight=False,
+    )
