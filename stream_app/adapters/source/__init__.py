@@ -6,16 +6,14 @@ In: Kafka. Out: records to a `SourceHandler`. Start with `FaustSource(SourceSett
 from stream_app.adapters.source.errors import BatchLostError, NotOurPartitionError, PositionLostError, SourceError
 from stream_app.adapters.source.faust_source import FaustSource
 from stream_app.adapters.source.port import Progress, Source, SourceHandler
-from stream_app.adapters.source.settings import KafkaCredentials, SaslMechanism, SourceSettings
+from stream_app.adapters.source.settings import SourceSettings
 
 __all__ = [
     "BatchLostError",
     "FaustSource",
-    "KafkaCredentials",
     "NotOurPartitionError",
     "PositionLostError",
     "Progress",
-    "SaslMechanism",
     "Source",
     "SourceError",
     "SourceHandler",

@@ -169,8 +169,8 @@ class FaustSource:
         app = faust.App(
             settings.group,
             env={},  # Faust lets the environment overrule these arguments otherwise
-            broker=";".join(f"kafka://{address.strip()}" for address in settings.bootstrap.split(",")),
-            broker_credentials=settings.credentials.faust_credentials(),
+            broker=settings.faust_brokers(),
+            broker_credentials=settings.faust_credentials(),
             broker_session_timeout=settings.session_ms / 1000,
             broker_heartbeat_interval=settings.heartbeat_ms / 1000,
             broker_max_poll_records=_MAX_POLL_RECORDS,
