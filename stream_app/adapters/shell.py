@@ -52,7 +52,6 @@ class Shell:
         """Stop the runners of these tasks; each commits what it has decided if it still may."""
         for partition in sorted(partitions & self._runners.keys()):
             self._runners.pop(partition).stop()
-            self._telemetry.stopped(partition)
 
     def on_records(self, side: Side, partition: int, records: Sequence[RawRecord]) -> None:
         """Hand records to their task; those of a task that is not ours are dropped, for its owner reads them itself."""
@@ -77,6 +76,7 @@ class Shell:
         if before is not None and not before.done():
             await asyncio.wait([before])
         await runner.run()
+        self._telemetry.stopped(runner.partition)
 
     def _ended(self, job: asyncio.Task[None]) -> None:
         if job.cancelled() or self._broken.done():

@@ -149,6 +149,8 @@ class Task:
         self._head.sequence += 1
         self._head.stream_ms = to_ms
         unmatched = self._join.tick(self._head.sequence, to_ms)
+        for left in self._join.removed:
+            self._shed.leave(left)
         entry = self._finish(unmatched, ())
         self._journal(entry, JournalTick(to_ms, self._head.next_text, self._head.next_frame))
         self._settle()
@@ -245,6 +247,11 @@ class Task:
     def has_alerts(self) -> bool:
         """Whether alerts or notices wait for a step: those are committed at once."""
         return bool(self._outputs.alerts or self._outputs.notices)
+
+    @property
+    def has_uncommitted(self) -> bool:
+        """Whether something was decided that no confirmed step holds yet."""
+        return self._at.sequence != self._last_sequence
 
     @property
     def is_held_up(self) -> bool:
@@ -359,7 +366,9 @@ class Task:
         self._settle()
 
     def _take_text(self, text: Record) -> None:
-        passes, is_first = self._rate.allows(text.zone, text.append_ms, self._head.sequence)
+        # The task's newest append time, not the text's own: it never runs back, so a bucket that was full at a cut,
+        # and for that reason is in no checkpoint, stays full.
+        passes, is_first = self._rate.allows(text.zone, self._head.append_ms, self._head.sequence)
         if passes:
             entry = self._take_record(text, self._thin.sample_ms)
             self._journal(entry, JournalText(text.offset, self._head.next_frame))
@@ -379,9 +388,14 @@ class Task:
         if record.identity is not None:
             expires = head.stream_ms + self._settings.horizon_ms
             self._seen.add((record.side, record.identity), head.sequence, expires)
+        # What left makes room first, or the bound would shed more than it must.
+        for left in self._join.removed:
+            self._shed.leave(left)
         if held.gone == NEVER and self._shed.enter(held):
             self._shed_bytes()
         entry = self._finish(unmatched, pairs)
+        if held.gone != NEVER:
+            self._release_if_unused(record.ref)
         self._count(entry, f"{_WORD[record.side]}.received")
         if held.is_late:
             self._count(entry, f"{_WORD[record.side]}.late")
@@ -412,7 +426,6 @@ class Task:
         """Thin, ask for scores, and take this sequence number's place in the cut; None where nothing lies before it."""
         observations = self._observe(unmatched, pairs) if unmatched or pairs else []
         for held in self._join.removed:
-            self._shed.leave(held)
             self._release_if_unused(held.record.ref)
         self._join.removed.clear()
         entry = None

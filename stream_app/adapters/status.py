@@ -1,0 +1,133 @@
+"""What a worker knows of itself: hears the shell's telemetry, passes it to the metrics, logs it, and answers health.
+
+In: telemetry. Out: log lines, metrics, a health snapshot. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from stream_app.adapters.health import HealthSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stream_app.adapters.metrics import Metrics
+    from stream_app.core.effects import Effects, Step
+    from stream_app.core.task import Task
+    from stream_app.core.types import RawRecord, Side
+
+_log = structlog.get_logger("vigil.worker")
+
+
+class Group(Protocol):
+    """Membership, as the source knows it."""
+
+    @property
+    def is_rebalancing(self) -> bool:
+        """Whether the group is deciding who gets what, the first join included."""
+        ...
+
+    def assignment(self) -> frozenset[int]:
+        """Return the tasks that are ours."""
+        ...
+
+
+class WorkerStatus:
+    """Implements the shell's telemetry port and the health state."""
+
+    def __init__(self, metrics: Metrics, about: Mapping[str, str], oldest_batch_s: Callable[[], float]) -> None:
+        """Begin without group and tasks.
+
+        Args:
+            metrics: is told everything too.
+            about: provider, bundle, settings hash and the like, for the health page.
+            oldest_batch_s: returns how long the model has been at its present batch, in seconds.
+        """
+        self._metrics = metrics
+        self._about = about
+        self._oldest_batch_s = oldest_batch_s
+        self._running: set[int] = set()
+        self._gaps: dict[int, str] = {}
+        self._waiting_since: dict[int, float] = {}
+        self.group: Group | None = None
+        self.is_model_warm = False
+
+    def snapshot(self) -> HealthSnapshot:
+        """Return the state of this moment."""
+        group = self.group
+        assigned = group.assignment() if group is not None else frozenset[int]()
+        now = time.monotonic()
+        return HealthSnapshot(
+            is_group_joined=group is not None and not group.is_rebalancing,
+            is_model_warm=self.is_model_warm,
+            tasks_assigned=len(assigned),
+            tasks_recovered=len(assigned & self._running),
+            commit_age_s=max((now - since for since in self._waiting_since.values()), default=0.0),
+            oldest_batch_s=self._oldest_batch_s(),
+            gaps=tuple(self._gaps[partition] for partition in sorted(self._gaps)),
+            about=self._about,
+        )
+
+    def received(self, partition: int, side: Side, raws: list[RawRecord]) -> None:
+        """Records came from the source."""
+        self._metrics.received(partition, side, raws)
+
+    def pumped(self, partition: int, task: Task, effects: Effects) -> None:
+        """The core admitted records and asked for scores."""
+        if task.has_uncommitted:
+            self._waiting_since.setdefault(partition, time.monotonic())
+        self._metrics.pumped(partition, task, effects)
+
+    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
+        """A step was confirmed."""
+        self._waiting_since.pop(partition, None)
+        if task.has_uncommitted:
+            self._waiting_since[partition] = time.monotonic()
+        for alert in step.alerts:
+            _log.info(
+                "alert", partition=partition, phase=alert.phase, label=alert.label, zone=alert.zone, id=alert.id
+            )
+        for notice in step.notices:
+            _log.warning("notice", partition=partition, kind=notice.kind, zone=notice.zone, detail=notice.detail)
+        for letter in step.dead_letters:
+            _log.warning("dead letter", partition=partition, side=letter.side.kind, offset=letter.offset, reason=letter.reason)
+        self._metrics.committed(partition, task, step, seconds)
+
+    def position(self, partition: int, side: Side, lag: int) -> None:
+        """So many offsets lie between what was admitted and the end."""
+        self._metrics.position(partition, side, lag)
+
+    def epoch_started(self, partition: int, said: tuple[str, ...]) -> None:
+        """A task took up its work."""
+        self._running.add(partition)
+        self._gaps.pop(partition, None)
+        for line in said:
+            _log.warning("recovery", partition=partition, said=line)
+        _log.info("task running", partition=partition)
+        self._metrics.epoch_started(partition, said)
+
+    def epoch_ended(self, partition: int, reason: str, *, is_fenced: bool) -> None:
+        """A task lost its epoch."""
+        self._running.discard(partition)
+        _log.warning("epoch ended", partition=partition, reason=reason, is_fenced=is_fenced)
+        self._metrics.epoch_ended(partition, reason, is_fenced=is_fenced)
+
+    def gap(self, partition: int, message: str) -> None:
+        """Input that a task needs is gone."""
+        self._running.discard(partition)
+        self._waiting_since.pop(partition, None)
+        self._gaps[partition] = message
+        _log.error("gap: this task stands until it is reset", partition=partition, gap=message)
+        self._metrics.gap(partition, message)
+
+    def stopped(self, partition: int) -> None:
+        """A task is no longer ours."""
+        self._running.discard(partition)
+        self._gaps.pop(partition, None)
+        self._waiting_since.pop(partition, None)
+        _log.info("task given up", partition=partition)
+        self._metrics.stopped(partition)

@@ -1,0 +1,205 @@
+"""What the proofs share: a Kafka and workers of their own, a planter of records, and what has to come out.
+
+The expected alerts come from what was planted, by rules written here; nothing of the core is imported. The tiny bundle
+gives every planted text a score that opens its incident, with or without its frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import msgspec
+import numpy as np
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.events import Topics
+from stream_app.demo.truth import Published, PublishedRecord, Window
+from stream_app.demo.workers import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+PARTITIONS = 4
+LABELS = ("fight", "fire")
+#: Small windows: a proof lasts minutes, not hours. quiet_ms is at least before + after + grace.
+SETTINGS: dict[str, Any] = {
+    "before_ms": 500,
+    "after_ms": 500,
+    "grace_ms": 500,
+    "quiet_ms": 1_600,
+    "sample_ms": 100,
+    "session_timeout_ms": 6_000,
+    "heartbeat_ms": 1_500,
+    "commit_ms": 300,
+    "decode_children": 1,
+    "ort_threads": 1,
+    "provider": "cpu",
+}
+WINDOW = Window(before_ms=500, after_ms=500, sample_ms=100)
+
+
+def jpeg(colour: tuple[int, int, int] = (255, 255, 0), size: tuple[int, int] = (64, 48)) -> bytes:
+    """Draw a plain picture (RGB, width x height); yellow lifts both labels of the tiny bundle."""
+    picture = np.full((size[1], size[0], 3), colour[::-1], dtype=np.uint8)
+    return bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+
+
+def now_ms() -> int:
+    """Wall time, ms since the epoch."""
+    return int(time.time() * 1_000)
+
+
+def rfc3339(moment_ms: int) -> bytes:
+    """Write a time as the wire wants it."""
+    return datetime.fromtimestamp(moment_ms / 1_000, UTC).isoformat(timespec="milliseconds").encode()
+
+
+@dataclass
+class Rig:
+    """A deployment under test."""
+
+    connection: Connection
+    topics: Topics
+    deployment: str
+    folder: Path
+    bundle: Path
+    settings: dict[str, Any]
+    workers: list[Worker] = field(default_factory=list)
+    published: Published = field(default_factory=Published)
+
+    async def create_topics(self) -> None:
+        """Create all topics; the inputs with the broker's append time."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.connection.bootstrap)
+        await admin.start()
+        try:
+            append = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "8388608"}
+            compact = {"cleanup.policy": "compact"}
+            await admin.create_topics(
+                [
+                    *(NewTopic(name, PARTITIONS, 1, topic_configs=append) for name in (self.topics.frames, self.topics.texts)),
+                    NewTopic(self.topics.state, PARTITIONS, 1, topic_configs=compact),
+                    *(
+                        NewTopic(name, PARTITIONS, 1, topic_configs={"max.message.bytes": "8388608"})
+                        for name in (self.topics.alerts, self.topics.decisions, self.topics.journal, self.topics.dead_letters)
+                    ),
+                ]
+            )
+        finally:
+            await admin.close()
+
+    def start_worker(self, **more: object) -> Worker:
+        """Start one more worker."""
+        number = len(self.workers) + 1
+        given = {
+            **SETTINGS,
+            **self.settings,
+            "bootstrap": self.connection.bootstrap,
+            "deployment": self.deployment,
+            "bundle": self.bundle,
+            **{f"{name}_topic": getattr(self.topics, name) for name in self.topics.__struct_fields__},
+            **more,
+        }
+        worker = Worker(f"worker {number}", self.folder / f"worker-{number}.log", given)
+        self.workers.append(worker)
+        return worker
+
+    async def stop(self) -> None:
+        """End every worker that still runs."""
+        for worker in self.workers:
+            if worker.is_running:
+                worker.resume()
+                await worker.stop()
+
+    @asynccontextmanager
+    async def planter(self) -> AsyncIterator[Planter]:
+        """Give a planter on the input topics."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.connection.bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            max_request_size=9 * 1024 * 1024,
+            request_timeout_ms=60_000,
+        )
+        await producer.start()
+        try:
+            yield Planter(self, producer)
+        finally:
+            await producer.stop()
+
+
+@dataclass
+class Planter:
+    """Puts records on the input topics and writes down what the broker confirmed."""
+
+    rig: Rig
+    producer: AIOKafkaProducer
+
+    async def frame(self, zone: str, event_ms: int, data: bytes | None = None, camera: str = "c1") -> PublishedRecord:
+        """Publish a frame."""
+        headers = [("ce_time", rfc3339(event_ms)), ("camera", camera.encode())]
+        record = await self._send(self.rig.topics.frames, zone, data if data is not None else _YELLOW, headers)
+        placed = msgspec.structs.replace(record, event_ms=event_ms, camera=camera)
+        self.rig.published.frames.append(placed)
+        return placed
+
+    async def text(self, zone: str, event_ms: int, text: str) -> PublishedRecord:
+        """Publish a text."""
+        value = msgspec.json.encode({"text": text, "severity": 3})
+        record = await self._send(self.rig.topics.texts, zone, value, [("ce_time", rfc3339(event_ms))])
+        placed = msgspec.structs.replace(record, event_ms=event_ms)
+        self.rig.published.texts.append(placed)
+        return placed
+
+    async def alarm(self, zone: str, label: str, event_ms: int) -> PublishedRecord:
+        """Publish a text that opens an incident of its label, with a frame just before and one just after it."""
+        await self.frame(zone, event_ms - 120)
+        text = await self.text(zone, event_ms, f"a {label}")
+        await self.frame(zone, event_ms + 120)
+        return text
+
+    async def alarms(self, count: int, *, per_s: float, zones: int, until: Callable[[], bool] = lambda: False) -> None:
+        """Publish alarms at real time; each (zone, label) comes again only after ``zones * 2 / per_s`` seconds."""
+        waiting: list[asyncio.Task[PublishedRecord]] = []
+        for number in range(count):
+            if until():
+                break
+            zone, label = f"zone-{number % zones}", LABELS[number // zones % len(LABELS)]
+            waiting.append(asyncio.create_task(self.alarm(zone, label, now_ms())))
+            await asyncio.sleep(1 / per_s)
+        await asyncio.gather(*waiting)
+
+    async def _send(
+        self, topic: str, zone: str, value: bytes | None, headers: list[tuple[str, bytes]]
+    ) -> PublishedRecord:
+        done = await self.producer.send_and_wait(topic, value, key=zone.encode(), headers=headers)
+        return PublishedRecord(
+            partition=done.partition, offset=done.offset, append_ms=done.timestamp, event_ms=0, zone=zone
+        )
+
+
+_YELLOW = jpeg()
+
+
+def missing_or_repeated(published: Published, alerts: list[dict[str, Any]]) -> list[str]:
+    """Compare opened alerts with planted texts: each text opens exactly one incident, and nothing else does."""
+    openings: dict[tuple[int, int], int] = {(text.partition, text.offset): 0 for text in published.texts}
+    faults: list[str] = []
+    for alert in alerts:
+        if alert.get("phase") != "opened":
+            continue
+        at = next(((e["partition"], e["offset"]) for e in alert["evidence"] if e["kind"] == "text"), None)
+        if at not in openings:
+            faults.append(f"an alert that nothing planted explains: {alert['id']}")
+        else:
+            openings[at] += 1
+    faults += [f"text {at}: {count} opened alerts, expected 1" for at, count in openings.items() if count != 1]
+    return faults
