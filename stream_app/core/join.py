@@ -87,7 +87,7 @@ class Join:
         self._closing: list[tuple[int, int, Side, int, Held]] = []
         self._dropping: list[tuple[int, Side, int, Held]] = []
         self._gone: deque[Held] = deque()
-        #: What left the window since the caller last cleared this list.
+        #: What the window held and holds no more, since the caller last cleared this list.
         self.removed: list[Held] = []
 
     def close_ms(self, record: Record) -> int:
@@ -142,15 +142,21 @@ class Join:
         self._hold(held, self.close_ms(held.record))
 
     def window_at(self, cut: int) -> Iterator[Held]:
-        """Yield the records that the window held at sequence number ``cut``, oldest sequence first."""
-        for held in sorted((*self._gone, *self.held.values()), key=_by_admission):
+        """Yield the records that the window held at sequence number ``cut``, texts first, in order of offset.
+
+        The order says nothing of how the window came to be: a restored window yields the same.
+        """
+        for held in sorted((*self._gone, *self.held.values()), key=_by_ref):
             if held.admitted <= cut and (held.gone == NEVER or held.gone > cut):
                 yield held
 
-    def forget(self, cut: int) -> Iterator[Held]:
-        """Yield, and forget for good, the records that left the window at or before ``cut``."""
-        while self._gone and self._gone[0].gone <= cut:
-            yield self._gone.popleft()
+    def forget(self, cut: int) -> list[Held]:
+        """Return, and forget for good, the records that left the window at or before ``cut``."""
+        gone = self._gone
+        forgotten: list[Held] = []
+        while gone and gone[0].gone <= cut:
+            forgotten.append(gone.popleft())
+        return forgotten
 
     def lowest(self, side: Side, cut: int, otherwise: int) -> int:
         """Return the lowest offset of one side that the window held at ``cut``, or ``otherwise``."""
@@ -208,7 +214,6 @@ class Join:
     def _pass_by(self, held: Held) -> None:
         held.gone = held.admitted
         self._gone.append(held)
-        self.removed.append(held)
 
     def _remove(self, held: Held, sequence: int) -> None:
         record = held.record
@@ -222,8 +227,8 @@ class Join:
         self.removed.append(held)
 
 
-def _by_admission(held: Held) -> tuple[int, int]:
-    return (held.admitted, held.record.offset)
+def _by_ref(held: Held) -> Ref:
+    return held.record.ref
 
 
 def _by_event_time(due: tuple[int, Side, int, Held]) -> tuple[int, Side, int]:
