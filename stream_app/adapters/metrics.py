@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+
+from prometheus_client.registry import Collector
 
 from stream_app.adapters.freshness import Freshness
 from stream_app.core.effects import Effects, Step
 from stream_app.core.task import Task
 from stream_app.core.types import Alert, RawRecord, Record, Ref, Side
 
-Engine = Literal["image_encoder", "text_encoder", "fusion_head"]
 
 #: Reasons are words of our own; the bound is for the day when one is made from input by mistake.
 _MAX_REASONS = 64
 _LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 120, 300)
 _WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-_ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
@@ -109,25 +108,15 @@ class Metrics:
         """Say how many records lie between the position of one side and the end of its partition."""
         self._lag.labels(str(partition), side.kind).set(lag)
 
-    def decoded(self, seconds: float, *, failure: str | None = None) -> None:
-        """Count one decoded image, or one that failed and why."""
-        self._decode_seconds.observe(seconds)
-        self._decoded.labels(self._reason(failure or "ok")).inc()
-
-    def decoder_restarted(self, reason: str) -> None:
-        """Count a decoding process that died or was killed."""
-        self._decoder_restarts.labels(self._reason(reason)).inc()
-
-    def ran(self, engine: Engine, rows: int, seconds: float) -> None:
-        """Count one run of one graph over so many rows."""
-        self._rows.labels(engine).observe(rows)
-        self._run_seconds.labels(engine).observe(seconds)
-
     def model(self, *, provider: str, requested: str, bundle: str, sha256: str, settings: str) -> None:
         """Say which bundle, settings and execution provider are in force."""
         self._model.info(
             {"provider": provider, "requested": requested, "bundle": bundle, "sha256": sha256, "settings": settings}
         )
+
+    def add(self, collector: Collector) -> None:
+        """Show another collector's samples on the page too."""
+        self._registry.register(collector)
 
     def dropped(self, reason: str, amount: int = 1) -> None:
         """Count records or results that got no proper treatment, for a reason that no task's books hold."""
@@ -193,19 +182,6 @@ class Metrics:
 
     def _make_work(self) -> None:
         registry = self._registry
-        self._decoded = Counter("vigil_decoded", "Images decoded, by outcome.", ["outcome"], registry=registry)
-        self._decode_seconds = Histogram(
-            "vigil_decode_seconds", "Time to decode an image.", buckets=_WORK_BUCKETS_S, registry=registry
-        )
-        self._decoder_restarts = Counter(
-            "vigil_decoder_restarts", "Decoding processes replaced.", ["reason"], registry=registry
-        )
-        self._rows = Histogram(
-            "vigil_run_rows", "Rows in one run of a graph.", ["engine"], buckets=_ROW_BUCKETS, registry=registry
-        )
-        self._run_seconds = Histogram(
-            "vigil_run_seconds", "Time of one run of a graph.", ["engine"], buckets=_WORK_BUCKETS_S, registry=registry
-        )
         self._model = Info("vigil_model", "Bundle, settings and provider in force.", registry=registry)
 
     def _gauge(self, partition: int, task: Task) -> None:

@@ -10,9 +10,11 @@ from typing import Annotated
 
 import typer
 
-from stream_app.adapters.connection import Connection
 from stream_app.cli.outcome import USAGE, CommandError
-from stream_app.config import LoadedSettings, Operational, SettingsError, load_settings
+from stream_app.config import LoadedSettings, SettingsError, load_settings
+from stream_app.wiring.clients import connection_to, topics_of
+
+__all__ = ["BootstrapOption", "ConfigOption", "SetOption", "connection_to", "settings_from", "topics_of"]
 
 ConfigOption = Annotated[
     Path | None,
@@ -47,15 +49,3 @@ def settings_from(
         return load_settings(file=file, assignments=assignments or (), flags=flags)
     except SettingsError as error:
         raise CommandError(str(error), status=USAGE) from error
-
-
-def connection_to(operational: Operational) -> Connection:
-    """Return the Kafka connection that the settings describe."""
-    return Connection(
-        bootstrap=operational.bootstrap,
-        security_protocol=operational.security_protocol,
-        sasl_mechanism=operational.sasl_mechanism,
-        sasl_username=operational.sasl_username or None,
-        sasl_password=operational.sasl_password or None,
-        ssl_cafile=operational.ssl_cafile or None,
-    )

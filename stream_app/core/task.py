@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 #: Stream time before any record: lower than every event time that RFC 3339 can write.
 BEGINNING_MS = -(1 << 60)
 _WORD = ("texts", "frames")
+_RECEIVED = ("texts.received", "frames.received")
+_LATE = ("texts.late", "frames.late")
 
 
 class Task:
@@ -396,9 +398,9 @@ class Task:
         entry = self._finish(unmatched, pairs)
         if held.gone != NEVER:
             self._release_if_unused(record.ref)
-        self._count(entry, f"{_WORD[record.side]}.received")
+        self._count(entry, _RECEIVED[record.side])
         if held.is_late:
-            self._count(entry, f"{_WORD[record.side]}.late")
+            self._count(entry, _LATE[record.side])
         return entry
 
     def _refuse(self, intake: Intake, reason: str, detail: str) -> Entry | None:
@@ -479,26 +481,36 @@ class Task:
 
     def _decide_entry(self, entry: Entry) -> None:
         self._reach(entry.position)
+        outputs = self._outputs
+        if entry.observations:
+            self._judge(entry)
+        else:
+            self._decide.expire(entry.position.stream_ms, outputs.alerts)
+        if entry.dead_letters:
+            outputs.dead_letters.extend(entry.dead_letters)
+        if entry.notices:
+            outputs.notices.extend(entry.notices)
+        if entry.journal:
+            outputs.journal.extend(entry.journal)
+        for name, number in entry.counts:
+            self._count(None, name, number)
+        for observation in entry.observations:
+            self._unuse_both(observation)
+        self._forget()
+
+    def _judge(self, entry: Entry) -> None:
         pairs = [
             (observation, scored)
             for observation, scored in zip(entry.observations, entry.results, strict=True)
             if scored is not None
         ]
         judged = self._decide.judge(entry.position.stream_ms, pairs)
-        outputs = self._outputs
-        outputs.alerts.extend(judged.alerts)
-        outputs.decisions.extend(judged.decisions)
-        outputs.dead_letters.extend((*entry.dead_letters, *judged.dead_letters))
-        outputs.notices.extend(entry.notices)
-        outputs.journal.extend(entry.journal)
+        self._outputs.alerts.extend(judged.alerts)
+        self._outputs.decisions.extend(judged.decisions)
+        self._outputs.dead_letters.extend(judged.dead_letters)
         for letter in judged.dead_letters:
             self._use(letter.ref)
             self._count(None, f"dead.{letter.reason}")
-        for name, number in entry.counts:
-            self._count(None, name, number)
-        for observation, _ in pairs:
-            self._unuse_both(observation)
-        self._forget()
 
     def _reach(self, position: Position) -> None:
         at = self._at
@@ -508,7 +520,8 @@ class Task:
     def _forget(self) -> None:
         """Let go of what no state at or after the cut needs, and close the books on records that left the window."""
         for held in self._join.forget(self._at.sequence):
-            self._count(None, _fate(held, has_failed=self._decide.forget(held.record)))
+            name = _fate(held, has_failed=self._decide.forget(held.record))
+            self._totals[name] = self._totals.get(name, 0) + 1
         self._seen.forget(self._at.stream_ms)
 
     # -- small things ------------------------------------------------------------------------------------------
@@ -588,11 +601,11 @@ def _position_of(checkpoint: Checkpoint) -> Position:
 
 def _fate(held: Held, *, has_failed: bool) -> str:
     """Name the line of the books that a record ends in; every record ends in exactly one."""
-    word = _WORD[held.record.side]
-    if has_failed:
-        return f"{word}.dead"
+    is_matched = held.matched != NEVER
     if held.record.side is Side.TEXT:
-        return f"{word}.paired" if held.matched != NEVER else f"{word}.alone"
-    if held.matched != NEVER:
-        return f"{word}.scored" if held.scored != NEVER else f"{word}.thinned"
-    return f"{word}.alone" if held.scored != NEVER else f"{word}.unmet"
+        return "texts.dead" if has_failed else "texts.paired" if is_matched else "texts.alone"
+    if has_failed:
+        return "frames.dead"
+    if held.scored != NEVER:
+        return "frames.scored" if is_matched else "frames.alone"
+    return "frames.thinned" if is_matched else "frames.unmet"

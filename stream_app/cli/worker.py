@@ -1,0 +1,66 @@
+"""`vigil worker`: join frames and texts, score them, publish alerts, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+from typing import Annotated
+
+import structlog
+import typer
+
+from stream_app.adapters.logs import configure_logging
+from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, CommandError, run_command
+from stream_app.config import LoadedSettings, SettingsError
+
+app = typer.Typer(help="Join frames and texts, score them, publish alerts.")
+
+
+@app.callback(invoke_without_command=True)
+def worker(  # noqa: PLR0913 - one parameter an option
+    *,
+    bootstrap: BootstrapOption = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="auto, cuda, tensorrt or cpu; all but auto are required.")
+    ] = None,
+    bundle: Annotated[str | None, typer.Option("--bundle", metavar="DIR", help="Model bundle.")] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--start-from", help="earliest, latest or a time, for tasks that never ran.")
+    ] = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Run a worker. Start as many as you like, on one machine or many: the tasks are shared out among them."""
+    flags: dict[str, object] = {
+        "bootstrap": bootstrap,
+        "provider": provider,
+        "bundle": bundle,
+        "start_from": start_from,
+    }
+    loaded = settings_from(config, assignments, flags=flags)
+    configure_logging(loaded.operational.log_format, loaded.operational.log_level)
+    faulthandler.enable()
+    run_command(_until_stopped(loaded))
+
+
+async def _until_stopped(loaded: LoadedSettings) -> None:
+    # Here and not at the top: wrong settings are said before ONNX Runtime and Faust are loaded.
+    from stream_app.adapters.preflight import PreflightError  # noqa: PLC0415
+    from stream_app.adapters.providers import ProviderError  # noqa: PLC0415
+    from stream_app.adapters.reach import BrokerUnreachableError  # noqa: PLC0415
+    from stream_app.bundle.errors import BundleError  # noqa: PLC0415
+    from stream_app.wiring.worker import run_worker  # noqa: PLC0415
+
+    log = structlog.get_logger("vigil.worker")
+    try:
+        await run_worker(loaded)
+    except asyncio.CancelledError:
+        log.info("ended", reason="asked to stop")
+    except BrokerUnreachableError as error:
+        raise CommandError(str(error), status=BROKER_UNREACHABLE) from error
+    except (PreflightError, BundleError, ProviderError, SettingsError) as error:
+        raise CommandError(str(error), status=REFUSED) from error
+    except BaseException as error:
+        log.critical("ended", reason=f"{type(error).__name__}: {error}", exc_info=error)
+        raise CommandError(f"the worker broke: {type(error).__name__}: {error}") from error

@@ -1,0 +1,36 @@
+"""From settings to a Kafka connection and the names of topics; light enough for every command to import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.events import Topics
+
+if TYPE_CHECKING:
+    from stream_app.config import Operational
+
+
+def connection_to(operational: Operational) -> Connection:
+    """Return the Kafka connection that the settings describe."""
+    return Connection(
+        bootstrap=operational.bootstrap,
+        security_protocol=operational.security_protocol,
+        sasl_mechanism=operational.sasl_mechanism,
+        sasl_username=operational.sasl_username or None,
+        sasl_password=operational.sasl_password or None,
+        ssl_cafile=operational.ssl_cafile or None,
+    )
+
+
+def topics_of(operational: Operational) -> Topics:
+    """Return the names of the seven topics."""
+    return Topics(
+        frames=operational.frames_topic,
+        texts=operational.texts_topic,
+        alerts=operational.alerts_topic,
+        decisions=operational.decisions_topic,
+        journal=operational.journal_topic,
+        state=operational.state_topic,
+        dead_letters=operational.dead_letters_topic,
+    )

@@ -1,0 +1,113 @@
+"""From a bundle on disk to a warmed scorer, and to what the core needs to know of the model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from stream_app.adapters.decode_pool import DecodePool, DecodeSettings
+from stream_app.adapters.engine import Engine, EngineSettings
+from stream_app.adapters.inference import BatchingScorer, ScorerSettings
+from stream_app.bundle.load import Bundle, load_bundle
+from stream_app.config.thresholds import override_labels
+from stream_app.core.score import micro_logit
+from stream_app.core.types import LabelRule, Model
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from stream_app.config import LoadedSettings, Operational
+
+_log = structlog.get_logger("vigil.model")
+#: The exit status of a worker whose inference hangs; the supervisor starts it again.
+HUNG_STATUS = 70
+
+
+class Inference(msgspec.Struct, frozen=True):
+    """A scorer that is ready, and what stands behind it."""
+
+    scorer: BatchingScorer
+    decoder: DecodePool
+    engine: Engine
+    bundle: Bundle
+    model: Model
+
+
+def bundle_directory(operational: Operational) -> Path:
+    """Return the bundle's directory: the setting, else the demo bundle that comes with the package."""
+    return Path(operational.bundle) if operational.bundle else Path(str(files("stream_app") / "demo_bundle/site/1"))
+
+
+def model_of(bundle: Bundle, loaded: LoadedSettings) -> Model:
+    """Return what the core needs to know of a bundle, thresholds overridden where the settings say so.
+
+    Raises:
+        SettingsError: if an override names no label of the bundle.
+    """
+    manifest = bundle.manifest
+    labels = tuple(
+        LabelRule(label.name, label.alerts, micro_logit(label.open_at), micro_logit(label.close_at))
+        for label in manifest.labels
+    )
+    return Model(manifest.name, manifest.version, bundle.sha256, override_labels(labels, loaded.thresholds))
+
+
+@asynccontextmanager
+async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
+    """Load, verify and warm a model, and close everything after.
+
+    Raises:
+        BundleError: if the bundle is refused.
+        ProviderError: if a required execution provider does not run.
+        DecodePoolError: if decoding processes cannot be started.
+    """
+    operational = loaded.operational
+    bundle = load_bundle(bundle_directory(operational))
+    engine = Engine.open(
+        bundle,
+        on_notice=lambda sentence: _log.warning("execution provider", notice=sentence),
+        settings=EngineSettings(
+            provider=operational.provider,
+            intra_op_threads=operational.ort_threads,
+            batch_images=operational.batch_images,
+            batch_texts=operational.batch_texts,
+            batch_rows=operational.batch_pairs,
+        ),
+    )
+    decoder = DecodePool(
+        bundle.manifest.image,
+        settings=DecodeSettings(
+            children=operational.decode_children,
+            time_limit_s=operational.decode_timeout_ms / 1_000,
+            memory_bytes=operational.decode_memory_mb * 1024 * 1024,
+            max_pixels=loaded.semantic.max_image_pixels,
+        ),
+    )
+    scorer = BatchingScorer(
+        bundle,
+        engine=engine,
+        decoder=decoder,
+        on_hang=_end_hung,
+        settings=ScorerSettings(watchdog_s=operational.watchdog_s),
+    )
+    await decoder.start()
+    try:
+        scorer.start()
+        yield Inference(scorer, decoder, engine, bundle, model_of(bundle, loaded))
+    finally:
+        await scorer.close()
+        await decoder.close()
+
+
+def _end_hung(sentence: str) -> None:
+    """End the process from the watchdog's thread: what hangs cannot be asked to stop, and silence would be worse."""
+    sys.stderr.write(f"vigil: {sentence}; this process ends so that another can take its tasks over\n")
+    sys.stderr.flush()
+    os._exit(HUNG_STATUS)

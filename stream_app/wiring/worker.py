@@ -1,0 +1,182 @@
+"""The worker, composed: settings in, a running worker out, until it is cancelled or something breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+
+from stream_app import __version__
+from stream_app.adapters.events import Context
+from stream_app.adapters.health import HealthRules, HealthServer
+from stream_app.adapters.metrics import Metrics
+from stream_app.adapters.preflight import PreflightSettings, preflight
+from stream_app.adapters.publisher import Publisher, PublisherSettings
+from stream_app.adapters.recovery import Recovery, RecoverySettings
+from stream_app.adapters.runner import Ports, RunnerSettings, TaskRunner
+from stream_app.adapters.shell import Shell
+from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.adapters.status import WorkerStatus
+from stream_app.adapters.work_metrics import WorkMetrics
+from stream_app.wiring.clients import connection_to, topics_of
+from stream_app.wiring.model import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stream_app.adapters.source import Source
+    from stream_app.config import LoadedSettings
+    from stream_app.wiring.model import Inference
+
+_log = structlog.get_logger("vigil.worker")
+
+
+async def run_worker(loaded: LoadedSettings) -> None:
+    """Run a worker until it is cancelled; then commit what is decided, leave the group and close everything.
+
+    Raises:
+        PreflightError: if topics, rights or the partitioner are not as needed.
+        BundleError: if the bundle is refused.
+        ProviderError: if a required execution provider does not run.
+        BaseException: whatever broke a task or the source; nothing is swallowed.
+    """
+    operational = loaded.operational
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(inference(loaded))
+        metrics = Metrics()
+        metrics.add(WorkMetrics(model.scorer.stats, model.decoder.stats))
+        about = _about(loaded, model)
+        metrics.model(
+            provider=model.engine.provider,
+            requested=operational.provider,
+            bundle=f"{model.model.name}/{model.model.version}",
+            sha256=model.model.sha256,
+            settings=loaded.sha256,
+        )
+        status = WorkerStatus(metrics, about, model.scorer.oldest_batch_s)
+        status.is_model_warm = True
+        health = HealthServer(
+            status,
+            metrics=metrics.page,
+            host=operational.health_host,
+            port=operational.health_port,
+            rules=HealthRules(watchdog_s=operational.watchdog_s),
+        )
+        port = await health.start()
+        stack.push_async_callback(health.stop)
+        _log.info("model ready", health=f"http://{operational.health_host}:{port}/health/ready", **about)
+        await _check_kafka(loaded)
+        await _consume(loaded, model, status)
+
+
+async def _check_kafka(loaded: LoadedSettings) -> None:
+    operational = loaded.operational
+    report = await preflight(
+        PreflightSettings(
+            connection=connection_to(operational),
+            topics=topics_of(operational),
+            group=operational.group_id,
+            partitioner=operational.partitioner,
+            max_image_bytes=loaded.semantic.max_image_bytes,
+        )
+    )
+    for warning in report.warnings:
+        _log.warning("preflight", found=warning)
+    _log.info("preflight passed", partitions=report.partitions)
+
+
+async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatus) -> None:
+    operational = loaded.operational
+    connection = connection_to(operational)
+    topics = topics_of(operational)
+    shell = Shell(lambda partition: _runner(loaded, model, source, status, partition), status)
+    source = FaustSource(
+        SourceSettings(
+            connection=connection,
+            group=operational.group_id,
+            frames_topic=topics.frames,
+            texts_topic=topics.texts,
+            fetch_bytes=operational.fetch_bytes,
+            session_ms=operational.session_timeout_ms,
+            heartbeat_ms=operational.heartbeat_ms,
+        ),
+        shell,
+    )
+    status.group = source
+    try:
+        await source.start()
+        _log.info("group joined", group=operational.group_id)
+        await _first_to_end(source.wait(), shell.wait())
+    finally:
+        _log.info("stopping")
+        await shell.stop()
+        await source.stop()
+        _log.info("stopped")
+
+
+def _runner(
+    loaded: LoadedSettings, model: Inference, source: Source, status: WorkerStatus, partition: int
+) -> TaskRunner:
+    operational = loaded.operational
+    connection = connection_to(operational)
+    topics = topics_of(operational)
+    publishing = PublisherSettings(
+        group=operational.group_id,
+        transaction_timeout_ms=operational.transaction_timeout_ms,
+        commit_timeout_ms=operational.commit_timeout_ms,
+    )
+    recovering = RecoverySettings(
+        deployment=operational.deployment, group=operational.group_id, start_from=operational.start_from
+    )
+    settings = RunnerSettings(
+        semantic=loaded.semantic,
+        limits=operational.limits,
+        context=Context(
+            deployment=operational.deployment,
+            partition=partition,
+            topics=topics,
+            model=model.model,
+            settings_sha256=loaded.sha256,
+            provider=model.engine.provider,
+        ),
+        commit_ms=operational.commit_ms,
+        idle_ms=operational.idle_ms,
+        caught_up_ms=operational.caught_up_ms,
+    )
+    ports = Ports(
+        source=source,
+        scorer=model.scorer,
+        make_publisher=lambda task: Publisher(connection, publishing, f"{operational.deployment}-{task}"),
+        recovery=Recovery(connection, topics, recovering),
+        telemetry=status,
+    )
+    return TaskRunner(settings, ports)
+
+
+async def _first_to_end(*waits: object) -> None:
+    """Wait for whichever ends first, and let its exception through."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        task.result()
+
+
+def _about(loaded: LoadedSettings, model: Inference) -> Mapping[str, str]:
+    """Say what is running, for the health page and the first log line."""
+    return {
+        "version": __version__,
+        "worker": loaded.operational.instance_id or f"{socket.gethostname()}-{os.getpid()}",
+        "deployment": loaded.operational.deployment,
+        "provider": model.engine.provider,
+        "bundle": f"{model.model.name}/{model.model.version}",
+        "model_sha256": model.model.sha256,
+        "settings_sha256": loaded.sha256,
+    }
