@@ -134,6 +134,8 @@ class Decide:
             self._outcomes = dict(state.outcomes)
             self._reached = {(zone, label): list(entries) for zone, label, entries in state.reached}
         else:
+            # Which incidents a text supported is no result: it keeps the text from opening its own again.
+            self._outcomes = {offset: Outcome(supports=old.supports) for offset, old in state.outcomes if old.supports}
             alerting = {label.name for label in self._model.labels if label.is_alerting}
             for key in sorted(self._incidents):
                 if key[1] not in alerting:
@@ -169,7 +171,7 @@ class Decide:
         key = (subject.zone, label.name)
         incident = self._incidents.get(key)
         if incident is None:
-            if score < label.open_at or not self._reaches(key, subject):
+            if score < label.open_at or self._opened_before(key, subject, outcome) or not self._reaches(key, subject):
                 return
             incident = self._open(key, label.open_at, subject, score, stream_ms)
         elif score < label.close_at:
@@ -206,10 +208,21 @@ class Decide:
         self._reached[key] = near
         return False
 
-    def _open(self, key: tuple[str, str], threshold: int, subject: Record, score: int, stream_ms: int) -> Incident:
+    def _opened_before(self, key: tuple[str, str], subject: Record, outcome: Outcome) -> bool:
+        """Return whether this subject's own incident was open already and closed since.
+
+        A text of a fast clock, or of a window with a negative bound, can be held for longer than ``quiet_ms``; opening
+        its incident again would repeat the ids of alerts that are out.
+        """
+        return bool(outcome.supports) and self._id_of(key, subject) in outcome.supports
+
+    def _id_of(self, key: tuple[str, str], subject: Record) -> str:
         opener = (subject.side.kind, self._partition, subject.offset, subject.event_ms)
+        return incident_id(self._deployment, *key, opener)
+
+    def _open(self, key: tuple[str, str], threshold: int, subject: Record, score: int, stream_ms: int) -> Incident:
         incident = Incident(
-            id=incident_id(self._deployment, *key, opener),
+            id=self._id_of(key, subject),
             zone=key[0],
             label=key[1],
             threshold=threshold,
@@ -238,9 +251,11 @@ class Decide:
 
 
 def _support(index: int, score: int, observation: Observation, outcome: Outcome, *, is_first: bool) -> Support:
-    """Gather what a subject shows: all of it at its first support of an incident, later only its newest frame."""
-    text = observation.text
-    evidence = list(outcome.frames if is_first else outcome.frames[-1:])
+    """Gather what a subject shows: all of it at its first support of an incident, later only this result's frame."""
+    text, frame = observation.text, observation.frame
+    # A masked result shows no frame: the newest of the subject is an earlier result's, and was counted then.
+    newest = [one for one in outcome.frames[-1:] if frame is not None and one.offset == frame.offset]
+    evidence = list(outcome.frames) if is_first else newest
     if is_first and text is not None and outcome.has_text:
         evidence.insert(0, Evidence(text.side, text.offset, text.event_ms))
     return Support(
