@@ -1,8 +1,9 @@
 """The self-check of a bundle: loaded graphs in, measured differences out, on the machine and provider in use.
 
-Two measurements. Parity: the logits of the manifest's cases against what the training framework gave. Batches: every
-row in batches of several sizes, and with more token padding, against the same row alone (doubled); 0 means that a
-result does not depend on its neighbours, to the last bit.
+Three measurements. Parity: the logits of the manifest's cases against what the training framework gave. Batches: every
+row in batches of several sizes against the same row alone (doubled); 0 means that a result does not depend on its
+neighbours, to the last bit. Padding: a text padded to every length against one without padding; serving pads each
+text to a length of its own (``token_bucket``), so this need not be 0, but a text encoder that looks at padding shows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.image import self_check_image
-from stream_app.bundle.text import pad_tokens
+from stream_app.bundle.text import pad_tokens, token_buckets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 #: What a worker measures when it starts, and what ``vigil bundle check`` measures.
 QUICK_BATCHES = (2, 3, 4, 8)
 THOROUGH_BATCHES = (2, 3, 4, 5, 7, 8, 16, 32)
-_EXTRA_PADS = (1, 8, 40)
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -44,11 +44,13 @@ class Measurement(msgspec.Struct, frozen=True):
     case_count: int
     batch_sizes: tuple[int, ...]
     batch_differences: dict[str, float]
+    padding_difference: float
 
     @property
     def is_within_tolerance(self) -> bool:
-        """No logit, and no row in any batch, differs by more than the manifest allows."""
-        return max(self.parity_difference, *self.batch_differences.values()) <= self.tolerance
+        """No logit, no row in any batch and no padded text differs by more than the manifest allows."""
+        differences = (self.parity_difference, self.padding_difference, *self.batch_differences.values())
+        return max(differences) <= self.tolerance
 
     @property
     def is_batch_exact(self) -> bool:
@@ -77,6 +79,7 @@ def measure(bundle: Bundle, graphs: Graphs, *, batch_sizes: Sequence[int] = QUIC
         case_count=len(differences),
         batch_sizes=tuple(batch_sizes),
         batch_differences=_batch_differences(bundle, graphs, batch_sizes),
+        padding_difference=_padding_difference(bundle, graphs),
     )
 
 
@@ -90,6 +93,9 @@ def require(measurement: Measurement) -> None:
     if measurement.parity_difference > measurement.tolerance:
         what = f"self-check case {measurement.parity_case} on {measurement.provider}"
         raise BundleError(what, expected=expected, found=f"{measurement.parity_difference:g}")
+    if measurement.padding_difference > measurement.tolerance:
+        what = f"text_encoder: padded texts against texts without padding on {measurement.provider}"
+        raise BundleError(what, expected=expected, found=f"{measurement.padding_difference:g}")
     for graph, difference in measurement.batch_differences.items():
         if difference > measurement.tolerance:
             what = f"{graph}: rows in batches against rows alone on {measurement.provider}"
@@ -121,27 +127,38 @@ def _batch_differences(bundle: Bundle, graphs: Graphs, batch_sizes: Sequence[int
     manifest = bundle.manifest
     count = max(batch_sizes)
     images = np.stack([self_check_image(s, manifest.image.height, manifest.image.width) for s in range(count)])
-    rows = _token_rows(bundle, count)
-    longest = max(map(len, rows))
-
-    def texts(at: slice, pads: int = 0) -> NDArray[np.float32]:
-        padded = min(longest + pads, max(longest, manifest.text.max_tokens))
-        return graphs.encode_texts(*pad_tokens(rows[at], pad_id=manifest.text.pad_id, padded_length=padded))
-
-    image_features = _alone(lambda at: graphs.encode_images(images[at]), count)
-    text_features = _alone(texts, count)
+    tokens, length = pad_tokens(_token_rows(bundle, count), pad_id=manifest.text.pad_id)
     image_present = (np.arange(count) % 3 != 1).astype(np.float32)
     text_present = (np.arange(count) % 3 != 2).astype(np.float32)
+
+    def imaged(at: slice) -> NDArray[np.float32]:
+        return graphs.encode_images(images[at])
+
+    def texted(at: slice) -> NDArray[np.float32]:
+        return graphs.encode_texts(tokens[at], length[at])
+
+    image_features, text_features = _alone(imaged, count), _alone(texted, count)
 
     def fused(at: slice) -> NDArray[np.float32]:
         return graphs.fuse(image_features[at], text_features[at], image_present[at], text_present[at])
 
-    padded = max(float(np.abs(texts(slice(0, count), pads) - text_features).max()) for pads in _EXTRA_PADS)
     return {
-        "image_encoder": _largest(lambda at: graphs.encode_images(images[at]), image_features, batch_sizes),
-        "text_encoder": max(padded, _largest(texts, text_features, batch_sizes)),
+        "image_encoder": _largest(imaged, image_features, batch_sizes),
+        "text_encoder": _largest(texted, text_features, batch_sizes),
         "fusion_head": _largest(fused, _alone(fused, count), batch_sizes),
     }
+
+
+def _padding_difference(bundle: Bundle, graphs: Graphs) -> float:
+    spec = bundle.manifest.text
+    largest = 0.0
+    for row in _token_rows(bundle, 8):
+        bare = graphs.encode_texts(*pad_tokens([row], pad_id=spec.pad_id))
+        for bucket in {len(row) + 1, *token_buckets(spec.max_tokens)}:
+            if len(row) < bucket <= spec.max_tokens:
+                padded = graphs.encode_texts(*pad_tokens([row], pad_id=spec.pad_id, padded_length=bucket))
+                largest = max(largest, float(np.abs(padded - bare).max()))
+    return largest
 
 
 def _alone(run: Callable[[slice], NDArray[np.float32]], count: int) -> NDArray[np.float32]:

@@ -47,6 +47,7 @@ def test_a_whole_bundle_passes_and_no_row_depends_on_its_batch(original: Path) -
     assert measurement.case_count == 5
     assert measurement.parity_difference < 1e-5
     assert measurement.is_batch_exact
+    assert measurement.padding_difference < 1e-6
     assert measurement.is_within_tolerance
     assert bundle.sha256 == m.sha256_hex((original / m.MANIFEST_NAME).read_bytes())
 
@@ -133,6 +134,19 @@ def test_a_model_that_gives_other_logits_is_refused_with_the_difference(bundle_p
     measurement = measure(bundle, Graphs(bundle))
     assert not measurement.is_within_tolerance
     with pytest.raises(BundleError, match=r"self-check case 0 .*expected differences <= 0.0001, found 0\.(49|5)"):
+        require(measurement)
+
+
+def test_a_text_encoder_that_looks_at_padding_is_refused(bundle_path: Path) -> None:
+    model = onnx.load(str(bundle_path / m.TEXT_ENCODER))
+    (mask,) = (node for node in model.graph.node if list(node.output) == ["masked"])
+    mask.CopyFrom(onnx.helper.make_node("Identity", ["vectors"], ["masked"]))
+    (bundle_path / m.TEXT_ENCODER).write_bytes(model.SerializeToString())
+    _rewrite(bundle_path, _same)
+    bundle = load_bundle(bundle_path)
+    measurement = measure(bundle, Graphs(bundle))
+    assert measurement.padding_difference > 0.01
+    with pytest.raises(BundleError):
         require(measurement)
 
 
