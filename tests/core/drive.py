@@ -21,7 +21,7 @@ from stream_app.core.task import Task
 from stream_app.core.types import LabelRule, Model, Observation, Ref, Scored, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stream_app.core.effects import Step
     from stream_app.core.types import Alert, DeadLetter, Decision, JournalEntry, Notice
@@ -264,7 +264,7 @@ class Shell:
         assert not self.kept, f"never released: {sorted(self.kept)}"
         assert self.task.window_bytes == 0
 
-    def read_again(self, log: dict[Side, Sequence[Raw]]) -> None:
+    def read_again(self, log: Mapping[Side, Sequence[Raw]]) -> None:
         """Read the log again from the committed offsets up to the positions, as a successor does."""
         state = self.task.checkpoint()
         for side, position in ((Side.TEXT, state.next_text), (Side.FRAME, state.next_frame)):

@@ -1,0 +1,289 @@
+"""The task as a whole against the slow reference, against itself caught up in another way, and under another order."""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from stream_app.core.admit import admit
+from stream_app.core.checkpoint import decode_checkpoint
+from stream_app.core.settings import Limits, Semantic
+from stream_app.core.task import BEGINNING_MS
+from stream_app.core.types import JournalTick, Record, Refused, Side, time_bound
+from tests.core.drive import T0, Raw, Scores, Shell, Trace, raw_frame, raw_text
+from tests.core.examples import examples
+from tests.core.play import LIMITS, Player
+from tests.core.reference import Result, SlowJoin, SlowThinning, all_pairs, all_unmatched, horizon_ms
+from tests.core.streams import HOWS, Arrive, Level, Stream, streams
+
+
+class SlowTask:
+    """Admission, duplicates, join and thinning over plain lists: what is to be scored, in order."""
+
+    def __init__(self, settings: Semantic) -> None:
+        self.settings = settings
+        self.join = SlowJoin(settings, BEGINNING_MS)
+        self.thinning = SlowThinning(settings)
+        self.records: dict[tuple[Side, int], Record] = {}
+        self.sample_ms: dict[int, int] = {}
+        self.seen: dict[tuple[Side, bytes], int] = {}
+        self.level = 0
+        self.scored: list[Result] = []
+
+    def take(self, side: Side, raw: Raw) -> None:
+        """Take one record of the merge order."""
+        record = admit(side, raw, self.settings)
+        if isinstance(record, Refused):
+            return
+        seen_until = self.seen.get((side, record.identity or b""), BEGINNING_MS - 1)
+        if record.identity is not None and seen_until >= self.join.stream_ms:
+            return
+        self.records[record.ref] = record
+        if side is Side.TEXT:
+            self.sample_ms[record.offset] = self.settings.sample_ms << self.level
+        self._put_out(self.join.admit(record, time_bound(record.event_ms, record.append_ms)))
+        if record.identity is not None:
+            self.seen[(side, record.identity)] = self.join.stream_ms + horizon_ms(self.settings)
+
+    def tick(self, to_ms: int) -> None:
+        """Advance stream time."""
+        self._put_out(self.join.tick(to_ms))
+
+    def _put_out(self, results: list[Result]) -> None:
+        for text, frame in results:
+            if frame is None:
+                self.scored.append((text, None))
+            elif text is None:
+                if self.thinning.keeps_frame(self.records[(Side.FRAME, frame)]):
+                    self.scored.append((None, frame))
+            else:
+                pair = self.records[(Side.TEXT, text)], self.records[(Side.FRAME, frame)]
+                if self.thinning.keeps_pair(*pair, self.sample_ms[text]):
+                    self.scored.append((text, frame))
+
+
+@given(streams(), st.integers(0, 1 << 32))
+@examples(250)
+def test_what_is_scored_is_what_admission_duplicates_join_and_thinning_leave(stream: Stream, seed: int) -> None:
+    stream.settings = structs.replace(stream.settings, rate_per_s=1_000, rate_burst=1_000, window_bytes=1_000_000)
+    trace = Player(stream, Random(seed)).play()
+    slow = SlowTask(stream.settings)
+    ticks = deque(line.to_ms for line in trace.journal if isinstance(line, JournalTick))
+    for op in stream.ops:
+        if isinstance(op, Arrive):
+            slow.take(op.side, op.raw)
+        elif isinstance(op, Level):
+            slow.level = op.level
+        elif ticks and op.to_ms == ticks[0]:  # whether a tick is worth making depends on what is open
+            slow.tick(ticks.popleft())
+    assert trace.scored == slow.scored
+    assert trace.state.stream_ms == slow.join.stream_ms
+
+
+# -- catching up ----------------------------------------------------------------------------------------------------
+
+CATCH_UP = Semantic(
+    before_ms=2_000, after_ms=2_000, grace_ms=1_000, sample_ms=500, quiet_ms=5_000, rate_per_s=5, rate_burst=3,
+    window_bytes=400,
+)  # fmt: skip
+
+
+def _site(random: Random, seconds: int) -> dict[Side, list[Raw]]:
+    """Texts up to 3 s late, camera c1 with a clock 1.9 s fast, frames of c2 out of order; appended as time goes by."""
+    frames = [
+        raw_frame(0, now + random.choice((0, 0, 400)), event_ms=now + fast, camera=camera, zone=random.choice("xxy"))
+        for now in range(T0, T0 + seconds * 1_000, 250)
+        for camera, fast in (("c1", 1_900), ("c2", -random.choice((0, 100, 700))))
+    ]
+    texts = []
+    for _ in range(seconds * 2):
+        event_ms = T0 + random.randrange(seconds * 1_000)
+        texts.append(
+            raw_text(0, event_ms + random.choice((0, 200, 3_000)), event_ms=event_ms, zone=random.choice("xy"))
+        )
+    return {side: _numbered(raws) for side, raws in ((Side.TEXT, texts), (Side.FRAME, frames))}
+
+
+def _numbered(raws: list[Raw]) -> list[Raw]:
+    """Order by append time, as a broker writes, and number."""
+    ordered = sorted(raws, key=lambda raw: raw.timestamp)
+    return [Raw(number, raw.timestamp, raw.key, raw.value, raw.headers) for number, raw in enumerate(ordered)]
+
+
+def _merged(log: dict[Side, list[Raw]]) -> list[tuple[Side, Raw]]:
+    """Order by append time, ties text first, then offset."""
+    both = [(side, raw) for side in Side for raw in log[side]]
+    return sorted(both, key=lambda one: (one[1].timestamp, one[0], one[1].offset))
+
+
+def _live(log: dict[Side, list[Raw]], scores: Scores) -> Trace:
+    shell = Shell(CATCH_UP, scores)
+    for side, raw in _merged(log):
+        shell.live(side, raw)
+        shell.score_all()
+        shell.commit()
+    shell.finish(after_ms=60_000)
+    return shell.trace
+
+
+def _moods(log: dict[Side, list[Raw]], random: Random) -> Scores:
+    return Scores({(side, raw.offset): random.randint(-2, 3) for side in Side for raw in log[side]})
+
+
+@given(st.integers(0, 1 << 32), st.sampled_from(Side), st.integers(1, 40))
+@examples(40)
+def test_catching_up_with_either_topic_fetched_first_equals_live(seed: int, first: Side, fetch: int) -> None:
+    random = Random(seed)
+    log = _site(random, seconds=4)
+    scores = _moods(log, random)
+    live = _live(log, scores)
+    shell = Shell(CATCH_UP, scores, limits=Limits(queue_records=fetch, in_flight=5))
+    _catch_up(shell, log, random, first, fetch)
+    assert shell.trace.scored == live.scored
+    assert shell.trace.judged == live.judged
+    assert shell.trace.alerts == live.alerts
+    assert shell.trace.journal == live.journal
+    assert shell.trace.dead_letters == live.dead_letters
+    assert shell.trace.state == live.state
+
+
+def _catch_up(shell: Shell, log: dict[Side, list[Raw]], random: Random, first: Side, fetch: int) -> None:
+    """Fetch the first topic as far as back pressure allows, then both; a side is caught up once all of it is here."""
+    given = {Side.TEXT: 0, Side.FRAME: 0}
+    is_first_alone = True
+    for _ in range(20_000):
+        is_stuck = True
+        for side in Side:
+            if shell.task.is_full(side) or given[side] == len(log[side]) or (is_first_alone and side is not first):
+                continue
+            raws = log[side][given[side] : given[side] + fetch]
+            given[side] += len(raws)
+            shell.give(side, *raws)
+            shell.task.set_caught_up(side, given[side] == len(log[side]))
+            is_stuck = False
+        is_first_alone = is_first_alone and not is_stuck
+        shell.pump(random.randint(0, 50))
+        if shell.flight:
+            shell.score(random.choice(sorted(shell.flight)))
+        if random.random() < 0.2:
+            shell.commit()
+        if all(given[side] == len(log[side]) and not shell.task.queued(side) for side in Side):
+            shell.finish(after_ms=60_000)
+            return
+    message = "no progress: merge and back pressure lock each other"
+    raise AssertionError(message)
+
+
+# -- another interleaving -------------------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(0, 1 << 32),
+    st.sampled_from(HOWS),
+    st.sampled_from(((20, 20), (0, 40), (-10, 40), (40, -10))),
+    st.sampled_from((1, 25)),
+)
+@examples(200)
+def test_within_grace_a_crash_and_another_interleaving_give_the_same_observations_each_exactly_once(
+    seed: int, how: str, window: tuple[int, int], every_ms: int
+) -> None:
+    random = Random(seed)
+    settings = Semantic(
+        before_ms=window[0], after_ms=window[1], grace_ms=100, how=how, sample_ms=7,  # type: ignore[arg-type]
+        unmatched_every_ms=every_ms, quiet_ms=1_000,
+    ).check()  # fmt: skip
+    # All event times lie within grace of one another, so nothing is late in any order.
+    log = {
+        Side.TEXT: [raw_text(n, T0 + 200, event_ms=T0 + random.randint(0, 100), zone=random.choice("xxy"))
+                    for n in range(random.randint(0, 12))],
+        Side.FRAME: [raw_frame(n, T0 + 200, event_ms=T0 + random.randint(0, 100), zone=random.choice("xxy"))
+                     for n in range(random.randint(0, 12))],
+    }  # fmt: skip
+    scores = _moods(log, random)
+    plain = Shell(settings, scores, limits=LIMITS)
+    _interleave(plain, log, random, until=1.0)
+    plain.finish(after_ms=100_000)
+    broken = Shell(settings, scores, limits=LIMITS)
+    trace = broken.trace
+    _interleave(broken, log, random, until=random.random())
+    if trace.steps:
+        state = decode_checkpoint(trace.steps[-1].checkpoint)
+        broken = Shell(settings, scores, trace=trace, limits=LIMITS, checkpoint=state)
+        broken.read_again(log)
+    else:
+        broken = Shell(settings, scores, trace=trace, limits=LIMITS)
+    _interleave(broken, log, random, until=1.0)
+    broken.finish(after_ms=100_000)
+    key = lambda one: (one[0] is None, one[1] is None, one)  # noqa: E731 - a sort key, None last
+    assert sorted(trace.scored, key=key) == sorted(plain.trace.scored, key=key)
+    assert len(trace.scored) == len(set(trace.scored))
+    if every_ms == 1:
+        _assert_brute_force(log, settings, plain.trace)
+
+
+def _interleave(shell: Shell, log: dict[Side, list[Raw]], random: Random, *, until: float) -> None:
+    """Deliver what is left of the log, each side in its order, the sides interleaved at random; score and commit."""
+    left = [(side, list(log[side][shell.task.next_offset(side) :])) for side in Side]
+    total = sum(len(raws) for _, raws in left)
+    stop = total - int(total * until)
+    while sum(len(raws) for _, raws in left) > stop:
+        side, raws = random.choice([one for one in left if one[1]])
+        while shell.task.in_flight >= LIMITS.in_flight or (shell.flight and random.random() < 0.4):
+            shell.score(random.choice(sorted(shell.flight)))
+        if random.random() < 0.3 or len(shell.task._outputs) >= LIMITS.outputs:
+            shell.commit()
+        shell.live(side, raws.pop(0))
+
+
+def _assert_brute_force(log: dict[Side, list[Raw]], settings: Semantic, trace: Trace) -> None:
+    """Every text of an emitting side has a result, and no result is of a pair outside the window."""
+    records = [one for side in Side for raw in log[side] if isinstance(one := admit(side, raw, settings), Record)]
+    pairs, alone = all_pairs(records, settings), all_unmatched(records, settings)
+    scored = set(trace.scored)
+    assert {one for one in scored if None not in one} <= pairs
+    assert {one for one in scored if None in one} <= alone
+    assert {one for one in alone if one[1] is None} <= scored
+    assert {text for text, _ in pairs} == {text for text, frame in scored if None not in (text, frame)}
+
+
+# -- one camera's clock ---------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 1 << 32))
+@examples(30)
+def test_a_camera_in_the_year_2099_changes_nothing_for_others(seed: int) -> None:
+    random = Random(seed)
+    log = _site(random, seconds=3)
+    scores = _moods(log, random)
+    in_2099 = 4_070_908_800_000
+    live = _live(log, scores)
+    shell = Shell(CATCH_UP, Scores({ref: mood for ref, mood in scores.moods.items() if ref[0] is Side.TEXT}))
+    frames = mad = 0
+    for side, raw in _merged(log):
+        if random.random() < 0.3:
+            shell.live(Side.FRAME, raw_frame(frames, raw.timestamp, event_ms=in_2099))
+            frames, mad = frames + 1, mad + 1
+        if side is Side.FRAME:
+            shell.scores.moods[(side, frames)] = scores.moods[(side, raw.offset)]
+            raw = Raw(frames, raw.timestamp, raw.key, raw.value, raw.headers)  # noqa: PLW2901 - behind the mad ones
+            frames += 1
+        shell.live(side, raw)
+        shell.score_all()
+        shell.commit()
+    shell.finish(after_ms=60_000)
+    assert [letter.reason for letter in shell.trace.dead_letters].count("ahead") == mad
+    assert _without_offsets(shell.trace) == _without_offsets(live)
+
+
+def _without_offsets(trace: Trace) -> list[tuple[object, ...]]:
+    """What was decided and alerted when, with the event time in place of a frame's offset."""
+    decisions = [
+        (one.time_ms, text and text.offset, frame and (frame.event_ms, frame.camera))
+        for one in trace.decisions
+        for text, frame in ((one.observation.text, one.observation.frame),)
+    ]
+    return [*decisions, *((one.time_ms, one.phase, one.label, one.zone) for one in trace.alerts)]
