@@ -104,6 +104,11 @@ class Engine:
         return self._graphs.provider
 
     @property
+    def graphs(self) -> Graphs:
+        """The sessions, for further measurements."""
+        return self._graphs
+
+    @property
     def settings(self) -> EngineSettings:
         """The settings in force."""
         return self._settings

@@ -98,7 +98,7 @@ def _decode_jpeg(data: bytes, *, min_height: int, min_width: int) -> NDArray[np.
         if colour_space not in {"CMYK", "YCCK"}:
             pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", min_height=min_height, min_width=min_width)
             return np.asarray(pixels, dtype=np.uint8)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # a KeyError is simplejpeg's word for a colour space that it does not know
         # The decode stopped at the first remark, so a truncation behind it was not seen: look for the end marker.
         if _HARMLESS not in str(error) or b"\xff\xd9" not in data[-1024:]:
             raise ImageError(str(error)) from error

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream_app.bundle import BundleError
@@ -74,6 +74,7 @@ def test_stray_bytes_between_segments_are_tolerated_but_not_a_truncation_behind_
 
 
 @settings(max_examples=150, deadline=None)
+@example(".jpg", 171, bytes(7))
 @given(st.sampled_from([".jpg", ".png", ".webp"]), st.integers(20, 4000), st.binary(min_size=1, max_size=40))
 def test_damaged_images_give_a_picture_or_an_image_error(extension: str, at: int, damage: bytes) -> None:
     data = _encoded(extension, prepare_image(_SMOOTH, _SPEC))

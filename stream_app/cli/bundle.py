@@ -1,0 +1,147 @@
+"""`vigil bundle`: what a model bundle says of itself, and whether it holds on this machine.
+
+In: a directory. Out: a table or JSON; exit status 4, with expected and found, where the bundle is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stream_app.adapters.engine import Engine, EngineSettings
+from stream_app.adapters.providers import ProviderChoice, ProviderError
+from stream_app.bundle import BundleError
+from stream_app.bundle.demo import demo_bundle_path
+from stream_app.bundle.graphs import GraphError
+from stream_app.bundle.load import Bundle, load_bundle
+from stream_app.bundle.manifest import Manifest
+from stream_app.bundle.verify import THOROUGH_BATCHES, Measurement, measure, require
+from stream_app.cli.outcome import REFUSED, CommandError
+
+app = typer.Typer(no_args_is_help=True, help="Show or check a model bundle.")
+
+_Directory = Annotated[
+    Path | None, typer.Argument(metavar="[DIR]", help="The folder with manifest.json; by default the demo bundle.")
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
+
+
+@app.command()
+def show(directory: _Directory = None, *, as_json: _AsJson = False) -> None:
+    """Print what the manifest says, after checking every file's hash. Nothing is run."""
+    bundle = _load(directory)
+    manifest = bundle.manifest
+    if as_json:
+        _print_json({"path": str(bundle.path), "sha256": bundle.sha256, "manifest": msgspec.to_builtins(manifest)})
+        return
+    table = _table()
+    for name, value in _facts(bundle):
+        table.add_row(name, Text(value))  # as it is: square brackets in free JSON are no markup
+    Console().print(table)
+
+
+@app.command()
+def check(
+    directory: _Directory = None,
+    *,
+    provider: Annotated[
+        ProviderChoice, typer.Option(help="Where to run it; a name is required, auto is not.")
+    ] = "auto",
+    as_json: _AsJson = False,
+) -> None:
+    """Check hashes, schema, shapes and opset, then run the self-check. Exit status 4 where the bundle is refused."""
+    bundle = _load(directory)
+    try:
+        engine = Engine.open(bundle, on_notice=_notice, settings=EngineSettings(provider=provider))
+        measurement = measure(bundle, engine.graphs, batch_sizes=THOROUGH_BATCHES)
+        require(measurement)
+    except (BundleError, GraphError, ProviderError) as error:
+        raise CommandError(f"refused: {bundle.path}: {error}", status=REFUSED) from error
+    if as_json:
+        content = {"path": str(bundle.path), "sha256": bundle.sha256, "self_check": msgspec.to_builtins(measurement)}
+        _print_json(content | {"is_batch_exact": measurement.is_batch_exact})
+        return
+    table = _table()
+    for name, value in _findings(measurement):
+        table.add_row(name, Text(value))
+    Console().print(table)
+    typer.echo(f"{bundle.manifest.name} {bundle.manifest.version} holds; sha256 {bundle.sha256}")
+
+
+def _load(directory: Path | None) -> Bundle:
+    try:
+        return load_bundle(demo_bundle_path() if directory is None else directory)
+    except BundleError as error:
+        where = "" if directory is None else f"{directory}: "
+        raise CommandError(f"refused: {where}{error}", status=REFUSED) from error
+
+
+def _facts(bundle: Bundle) -> list[tuple[str, str]]:
+    manifest = bundle.manifest
+    facts = [
+        ("bundle", f"{manifest.name} {manifest.version}"),
+        ("path", str(bundle.path)),
+        ("sha256", bundle.sha256),
+        ("task", manifest.task),
+    ]
+    facts += [(f"label {label.name}", _thresholds(manifest, index)) for index, label in enumerate(manifest.labels)]
+    image, text, features = manifest.image, manifest.text, manifest.features
+    facts += [
+        ("image", f"{image.width} x {image.height} {image.color}, {image.resize}, features {list(features.image)}"),
+        (
+            "text",
+            f"at most {text.max_chars} characters and {text.max_tokens} of {bundle.tokenizer.vocabulary_size} tokens, "
+            + f"{text.normalization}, features {list(features.text)}",
+        ),
+        ("opset", str(manifest.opset)),
+        ("graphs", ", ".join(f"{name} {len(data) / 1e6:.2f} MB" for name, data in bundle.graphs.items())),
+        ("source revision", manifest.source_revision),
+    ]
+    free = {"training": manifest.training, "metrics": manifest.metrics}
+    facts += [(what, msgspec.json.encode(content).decode()) for what, content in free.items() if content]
+    return facts
+
+
+def _thresholds(manifest: Manifest, index: int) -> str:
+    label = manifest.labels[index]
+    if not label.alerts:
+        return "does not alert"
+    return f"alerts; opens at {label.open_at:g}, supported from {label.close_at:g}"
+
+
+def _findings(measurement: Measurement) -> list[tuple[str, str]]:
+    sizes = ", ".join(map(str, measurement.batch_sizes))
+    exact = "no bit changes" if measurement.is_batch_exact else "bits change, within the tolerance"
+    findings = [
+        ("provider", measurement.provider),
+        (
+            "parity",
+            f"largest difference {measurement.parity_difference:.2g} in {measurement.case_count} cases "
+            + f"(case {measurement.parity_case}), allowed {measurement.tolerance:g}",
+        ),
+        ("batches", f"{exact}: rows in batches of {sizes} against the same row alone"),
+    ]
+    findings += [(f"  {graph}", f"{value:.2g}") for graph, value in measurement.batch_differences.items()]
+    findings.append(("padding", f"largest difference {measurement.padding_difference:.2g} of padded texts"))
+    return findings
+
+
+def _table() -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _print_json(content: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(content)).decode())
+
+
+def _notice(words: str) -> None:
+    typer.echo(f"vigil: {words}", err=True)
