@@ -7,6 +7,7 @@ equal bytes, and the global random state is neither read nor written.
 from stream_app.drawn_site.camera import Camera, Zone
 from stream_app.drawn_site.samples import Row, sample
 from stream_app.drawn_site.schedule import Incident, Report, Schedule, Site
+from stream_app.drawn_site.sheet import contact_sheet
 from stream_app.drawn_site.story import LABELS, LOOKALIKES, QUIET, VAGUE, Act, label_vector
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Schedule",
     "Site",
     "Zone",
+    "contact_sheet",
     "label_vector",
     "sample",
 ]

@@ -23,11 +23,20 @@ if TYPE_CHECKING:
 PERSON_M = 1.75
 
 
-def _person(canvas: Frame, view: View, at_m: tuple[float, float], pose: Pose, clothes: Clothes, *, side: int = 1,
-            lift_m: float = 0.0) -> None:
+def _person(
+    canvas: Frame,
+    view: View,
+    at_m: tuple[float, float],
+    pose: Pose,
+    clothes: Clothes,
+    *,
+    side: int = 1,
+    lift_m: float = 0.0,
+) -> None:
     scale = view.scale(at_m[1])
-    draw_person(canvas, view.ground(*at_m), pose, clothes, size=PERSON_M * scale, side=side * view.facing,
-                lift=lift_m * scale)
+    draw_person(
+        canvas, view.ground(*at_m), pose, clothes, size=PERSON_M * scale, side=side * view.facing, lift=lift_m * scale
+    )
 
 
 def _fighter(beat: float, variant: int) -> Pose:
@@ -49,8 +58,14 @@ def _fight(canvas: Frame, view: View, act: Act, seconds: float) -> None:
     beat = seconds * tempo + phase
     left = (act.x_m - gap + sway, act.z_m)
     if variant == 3:
-        draw_lying(canvas, view.ground(act.x_m + gap + 0.1, act.z_m), second, size=PERSON_M * view.scale(act.z_m),
-                   side=view.facing, kick=math.sin(seconds * 6))
+        draw_lying(
+            canvas,
+            view.ground(act.x_m + gap + 0.1, act.z_m),
+            second,
+            size=PERSON_M * view.scale(act.z_m),
+            side=view.facing,
+            kick=math.sin(seconds * 6),
+        )
         _person(canvas, view, left, _fighter(beat, 1), first)
     else:
         _person(canvas, view, (act.x_m + gap + sway, act.z_m), _fighter(beat + 0.5, (variant + 1) % 3), second, side=-1)
@@ -97,8 +112,9 @@ def _intrusion(canvas: Frame, view: View, act: Act, seconds: float) -> None:
         return
     walked = (seconds - climb_s) * 0.45
     creep = walking(seconds * 1.1)
-    pose = Pose(42, (55, 75), (30, 60), (creep.leg_a[0] + 30, creep.leg_a[1] - 22), (creep.leg_b[0] + 25,
-                creep.leg_b[1] - 28))
+    pose = Pose(
+        42, (55, 75), (30, 60), (creep.leg_a[0] + 30, creep.leg_a[1] - 22), (creep.leg_b[0] + 25, creep.leg_b[1] - 28)
+    )
     along = (walked + 1.5) % 3.0 - 1.5
     _person(canvas, view, (act.x_m + side * along, FENCE_M - 0.7 - min(1.2, walked * 0.25)), pose, clothes, side=side)
 
@@ -152,20 +168,34 @@ def _vehicle_place(act: Act, seconds: float) -> tuple[float, float, int]:
 
 def _vehicle(canvas: Frame, view: View, act: Act, seconds: float) -> None:
     x_m, z_m, side = _vehicle_place(act, seconds)
-    things.draw_vehicle(canvas, view.ground(x_m, z_m), scale=view.scale(z_m), side=side * view.facing, seed=act.seed,
-                        lights_on=act.name == "vehicle")
+    things.draw_vehicle(
+        canvas,
+        view.ground(x_m, z_m),
+        scale=view.scale(z_m),
+        side=side * view.facing,
+        seed=act.seed,
+        lights_on=act.name == "vehicle",
+    )
 
 
 def _burnt_thing(canvas: Frame, view: View, act: Act, _seconds: float) -> None:
     x, y = view.ground(act.x_m, act.z_m)
     scale = view.scale(act.z_m)
-    canvas[max(0, round(y - 0.5 * scale)) : max(0, round(y)), max(0, round(x - 0.35 * scale)) : max(
-        0, round(x + 0.35 * scale))] = (38, 42, 45)
+    canvas[
+        max(0, round(y - 0.5 * scale)) : max(0, round(y)),
+        max(0, round(x - 0.35 * scale)) : max(0, round(x + 0.35 * scale)),
+    ] = (38, 42, 45)
 
 
 def _post(canvas: Frame, view: View, act: Act, seconds: float) -> None:
-    things.draw_lamp(canvas, view.ground(act.x_m, act.z_m), scale=view.scale(act.z_m), seconds=seconds, seed=act.seed,
-                     is_glowing=False)
+    things.draw_lamp(
+        canvas,
+        view.ground(act.x_m, act.z_m),
+        scale=view.scale(act.z_m),
+        seconds=seconds,
+        seed=act.seed,
+        is_glowing=False,
+    )
 
 
 def _nothing(_canvas: Frame, _view: View, _act: Act, _seconds: float) -> None:
@@ -177,8 +207,15 @@ def _fire_glow(canvas: Frame, view: View, act: Act, seconds: float) -> None:
     smoke, growth = rng.uniform(0.65, 0.95), min(1.0, 0.35 + seconds / 6)
     foot, scale = view.ground(act.x_m, act.z_m, 0.3), view.scale(act.z_m)
     grey = int(rng.integers(30, 75))
-    things.draw_smoke(canvas, (foot[0], foot[1] - 0.8 * scale), scale=scale, seconds=seconds + 5, seed=act.seed,
-                      colour=(grey, grey, grey), strength=smoke * growth)
+    things.draw_smoke(
+        canvas,
+        (foot[0], foot[1] - 0.8 * scale),
+        scale=scale,
+        seconds=seconds + 5,
+        seed=act.seed,
+        colour=(grey, grey, grey),
+        strength=smoke * growth,
+    )
     if rng.random() < 0.88:  # the rest smoulders: smoke and a red rim, no open flame
         things.draw_flames(canvas, foot, scale=scale, seconds=seconds, seed=act.seed, growth=growth)
     else:
@@ -188,13 +225,26 @@ def _fire_glow(canvas: Frame, view: View, act: Act, seconds: float) -> None:
 def _steam_glow(canvas: Frame, view: View, act: Act, seconds: float) -> None:
     rng = np.random.default_rng([act.seed, 39])
     grey = int(rng.integers(170, 235))
-    things.draw_smoke(canvas, view.ground(act.x_m, act.z_m), scale=view.scale(act.z_m), seconds=seconds + 5,
-                      seed=act.seed, colour=(grey, grey, grey), strength=rng.uniform(0.4, 0.7))
+    things.draw_smoke(
+        canvas,
+        view.ground(act.x_m, act.z_m),
+        scale=view.scale(act.z_m),
+        seconds=seconds + 5,
+        seed=act.seed,
+        colour=(grey, grey, grey),
+        strength=rng.uniform(0.4, 0.7),
+    )
 
 
 def _lamp_glow(canvas: Frame, view: View, act: Act, seconds: float) -> None:
-    things.draw_lamp(canvas, view.ground(act.x_m, act.z_m), scale=view.scale(act.z_m), seconds=seconds, seed=act.seed,
-                     is_glowing=True)
+    things.draw_lamp(
+        canvas,
+        view.ground(act.x_m, act.z_m),
+        scale=view.scale(act.z_m),
+        seconds=seconds,
+        seed=act.seed,
+        is_glowing=True,
+    )
 
 
 def _beam_glow(canvas: Frame, view: View, act: Act, seconds: float) -> None:
@@ -203,11 +253,23 @@ def _beam_glow(canvas: Frame, view: View, act: Act, seconds: float) -> None:
 
 
 _SOLID: dict[str, Callable[[Frame, View, Act, float], None]] = {
-    "fight": _fight, "greeting": _greeting, "intrusion": _intrusion, "staff": _staff, "left_bag": _left_bag,
-    "owner": _owner, "vehicle": _vehicle, "parked": _vehicle, "fire": _burnt_thing, "lamp": _post, "steam": _nothing,
+    "fight": _fight,
+    "greeting": _greeting,
+    "intrusion": _intrusion,
+    "staff": _staff,
+    "left_bag": _left_bag,
+    "owner": _owner,
+    "vehicle": _vehicle,
+    "parked": _vehicle,
+    "fire": _burnt_thing,
+    "lamp": _post,
+    "steam": _nothing,
 }
 _GLOW: dict[str, Callable[[Frame, View, Act, float], None]] = {
-    "fire": _fire_glow, "steam": _steam_glow, "lamp": _lamp_glow, "vehicle": _beam_glow,
+    "fire": _fire_glow,
+    "steam": _steam_glow,
+    "lamp": _lamp_glow,
+    "vehicle": _beam_glow,
 }
 
 
@@ -231,9 +293,13 @@ def draw_solid(canvas: Frame, view: View, act: Act, *, t_ms: int) -> None:
 
 
 def draw_glow(canvas: Frame, view: View, act: Act, *, t_ms: int, darkness: float) -> None:
-    """Draw the part of an act that shines by itself; arguments as in `draw_solid`.
+    """Draw the part of an act that shines by itself.
 
     Args:
+        canvas: Picture, uint8 [h, w, 3], BGR; drawn into.
+        view: The camera.
+        act: What goes on.
+        t_ms: The moment, ms on the clock of the act.
         darkness: 0 day, 1 night: a vehicle's beam shows only in the dark.
     """
     if act.name == "vehicle" and darkness < 0.4:

@@ -94,8 +94,15 @@ def build_zone(name: str, seed: int) -> Zone:
 
 
 def _build_view(rng: np.random.Generator) -> View:
-    return View(WIDTH, HEIGHT, float(rng.uniform(235, 290)), float(rng.uniform(2.5, 3.3)), float(rng.uniform(42, 70)),
-                float(rng.uniform(-0.7, 0.7)), bool(rng.random() < 0.5))
+    return View(
+        WIDTH,
+        HEIGHT,
+        float(rng.uniform(235, 290)),
+        float(rng.uniform(2.5, 3.3)),
+        float(rng.uniform(42, 70)),
+        float(rng.uniform(-0.7, 0.7)),
+        bool(rng.random() < 0.5),
+    )
 
 
 def _build_look(rng: np.random.Generator, zone: Zone, foul_share: float) -> Look:
@@ -105,8 +112,15 @@ def _build_look(rng: np.random.Generator, zone: Zone, foul_share: float) -> Look
         left = int(rng.integers(0, WIDTH - 14))
         post = (left, left + int(rng.integers(6, 14)))
     tint = cast("tuple[float, float, float]", tuple(float(v) for v in rng.uniform(0.92, 1.08, 3)))
-    return Look(zone.darkness, is_grey, float(rng.uniform(2, 6) + 7 * zone.darkness), int(rng.integers(30, 86)), tint,
-                foul_share, post)
+    return Look(
+        zone.darkness,
+        is_grey,
+        float(rng.uniform(2, 6) + 7 * zone.darkness),
+        int(rng.integers(30, 86)),
+        tint,
+        foul_share,
+        post,
+    )
 
 
 def build_camera(name: str, zone: Zone, seed: int, *, acts: tuple[Act, ...] = (), foul_share: float = 0.08) -> Camera:
@@ -151,7 +165,8 @@ class Camera:
     @cached_property
     def _light(self) -> Frame:
         light = draw_light(self.view, seed=self.seed, darkness=self.look.darkness)
-        return np.clip(light * np.array(self.look.tint), 0, 255).astype(np.uint8)
+        tinted: Frame = np.clip(light * np.array(self.look.tint), 0, 255).astype(np.uint8)
+        return tinted
 
     def frame(self, t_ms: int) -> Frame:
         """Return what the camera sees at that moment.
@@ -206,8 +221,15 @@ class Camera:
                 found.append((z_m, side * x_m, side, number))
         return found
 
-    def _draw_depths(self, canvas: Frame, solid: list[tuple[float, Act]],
-                     walkers: list[tuple[float, float, int, int]], t_ms: int, *, is_behind: bool) -> None:
+    def _draw_depths(
+        self,
+        canvas: Frame,
+        solid: list[tuple[float, Act]],
+        walkers: list[tuple[float, float, int, int]],
+        t_ms: int,
+        *,
+        is_behind: bool,
+    ) -> None:
         todo: list[tuple[float, int, Act | tuple[float, float, int, int]]] = [
             *((depth, order, act) for order, (depth, act) in enumerate(solid)),
             *((walker[0], 100 + order, walker) for order, walker in enumerate(walkers)),
@@ -220,8 +242,14 @@ class Camera:
                 continue
             z_m, x_m, side, number = thing
             clothes = dress(np.random.default_rng([self.zone.seed, 45, number]))
-            draw_person(canvas, self.view.ground(x_m, z_m), walking(t_ms / 1000 + number * 0.3), clothes,
-                        size=1.72 * self.view.scale(z_m), side=side * self.view.facing)
+            draw_person(
+                canvas,
+                self.view.ground(x_m, z_m),
+                walking(t_ms / 1000 + number * 0.3),
+                clothes,
+                size=1.72 * self.view.scale(z_m),
+                side=side * self.view.facing,
+            )
 
     def foul(self, t_ms: int) -> str | None:
         """Return what spoils the picture at that moment, one of `FOULS`, or None."""
@@ -256,17 +284,33 @@ def _cover(frame: Frame, kind: str, rng: np.random.Generator) -> Frame:
     over = frame.copy()
     if kind == "blocked":
         middle = int(rng.integers(70, WIDTH - 70))
-        cv2.ellipse(over, (middle, HEIGHT + 20), (int(rng.integers(70, 120)), int(rng.integers(150, 230))), 0, 0, 360,
-                    (45, 42, 50), -1)
+        cv2.ellipse(
+            over,
+            (middle, HEIGHT + 20),
+            (int(rng.integers(70, 120)), int(rng.integers(150, 230))),
+            0,
+            0,
+            360,
+            (45, 42, 50),
+            -1,
+        )
         return cast("Frame", cv2.blur(over, (5, 5)))
     if kind == "glare":
-        middle = (int(rng.integers(40, WIDTH - 40)), int(rng.integers(30, HEIGHT - 60)))
-        cv2.circle(over, middle, int(rng.integers(60, 110)), (235, 245, 250), -1)
+        centre = (int(rng.integers(40, WIDTH - 40)), int(rng.integers(30, HEIGHT - 60)))
+        cv2.circle(over, centre, int(rng.integers(60, 110)), (235, 245, 250), -1)
         over = cast("Frame", cv2.blur(over, (61, 61)))
         return cast("Frame", cv2.addWeighted(over, 0.85, frame, 0.15, 0))
     for _ in range(int(rng.integers(6, 14))):
         spot = (int(rng.integers(0, WIDTH)), int(rng.integers(60, HEIGHT)))
-        cv2.ellipse(over, spot, (int(rng.integers(12, 38)), int(rng.integers(10, 28))), int(rng.integers(0, 180)), 0,
-                    360, (70, 80, 85), -1)
+        cv2.ellipse(
+            over,
+            spot,
+            (int(rng.integers(12, 38)), int(rng.integers(10, 28))),
+            int(rng.integers(0, 180)),
+            0,
+            360,
+            (70, 80, 85),
+            -1,
+        )
     over = cast("Frame", cv2.blur(over, (13, 13)))
     return cast("Frame", cv2.addWeighted(over, 0.9, frame, 0.1, 0))

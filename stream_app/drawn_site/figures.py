@@ -23,7 +23,13 @@ Point = tuple[float, float]
 SKIN: tuple[Colour, ...] = ((140, 175, 225), (110, 145, 200), (80, 110, 165), (60, 80, 120))
 HAIR: tuple[Colour, ...] = ((25, 25, 30), (40, 60, 90), (70, 110, 150), (150, 150, 155))
 CLOTH: tuple[Colour, ...] = (
-    (150, 60, 40), (60, 60, 170), (70, 120, 60), (120, 120, 125), (190, 190, 195), (90, 50, 110), (40, 90, 140),
+    (150, 60, 40),
+    (60, 60, 170),
+    (70, 120, 60),
+    (120, 120, 125),
+    (190, 190, 195),
+    (90, 50, 110),
+    (40, 90, 140),
     (140, 130, 40),
 )
 TROUSERS: tuple[Colour, ...] = ((90, 60, 40), (50, 50, 55), (70, 85, 105), (110, 95, 80))
@@ -63,7 +69,9 @@ def dress(rng: np.random.Generator) -> Clothes:
     """
     pick = rng.integers(0, 1 << 16, 4)
     return Clothes(
-        SKIN[pick[0] % len(SKIN)], HAIR[pick[1] % len(HAIR)], CLOTH[pick[2] % len(CLOTH)],
+        SKIN[pick[0] % len(SKIN)],
+        HAIR[pick[1] % len(HAIR)],
+        CLOTH[pick[2] % len(CLOTH)],
         TROUSERS[pick[3] % len(TROUSERS)],
     )
 
@@ -72,8 +80,13 @@ def walking(phase: float) -> Pose:
     """Return the pose at `phase` (turns) of a step cycle."""
     swing = math.sin(2 * math.pi * phase)
     bend = max(0.0, math.cos(2 * math.pi * phase)) * 25
-    return Pose(4, (-26 * swing, -26 * swing + 18), (26 * swing, 26 * swing + 18), (26 * swing, 26 * swing - bend),
-                (-26 * swing, -26 * swing - 25 + bend))
+    return Pose(
+        4,
+        (-26 * swing, -26 * swing + 18),
+        (26 * swing, 26 * swing + 18),
+        (26 * swing, 26 * swing - bend),
+        (-26 * swing, -26 * swing - 25 + bend),
+    )
 
 
 def _joint(start: Point, angle_deg: float, length: float, side: int) -> Point:
@@ -99,8 +112,9 @@ def _leg(canvas: Frame, hip: Point, angles: tuple[float, float], *, size: float,
     _limb(canvas, foot, (foot[0] + side * size * 0.06, foot[1]), DARK, size * 0.05)
 
 
-def _arm(canvas: Frame, shoulder: Point, angles: tuple[float, float], *, size: float, side: int, colour: Colour,
-         skin: Colour) -> Point:
+def _arm(
+    canvas: Frame, shoulder: Point, angles: tuple[float, float], *, size: float, side: int, colour: Colour, skin: Colour
+) -> Point:
     elbow = _joint(shoulder, angles[0], size * 0.17, side)
     hand = _joint(elbow, angles[1], size * 0.15, side)
     _limb(canvas, shoulder, elbow, colour, size * 0.065)
@@ -109,8 +123,9 @@ def _arm(canvas: Frame, shoulder: Point, angles: tuple[float, float], *, size: f
     return hand
 
 
-def draw_person(canvas: Frame, foot: Point, pose: Pose, clothes: Clothes, *, size: float, side: int = 1,
-                lift: float = 0.0) -> tuple[Point, Point]:
+def draw_person(
+    canvas: Frame, foot: Point, pose: Pose, clothes: Clothes, *, size: float, side: int = 1, lift: float = 0.0
+) -> tuple[Point, Point]:
     """Draw one person seen from the side.
 
     Args:
@@ -125,8 +140,10 @@ def draw_person(canvas: Frame, foot: Point, pose: Pose, clothes: Clothes, *, siz
     Returns:
         The pixels of the two hands (far hand, near hand).
     """
-    reach = max(_joint((0, 0), leg[0], size * 0.25, 1)[1] + _joint((0, 0), leg[1], size * 0.24, 1)[1]
-                for leg in (pose.leg_a, pose.leg_b))
+    reach = max(
+        _joint((0, 0), leg[0], size * 0.25, 1)[1] + _joint((0, 0), leg[1], size * 0.24, 1)[1]
+        for leg in (pose.leg_a, pose.leg_b)
+    )
     hip = (foot[0], foot[1] - reach - lift)
     neck = _joint(hip, 180 - pose.lean, size * 0.32, side)
     head = _joint(neck, 180 - pose.lean * 0.8, size * 0.105, side)

@@ -89,8 +89,14 @@ def _px(point: Point) -> tuple[int, int]:
     return round(point[0]), round(point[1])
 
 
-def _box(canvas: Frame, view: View, left_right_m: tuple[float, float], z_m: float, low_high_m: tuple[float, float],
-         colour: Colour) -> None:
+def _box(
+    canvas: Frame,
+    view: View,
+    left_right_m: tuple[float, float],
+    z_m: float,
+    low_high_m: tuple[float, float],
+    colour: Colour,
+) -> None:
     a = view.ground(left_right_m[0], z_m, low_high_m[0])
     b = view.ground(left_right_m[1], z_m, low_high_m[1])
     cv2.rectangle(canvas, _px(a), _px(b), colour, -1)
@@ -102,11 +108,17 @@ def _jitter(rng: np.random.Generator, colour: Colour, spread: int = 14) -> Colou
 
 
 _GROUND: dict[str, Colour] = {
-    "gate": (118, 122, 126), "dock": (140, 146, 150), "car-park": (92, 94, 98), "depot": (112, 128, 140),
+    "gate": (118, 122, 126),
+    "dock": (140, 146, 150),
+    "car-park": (92, 94, 98),
+    "depot": (112, 128, 140),
     "court": (132, 148, 160),
 }
 _BACKDROP: dict[str, Colour] = {
-    "gate": (120, 140, 165), "dock": (165, 165, 160), "car-park": (135, 130, 125), "depot": (95, 120, 150),
+    "gate": (120, 140, 165),
+    "dock": (165, 165, 160),
+    "car-park": (135, 130, 125),
+    "depot": (95, 120, 150),
     "court": (130, 150, 190),
 }
 
@@ -126,8 +138,9 @@ def _buildings(canvas: Frame, view: View, yard: Yard, rng: np.random.Generator) 
         where, z_m = rng.uniform(-9, 9), rng.uniform(15, 17.5)
         _box(canvas, view, (where - 0.1, where + 0.1), z_m, (0, 1.6), (50, 70, 90))
         crown = _px(view.ground(where, z_m, 2.6))
-        cv2.circle(canvas, crown, round(view.scale(z_m) * rng.uniform(0.8, 1.4)), _jitter(rng, (60, 110, 70)), -1,
-                   cv2.LINE_AA)
+        cv2.circle(
+            canvas, crown, round(view.scale(z_m) * rng.uniform(0.8, 1.4)), _jitter(rng, (60, 110, 70)), -1, cv2.LINE_AA
+        )
 
 
 def _grounds(canvas: Frame, view: View, yard: Yard, rng: np.random.Generator) -> None:
@@ -207,8 +220,14 @@ def draw_fence(canvas: Frame, view: View, yard: Yard, *, gate_is_open: bool) -> 
     rail: Colour = (95, 98, 100) if yard.seed % 2 else (70, 95, 75)
     for left, right in ((-14.0, yard.gate_m[0]), (yard.gate_m[1], 14.0)):
         for x_m in np.arange(left, right, 0.42):
-            cv2.line(canvas, _px(view.ground(x_m, FENCE_M)), _px(view.ground(x_m, FENCE_M, FENCE_HEIGHT_M)), rail, 1,
-                     cv2.LINE_AA)
+            cv2.line(
+                canvas,
+                _px(view.ground(x_m, FENCE_M)),
+                _px(view.ground(x_m, FENCE_M, FENCE_HEIGHT_M)),
+                rail,
+                1,
+                cv2.LINE_AA,
+            )
         for up_m in (0.15, FENCE_HEIGHT_M):
             cv2.line(canvas, _px(view.ground(left, FENCE_M, up_m)), _px(view.ground(right, FENCE_M, up_m)), rail, 2)
     for end in yard.gate_m:
@@ -250,4 +269,5 @@ def draw_light(view: View, *, seed: int, darkness: float) -> Frame:
         spot = np.exp(-(((across - x_px) / (0.28 * view.width)) ** 2 + ((down - y_px) / (0.3 * view.height)) ** 2))
         light += spot[:, :, None] * np.array((0.34, 0.46, 0.52), np.float32) * darkness
     corner = ((across / view.width - 0.5) ** 2 + (down / view.height - 0.5) ** 2)[:, :, None]
-    return np.clip((light * (1 - 0.45 * corner)) * 255, 8, 255).astype(np.uint8)
+    lit: Frame = np.clip((light * (1 - 0.45 * corner)) * 255, 8, 255).astype(np.uint8)
+    return lit

@@ -99,8 +99,18 @@ def _row(rng: np.random.Generator, camera: Camera, wording: Wording) -> Row:
     kind = _pick_kind(rng)
     claims = _claim(rng, scene, kind)
     sentence = compose(rng, claims, language=LANGUAGES[int(rng.integers(0, len(LANGUAGES)))], wording=wording)
-    return Row(seen.jpeg(t_ms), sentence.text, label_vector(started), scene, claims, kind, sentence.language,
-               sentence.parts, seen.foul(t_ms), camera.zone.darkness > 0.5)
+    return Row(
+        seen.jpeg(t_ms),
+        sentence.text,
+        label_vector(started),
+        scene,
+        claims,
+        kind,
+        sentence.language,
+        sentence.parts,
+        seen.foul(t_ms),
+        camera.zone.darkness > 0.5,
+    )
 
 
 def _acts(rng: np.random.Generator) -> tuple[Act, ...]:

@@ -117,8 +117,9 @@ class Site:
     zones: int = 4
     cameras_per_zone: int = 2
 
-    def schedule(self, duration_ms: int, *, slot_ms: int = 15_000, wording: Wording = "mixed",
-                 foul_share: float = 0.08) -> Schedule:
+    def schedule(
+        self, duration_ms: int, *, slot_ms: int = 15_000, wording: Wording = "mixed", foul_share: float = 0.08
+    ) -> Schedule:
         """Plant events and reports.
 
         Args:
@@ -152,8 +153,13 @@ class Site:
                 acts[zone] += plan.fill(turn, names[zone], watchers, start_ms=start_ms, slot_ms=slot_ms)
                 turn += 1
         cameras = tuple(
-            build_camera(watcher, self._zone(number, name), self._camera_seed(number, place), acts=tuple(acts[number]),
-                         foul_share=foul_share)
+            build_camera(
+                watcher,
+                self._zone(number, name),
+                self._camera_seed(number, place),
+                acts=tuple(acts[number]),
+                foul_share=foul_share,
+            )
             for number, name in enumerate(names)
             for place, watcher in enumerate(watchers)
         )
@@ -237,11 +243,26 @@ class _Plan:
         meant = int(self._rng.integers(begin + 1500, max(begin + 1501, end - 1500)))
         offset = int(self._rng.integers(-CLOCK_ERROR_MS, CLOCK_ERROR_MS + 1))
         sent = max(meant + int(self._rng.integers(100, LATEST_SENT_MS)), meant + offset)
-        sentence: Sentence = compose(self._rng, claims, language=LANGUAGES[int(self._rng.integers(0, 2))],
-                                     wording=self._wording)
+        sentence: Sentence = compose(
+            self._rng, claims, language=LANGUAGES[int(self._rng.integers(0, 2))], wording=self._wording
+        )
         severity = int(self._rng.integers(3, 6) if claims in LABELS else self._rng.integers(1, 4))
-        self._reports.append(Report(0, zone, meant + offset, offset, sent, sentence.text, sentence.language, kind,
-                                    claims, sentence.parts, severity, incident))
+        self._reports.append(
+            Report(
+                0,
+                zone,
+                meant + offset,
+                offset,
+                sent,
+                sentence.text,
+                sentence.language,
+                kind,
+                claims,
+                sentence.parts,
+                severity,
+                incident,
+            )
+        )
 
     def finish(self, duration_ms: int, cameras: tuple[Camera, ...]) -> Schedule:
         first = sorted(self._incidents, key=lambda incident: (incident.start_ms, incident.zone))

@@ -14,7 +14,13 @@ import numpy.typing as npt
 from stream_app.drawn_site.figures import Colour, Frame, Point
 
 PAINT: tuple[Colour, ...] = (
-    (190, 190, 195), (40, 40, 45), (60, 50, 170), (150, 80, 40), (225, 225, 225), (60, 110, 70), (40, 130, 190),
+    (190, 190, 195),
+    (40, 40, 45),
+    (60, 50, 170),
+    (150, 80, 40),
+    (225, 225, 225),
+    (60, 110, 70),
+    (40, 130, 190),
 )
 BAGS: tuple[Colour, ...] = ((45, 40, 160), (140, 60, 35), (35, 35, 38), (40, 110, 60), (30, 120, 190))
 
@@ -119,16 +125,31 @@ def draw_bag(canvas: Frame, foot: Point, *, scale: float, seed: int) -> None:
         for sign in (-0.5, 0.5):
             cv2.line(canvas, (round(x + sign * w), round(y - h)), (round(x + sign * w), round(y - h * 1.35)), dark, 1)
     else:
-        cv2.ellipse(canvas, (round(x), round(y - h)), (max(1, round(w * 0.5)), max(1, round(h * 0.3))), 0, 180, 360,
-                    dark, max(1, round(scale * 0.05)), cv2.LINE_AA)
+        cv2.ellipse(
+            canvas,
+            (round(x), round(y - h)),
+            (max(1, round(w * 0.5)), max(1, round(h * 0.3))),
+            0,
+            180,
+            360,
+            dark,
+            max(1, round(scale * 0.05)),
+            cv2.LINE_AA,
+        )
     cv2.rectangle(canvas, (round(x - w), round(y - h)), (round(x + w), round(y)), colour, -1)
     cv2.rectangle(canvas, (round(x - w), round(y - h)), (round(x + w), round(y)), dark, 1)
-    cv2.line(canvas, (round(x - w), round(y - h * 0.6)), (round(x + w), round(y - h * 0.6)), dark,
-             max(1, round(scale * 0.04)))
+    cv2.line(
+        canvas,
+        (round(x - w), round(y - h * 0.6)),
+        (round(x + w), round(y - h * 0.6)),
+        dark,
+        max(1, round(scale * 0.04)),
+    )
 
 
-def draw_smoke(canvas: Frame, foot: Point, *, scale: float, seconds: float, seed: int, colour: Colour,
-               strength: float) -> None:
+def draw_smoke(
+    canvas: Frame, foot: Point, *, scale: float, seconds: float, seed: int, colour: Colour, strength: float
+) -> None:
     """Draw a rising plume; flames and steam differ in colour, strength and origin.
 
     Args:
@@ -165,8 +186,9 @@ def draw_flames(canvas: Frame, foot: Point, *, scale: float, seconds: float, see
     wide, tall = rng.uniform(0.5, 0.9) * (0.4 + 0.6 * growth), rng.uniform(1.1, 1.8) * (0.35 + 0.65 * growth)
     phases = rng.random(7) * 6.3
     glow = 0.55 + 0.1 * math.sin(seconds * 11 + phases[0])
-    draw_puff(canvas, (foot[0], foot[1] - tall * 0.4 * scale), (tall + 0.5) * scale, (40, 120, 235),
-              strength=glow * 0.75)
+    draw_puff(
+        canvas, (foot[0], foot[1] - tall * 0.4 * scale), (tall + 0.5) * scale, (40, 120, 235), strength=glow * 0.75
+    )
     for size, colour in ((1.0, (20, 70, 235)), (0.72, (30, 150, 250)), (0.42, (130, 235, 255))):
         tips = []
         for number, phase in enumerate(phases):
@@ -195,8 +217,13 @@ def draw_lamp(canvas: Frame, foot: Point, *, scale: float, seconds: float, seed:
     tall, phase = rng.uniform(0.5, 1.5), rng.uniform(0, 6.3)
     head = (foot[0], foot[1] - (tall + 0.1) * scale)
     if not is_glowing:
-        cv2.line(canvas, (round(foot[0]), round(foot[1])), (round(foot[0]), round(head[1])), (50, 50, 55),
-                 max(2, round(scale * 0.08)))
+        cv2.line(
+            canvas,
+            (round(foot[0]), round(foot[1])),
+            (round(foot[0]), round(head[1])),
+            (50, 50, 55),
+            max(2, round(scale * 0.08)),
+        )
         return
     turn = 0.65 + 0.35 * math.sin(seconds * 6.3 + phase)
     draw_puff(canvas, head, (0.55 + 0.45 * turn) * scale, (40, 140, 250), strength=0.4 + 0.4 * turn)

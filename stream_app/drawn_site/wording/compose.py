@@ -55,7 +55,7 @@ def parts(language: str, meaning: str, slot: str, *, wording: Wording) -> tuple[
     table = _TABLES[language]
     lists = {"urgency": table.URGENCY, "where": table.WHERE}
     lists.update(zip(("who", "what", "how"), table.SLOTS[meaning], strict=True))
-    every = lists[slot]
+    every: tuple[str, ...] = lists[slot]
     if wording == "mixed":
         return every
     wanted = wording == "held-out"

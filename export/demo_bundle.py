@@ -1,0 +1,233 @@
+"""Makes the demo bundle, from nothing to a verified directory: draw, train, calibrate, export, measure, pack.
+
+One function per stage, each of which leaves values behind and no files; the bundle appears at the very end or never.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.calibrate import THRESHOLD_RULE, apply, choose_thresholds, fit_calibration
+from export.card import write_card
+from export.data import Split
+from export.data.site import draw_split, reword
+from export.data.tokens import train_tokenizer
+from export.evaluate import RESAMPLES, measure
+from export.model import FusionModel, ModelSpec
+from export.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
+from export.pack import self_check_cases, write_bundle
+from export.train import Recipe, score, train
+from stream_app.bundle.manifest import (
+    Calibration,
+    Features,
+    ImageSpec,
+    Label,
+    Manifest,
+    SelfCheck,
+    TextSpec,
+    sha256_hex,
+)
+from stream_app.bundle.text import Tokenizer
+from stream_app.drawn_site import LABELS
+
+IMAGE = ImageSpec(height=96, width=128)
+TEXT = TextSpec(max_tokens=48, pad_id=0, max_chars=2000)
+ARCHITECTURE = (
+    "timm's ResNet, two narrow stages, at 96 x 128 (mean and maximum of its last map), embedding 64 and "
+    "LSTM 128 over byte-level BPE 1024, concatenation, two dense layers, one sigmoid per label"
+)
+_CHECK_TEXTS = (
+    "two men are fighting at the gate",
+    "Warning: a bag has been left behind",
+    "大门口有人在打架",
+    "all quiet",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to make.
+
+    Attributes:
+        name: Of the bundle.
+        version: Of the bundle.
+        rows: Training rows.
+        validation_rows: Rows for calibration and thresholds.
+        test_rows: Rows of each of the two test sets.
+        recipe: How to train; its seed also decides every picture and text.
+    """
+
+    name: str = "site"
+    version: str = "1"
+    rows: int = 12_000
+    validation_rows: int = 3000
+    test_rows: int = 3000
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+Say = Callable[[str], None]
+"""Told one line after each step."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    model: FusionModel
+    tokenizer: Tokenizer
+    tokenizer_json: bytes
+
+
+def make_demo_bundle(out: Path, order: Order, *, say: Say) -> Manifest:
+    """Make a bundle of the drawn site.
+
+    Args:
+        out: Directory to create; must not exist.
+        order: What to make; equal orders give equal bundles on one machine, as far as PyTorch permits.
+        say: Told one line after each step.
+
+    Returns:
+        The manifest of the bundle.
+
+    Raises:
+        FileExistsError: `out` exists.
+        ExportRefusedError: An exported graph is not what was trained.
+        BundleError: Serving would refuse the bundle.
+    """
+    if out.exists():  # said at once, not after minutes of training
+        raise FileExistsError(f"expected no {out}, found one: a bundle is never overwritten, choose another version")
+    trained = _train(order, say)
+    calibration, labels = _calibrate(trained, order)
+    say("calibrated: " + ", ".join(f"{label.name} opens at {label.open_at:.2f}" for label in labels))
+    exported = export_graphs(trained.model)
+    say("exported: greatest difference from PyTorch " + f"{max(exported.difference.values()):.1e}")
+    metrics = _measure(trained, order, calibration, labels, say)
+    metrics["export_difference"] = exported.difference
+    manifest, files = _assemble(trained, order, calibration, labels, exported, metrics)
+    write_bundle(out, manifest, files)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    say(f"wrote {out}: {size / 1e6:.2f} MB, verified")
+    return manifest
+
+
+def _seed_of(order: Order, part: int) -> int:
+    # Parts of one order, and equal parts of two orders, must share no camera: 16 parts per seed.
+    return order.recipe.seed * 16 + part
+
+
+def _train(order: Order, say: Say) -> _Trained:
+    split = draw_split(_seed_of(order, 1), order.rows, image=IMAGE, wording="train")
+    say(f"drew {order.rows} training rows")
+    texts = [text for number in range(3) for text in reword(split, seed=_seed_of(order, 2) + 1000 * number)]
+    tokenizer_json = train_tokenizer(texts, spec=TEXT)
+    tokenizer = Tokenizer(tokenizer_json, TEXT)
+    torch.manual_seed(order.recipe.seed)
+    model = FusionModel(ModelSpec(LABELS, tokenizer.vocabulary_size, IMAGE.height, IMAGE.width))
+    train(
+        model,
+        split,
+        tokenizer,
+        recipe=order.recipe,
+        reword=lambda epoch: reword(split, seed=order.recipe.seed * 100_003 + epoch),
+        progress=lambda epoch, loss: say(f"epoch {epoch}/{order.recipe.epochs}: loss {loss:.4f}"),
+    )
+    return _Trained(model, tokenizer, tokenizer_json)
+
+
+def _calibrate(trained: _Trained, order: Order) -> tuple[Calibration, tuple[Label, ...]]:
+    split = draw_split(_seed_of(order, 3), order.validation_rows, image=IMAGE, wording="train")
+    logits = score(trained.model, split, trained.tokenizer)
+    calibration = fit_calibration(logits, split.truth)
+    is_reported = np.stack([_says(split, label) for label in LABELS], 1) & (split.truth > 0.5)
+    labels = choose_thresholds(apply(logits, calibration), split.truth, is_reported=is_reported, names=LABELS)
+    return calibration, labels
+
+
+def _says(split: Split, label: str) -> npt.NDArray[np.bool_]:
+    says: npt.NDArray[np.bool_] = (split.facets["claims"] == label) & (split.facets["kind"] == "truthful")
+    return says
+
+
+def _measure(
+    trained: _Trained, order: Order, calibration: Calibration, labels: tuple[Label, ...], say: Say
+) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"intervals": f"95 %, {RESAMPLES} resamples of cameras"}
+    for key, part, wording in (("train_wording", 4, "train"), ("held_out_wording", 5, "held-out")):
+        split = draw_split(_seed_of(order, part), order.test_rows, image=IMAGE, wording=wording)  # type: ignore[arg-type]
+        scores = apply(score(trained.model, split, trained.tokenizer), calibration)
+        metrics[key] = measure(scores, split, labels=labels)
+        found = metrics[key]["accuracy"]
+        say(f"{key}: text {found['text'][0]:.3f}, image {found['image'][0]:.3f}, both {found['both'][0]:.3f}")
+    return metrics
+
+
+def _assemble(
+    trained: _Trained,
+    order: Order,
+    calibration: Calibration,
+    labels: tuple[Label, ...],
+    exported: Exported,
+    metrics: dict[str, Any],
+) -> tuple[Manifest, dict[str, bytes]]:
+    training: dict[str, Any] = {
+        "data": "drawn site",
+        "seed": order.recipe.seed,
+        "rows": order.rows,
+        "validation_rows": order.validation_rows,
+        "epochs": order.recipe.epochs,
+        "recipe": asdict(order.recipe),
+        "input": f"{IMAGE.height} x {IMAGE.width}",
+        "architecture": ARCHITECTURE,
+        "parameters": sum(weight.numel() for weight in trained.model.parameters()),
+        "threshold_rule": THRESHOLD_RULE,
+        "torch": str(torch.__version__),
+    }
+    card = write_card(order.name, order.version, labels=labels, training=training, metrics=metrics)
+    files = {**exported.graphs, "tokenizer.json": trained.tokenizer_json, "MODEL_CARD.md": card.encode()}
+    features = (trained.model.spec.features,)
+    manifest = Manifest(
+        schema=1,
+        name=order.name,
+        version=order.version,
+        task="multilabel",
+        labels=labels,
+        calibration=calibration,
+        image=IMAGE,
+        text=TEXT,
+        features=Features(image=features, text=features),
+        opset=OPSET,
+        files={name: sha256_hex(data) for name, data in files.items()},
+        self_check=SelfCheck(
+            tolerance=TOLERANCE, cases=self_check_cases(trained.model, trained.tokenizer, _CHECK_TEXTS)
+        ),
+        training=training,
+        metrics=metrics,
+        source_revision=source_revision(),
+    )
+    return manifest, files
+
+
+def source_revision() -> str:
+    """Return the git revision of this source, with `-modified` where it differs from it; `unknown` outside git."""
+    here = Path(__file__).resolve().parent
+    found = []
+    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", str(here))):
+        try:
+            done = subprocess.run(
+                ("git", *arguments),  # noqa: S607 - wherever git is installed
+                cwd=here,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=20,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return "unknown"
+        found.append(done.stdout.strip())
+    return found[0] + ("-modified" if found[1] else "")

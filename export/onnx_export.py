@@ -1,0 +1,221 @@
+"""Exports a model to its three ONNX graphs. Goes in: a trained model. Goes out: checked, stripped graphs as bytes.
+
+A graph leaves here only if its batch and token dimensions are dynamic, it agrees with PyTorch over a grid of shapes,
+and it tells nothing of the machine that made it (the exporter writes source lines and absolute paths into a graph).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from export.model import FusionModel
+
+OPSET = 20
+"""From 23 on the exporter emits an Attention that ONNX Runtime refuses with some masks; 20 runs everywhere."""
+
+TOLERANCE = 1e-4
+_BATCHES = (1, 2, 3, 8, 17)
+_TOKENS = (1, 2, 9, 33, 48)
+_PATH = re.compile(rb"(?:/[A-Za-z0-9_.-]+){2,}\.py|site-packages|/home/|/tmp/|[A-Z]:\\\\")
+
+Array = npt.NDArray[np.generic]
+
+
+class ExportRefusedError(ValueError):
+    """An exported graph is not what was trained; the message says what was expected and found."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    name: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    output: str
+    sample: tuple[Tensor, ...]
+    dynamic: dict[str, dict[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The three graphs and by how much they differ from PyTorch.
+
+    Attributes:
+        graphs: File name -> ONNX bytes.
+        difference: File name -> greatest absolute difference over the grid of shapes.
+    """
+
+    graphs: dict[str, bytes]
+    difference: dict[str, float]
+
+
+def export_graphs(model: FusionModel) -> Exported:
+    """Export the three graphs and check them.
+
+    Args:
+        model: A trained model in evaluation mode.
+
+    Returns:
+        The graphs.
+
+    Raises:
+        ExportRefusedError: A dimension is fixed, a result differs by more than 1e-4, or a path stayed in a graph.
+    """
+    model = model.eval().to(memory_format=torch.contiguous_format)
+    graphs, difference = {}, {}
+    for graph in _plan(model):
+        proto = _export(graph)
+        _strip(proto)
+        _assert_dynamic(proto, graph)
+        data = proto.SerializeToString(deterministic=True)
+        found = _PATH.search(data)
+        if found is not None:
+            raise ExportRefusedError(f"{graph.name}: expected no path in the graph, found {found.group()!r}")
+        difference[graph.name] = _check_parity(data, graph, model)
+        graphs[graph.name] = data
+    return Exported(graphs, difference)
+
+
+def _plan(model: FusionModel) -> tuple[_Graph, ...]:
+    spec = model.spec
+    batch = {0: "b"}
+    # Four tensors of their own: the exporter takes one tensor given twice for one input.
+    features = (torch.zeros(3, spec.features), torch.ones(3, spec.features))
+    present = (torch.ones(3), torch.zeros(3))
+    return (
+        _Graph(
+            "image_encoder.onnx",
+            model.image,
+            ("image",),
+            "image_features",
+            (torch.zeros(3, spec.height, spec.width, 3, dtype=torch.uint8),),
+            {"image": batch},
+        ),
+        _Graph(
+            "text_encoder.onnx",
+            model.text,
+            ("tokens", "length"),
+            "text_features",
+            (torch.ones(3, 7, dtype=torch.int64), torch.full((3,), 5)),
+            {"tokens": {0: "b", 1: "t"}, "length": batch},
+        ),
+        _Graph(
+            "fusion_head.onnx",
+            model.head,
+            ("image_features", "text_features", "image_present", "text_present"),
+            "logits",
+            (*features, *present),
+            dict.fromkeys(("image_features", "text_features", "image_present", "text_present"), batch),
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress report from standard output; what it raises still comes through."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+
+
+def _export(graph: _Graph) -> onnx.ModelProto:
+    sizes = {"b": torch.export.Dim("b", min=1, max=4096), "t": torch.export.Dim("t", min=1, max=4096)}
+    shapes = tuple({axis: sizes[size] for axis, size in graph.dynamic[name].items()} for name in graph.inputs)
+    with _quiet():
+        program = torch.onnx.export(
+            graph.module,
+            graph.sample,
+            input_names=list(graph.inputs),
+            output_names=[graph.output],
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportRefusedError(f"{graph.name}: expected a program from the exporter, found none")
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Remove everything that says where and from which lines the graph came."""
+    del proto.metadata_props[:]
+    proto.doc_string = ""
+    proto.producer_name, proto.producer_version = "vigil-export", ""
+    proto.graph.doc_string = ""
+    del proto.graph.metadata_props[:]
+    del proto.graph.value_info[:]
+    for part in (*proto.graph.node, *proto.graph.initializer, *proto.graph.input, *proto.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for function in proto.functions:
+        del function.metadata_props[:]
+        function.doc_string = ""
+        for node in function.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+
+
+def _assert_dynamic(proto: onnx.ModelProto, graph: _Graph) -> None:
+    for value in proto.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        for axis in graph.dynamic[value.name]:
+            if not dims[axis].dim_param:
+                found = dims[axis].dim_value
+                raise ExportRefusedError(
+                    f"{graph.name}: expected a dynamic axis {axis} of {value.name}, found the fixed size {found}"
+                )
+    first = proto.graph.output[0].type.tensor_type.shape.dim[0]
+    if not first.dim_param:
+        raise ExportRefusedError(f"{graph.name}: expected a dynamic batch of the output, found {first.dim_value}")
+
+
+def _check_parity(data: bytes, graph: _Graph, model: FusionModel) -> float:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for inputs in _grid(graph.name, model):
+        found = session.run([graph.output], dict(zip(graph.inputs, inputs, strict=True)))[0]
+        with torch.inference_mode():
+            expected = graph.module(*(torch.from_numpy(values) for values in inputs)).numpy()
+        if found.shape != expected.shape:
+            raise ExportRefusedError(f"{graph.name}: expected shape {expected.shape}, found {found.shape}")
+        worst = max(worst, float(np.abs(found - expected).max()))
+    if worst > TOLERANCE:
+        raise ExportRefusedError(f"{graph.name}: expected at most {TOLERANCE} from PyTorch, found {worst}")
+    return worst
+
+
+def _grid(name: str, model: FusionModel) -> Iterator[tuple[Array, ...]]:
+    rng, spec = np.random.default_rng(17), model.spec
+    for b in _BATCHES:
+        if name == "image_encoder.onnx":
+            yield (rng.integers(0, 256, (b, spec.height, spec.width, 3), dtype=np.uint8),)
+        elif name == "text_encoder.onnx":
+            for t in _TOKENS:
+                yield (rng.integers(0, spec.vocabulary, (b, t)), rng.integers(1, t + 1, b))
+        else:
+            one, two = (rng.uniform(-1, 1, (b, spec.features)).astype(np.float32) for _ in range(2))
+            for image, text in ((1, 1), (1, 0), (0, 1)):
+                yield one, two, np.full(b, image, np.float32), np.full(b, text, np.float32)

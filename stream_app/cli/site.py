@@ -1,0 +1,90 @@
+"""`vigil site`: the drawn security site, to look at and to play from files.
+
+In: the command line. Out: pictures and texts with their truth in files. It must not know how a site is drawn.
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+from rich.progress import track
+
+from stream_app.cli.outcome import CommandError
+from stream_app.drawn_site import LABELS, Schedule, Site, contact_sheet
+
+app = typer.Typer(no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth.")
+
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything that is drawn and said.")]
+
+
+@app.command()
+def sheet(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Picture to write, .png or .jpg.")],
+    seed: _Seed = 0,
+) -> None:
+    """Draw every event and every look-alike, by day and by night, on one sheet."""
+    try:
+        is_written = cv2.imwrite(str(out), contact_sheet(seed))
+    except cv2.error as error:
+        raise CommandError(f"{out}: expected a name that ends in .png or .jpg") from error
+    if not is_written:
+        raise CommandError(f"{out}: expected a file that can be written, in a folder that exists")
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def play(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must be empty or new.")],
+    seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length.")] = 60,
+    fps: Annotated[float, typer.Option("--fps", min=0.1, max=30, help="Frames per second and camera.")] = 4.0,
+    zones: Annotated[int, typer.Option("--zones", min=1, max=64)] = 4,
+    cameras: Annotated[int, typer.Option("--cameras", min=1, max=3, help="Per zone.")] = 2,
+    seed: _Seed = 0,
+) -> None:
+    """Play the site for a while into files.
+
+    Writes OUT/ZONE/CAMERA/MILLISECONDS.jpg, the alarm texts as OUT/texts.jsonl, and what really happens as
+    OUT/truth.json.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CommandError(f"{out}: expected an empty or new folder, found something there")
+    schedule = Site(seed, zones=zones, cameras_per_zone=cameras).schedule(seconds * 1000)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        count = _write_frames(schedule, out, period_ms=1000 / fps)
+        _write_words(schedule, out)
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from error
+    typer.echo(f"wrote {count} frames, {len(schedule.reports)} texts, {len(schedule.incidents)} incidents to {out}")
+
+
+def _write_frames(schedule: Schedule, out: Path, *, period_ms: float) -> int:
+    count = 0
+    for camera in track(schedule.cameras, description="drawing", transient=True):
+        folder = out / camera.zone.name / camera.name
+        folder.mkdir(parents=True)
+        for number in range(int(schedule.duration_ms / period_ms)):
+            t_ms = round(number * period_ms)
+            (folder / f"{t_ms:08d}.jpg").write_bytes(camera.jpeg(t_ms))
+            count += 1
+    return count
+
+
+def _write_words(schedule: Schedule, out: Path) -> None:
+    lines = [json.dumps(asdict(report), ensure_ascii=False) for report in schedule.reports]
+    (out / "texts.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    truth = {
+        "labels": LABELS,
+        "duration_ms": schedule.duration_ms,
+        "incidents": [asdict(incident) for incident in schedule.incidents],
+        "look_alikes": [{"zone": zone, **asdict(act)} for zone, act in schedule.lookalikes],
+        "cameras": [{"zone": camera.zone.name, "camera": camera.name} for camera in schedule.cameras],
+    }
+    (out / "truth.json").write_text(json.dumps(truth, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
