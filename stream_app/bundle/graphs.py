@@ -91,9 +91,9 @@ class Graphs:
 
     @property
     def provider(self) -> str:
-        """The execution provider in use; where the three sessions differ, the one that is the CPU's."""
-        first = {str(session.get_providers()[0]) for session in self._sessions.values()}
-        return CPU_PROVIDER if CPU_PROVIDER in first else first.pop()
+        """The execution provider in use; where the three sessions differ, the slowest: the CPU before CUDA."""
+        # The order of the alphabet is the order of speed: CPU..., CUDA..., Tensorrt...
+        return min(str(session.get_providers()[0]) for session in self._sessions.values())
 
     @property
     def label_count(self) -> int:

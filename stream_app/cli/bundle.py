@@ -92,13 +92,10 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     facts += [(f"label {label.name}", _thresholds(manifest, index)) for index, label in enumerate(manifest.labels)]
     image, text, features = manifest.image, manifest.text, manifest.features
+    bounds = f"at most {text.max_chars} characters and {text.max_tokens} of {bundle.tokenizer.vocabulary_size} tokens"
     facts += [
         ("image", f"{image.width} x {image.height} {image.color}, {image.resize}, features {list(features.image)}"),
-        (
-            "text",
-            f"at most {text.max_chars} characters and {text.max_tokens} of {bundle.tokenizer.vocabulary_size} tokens, "
-            + f"{text.normalization}, features {list(features.text)}",
-        ),
+        ("text", f"{bounds}, {text.normalization}, features {list(features.text)}"),
         ("opset", str(manifest.opset)),
         ("graphs", ", ".join(f"{name} {len(data) / 1e6:.2f} MB" for name, data in bundle.graphs.items())),
         ("source revision", manifest.source_revision),
@@ -120,11 +117,8 @@ def _findings(measurement: Measurement) -> list[tuple[str, str]]:
     exact = "no bit changes" if measurement.is_batch_exact else "bits change, within the tolerance"
     findings = [
         ("provider", measurement.provider),
-        (
-            "parity",
-            f"largest difference {measurement.parity_difference:.2g} in {measurement.case_count} cases "
-            + f"(case {measurement.parity_case}), allowed {measurement.tolerance:g}",
-        ),
+        ("parity", f"largest difference {measurement.parity_difference:.2g}, allowed {measurement.tolerance:g}"),
+        ("cases", f"{measurement.case_count}, the largest difference in case {measurement.parity_case}"),
         ("batches", f"{exact}: rows in batches of {sizes} against the same row alone"),
     ]
     findings += [(f"  {graph}", f"{value:.2g}") for graph, value in measurement.batch_differences.items()]

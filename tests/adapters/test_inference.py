@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_app.adapters.batching import LaneBrokenError
+from stream_app.adapters.decode_pool import DecodePool, DecodeSettings
 from stream_app.adapters.engine import Engine, EngineSettings, FusionRow
 from stream_app.adapters.images import DecodeFailure
 from stream_app.adapters.inference import BatchingScorer, ScorerSettings
@@ -19,6 +20,7 @@ from stream_app.adapters.scoring import ImageInput, RecordKey, Score, ScoreItem,
 from stream_app.bundle.graphs import GraphError
 from stream_app.bundle.image import ImageError, decode_image
 from stream_app.bundle.load import Bundle, load_bundle
+from tests.adapters.decode_doubles import DIE
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
 
@@ -300,3 +302,29 @@ def test_a_batch_that_hangs_is_called_out(engine: Engine, bundle: Bundle) -> Non
             await work
 
     asyncio.run(run())
+
+
+def test_with_real_decode_children_a_poison_image_costs_only_itself(engine: Engine, bundle: Bundle) -> None:
+    async def run() -> list[Score]:
+        spec = bundle.manifest.image
+        pool = DecodePool(
+            spec, settings=DecodeSettings(children=1, decode="tests.adapters.decode_doubles:decode_on_cue")
+        )
+        await pool.start()
+        scorer = BatchingScorer(bundle, engine=engine, decoder=pool, on_hang=pytest.fail)
+        scorer.start()
+        try:
+            poison = ImageInput(_key(1, 50), _RED.data + DIE)
+            items = [ScoreItem(image, _text(3, "a fight")) for image in (_image(1), poison, _image(2), poison)]
+            return await asyncio.gather(*map(scorer.score, items))
+        finally:
+            await scorer.close()
+            await pool.close()
+
+    async def expected() -> list[Score]:
+        async with _rig(engine, bundle) as rig:
+            return [await rig.scorer.score(ScoreItem(_image(n), _text(3, "a fight"))) for n in (1, 2)]
+
+    scores = asyncio.run(run())
+    assert [scores[0], scores[2]] == asyncio.run(expected())
+    assert scores[1] == scores[3] == Score(scores[0].without_image, image_failure="decode-crash")
