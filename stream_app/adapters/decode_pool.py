@@ -114,11 +114,16 @@ class DecodePool:
             DecodePoolError: if a child cannot be started.
         """
         slots = range(self._settings.children)
-        outcomes = await asyncio.gather(*(self._start_child(slot) for slot in slots), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                await self.close()
-                raise outcome
+        starts = [asyncio.create_task(self._start_child(slot)) for slot in slots]
+        try:
+            await asyncio.gather(*starts)
+        except BaseException:
+            # Also when the caller is cancelled: no child may be left behind.
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+            await self.close()
+            raise
         self._tasks = [asyncio.create_task(self._serve(slot), name=f"decode-{slot}") for slot in slots]
         for task in self._tasks:
             task.add_done_callback(self._server_ended)

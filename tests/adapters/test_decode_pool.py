@@ -200,6 +200,20 @@ def test_a_pool_whose_children_cannot_start_says_so() -> None:
     asyncio.run(run())
 
 
+def test_a_start_that_is_cancelled_leaves_no_child_behind() -> None:
+    async def run() -> None:
+        pool = DecodePool(_SPEC, settings=DecodeSettings(children=2))
+        before = {child.pid for child in psutil.Process().children()}
+        start = asyncio.create_task(pool.start())
+        await asyncio.sleep(0.05)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert {child.pid for child in psutil.Process().children()} <= before
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_call_leaves_the_pool_working() -> None:
     async def run() -> None:
         async with _pool(max_waiting=1) as pool:
