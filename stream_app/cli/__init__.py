@@ -6,7 +6,7 @@ In: arguments. Out: an exit status that says what happened. It must not know wha
 from __future__ import annotations
 
 import importlib
-import os
+import logging
 import sys
 from typing import Annotated, Any, NamedTuple
 
@@ -107,6 +107,9 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: always; see the exit statuses in docs/cli.md.
     """
+    # Commands say in one line what went wrong; the Kafka clients would say it in twenty. The worker sets up real logs.
+    for name in ("aiokafka", "kafka"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         app(arguments, prog_name="vigil")
     except CommandError as error:
@@ -115,10 +118,6 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does; the interpreter would complain once more on closing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _load(name: str) -> Any:  # noqa: ANN401 - typer's own command type is private

@@ -44,6 +44,8 @@ class CommandError(Exception):
 def run_command(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     """Run a command's coroutine to its end. SIGINT and SIGTERM cancel it, so that it can close what it opened.
 
+    A broker that cannot be reached (``ConnectionError``) becomes exit status 3.
+
     Args:
         work: what to run; where cancelling is its ordinary end, it catches ``asyncio.CancelledError`` itself.
 
@@ -51,9 +53,19 @@ def run_command(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
         What it returns.
 
     Raises:
+        CommandError: if no broker can be reached.
+        SystemExit: with 0, if the reader of our output has gone.
         KeyboardInterrupt: if it was cancelled before it was done.
     """
-    return asyncio.run(_interruptible(work))
+    try:
+        return asyncio.run(_interruptible(work))
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `| head` does: an end like any other. The interpreter would complain once
+        # more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except ConnectionError as error:
+        raise CommandError(str(error), status=BROKER_UNREACHABLE) from error
 
 
 async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from stream_app.core.score import micro_logit
 from stream_app.core.settings import Semantic, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stream_app.core.types import LabelRule
-
-#: Scores and thresholds are micro-logits, clipped like the scores themselves.
-_MICRO = 1_000_000
-_LIMIT = 20 * _MICRO
 
 
 class ThresholdOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,18 +27,6 @@ class ThresholdOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     label: str
     open_at: float | None = None
     close_at: float | None = None
-
-
-def threshold_micro_logits(probability: float) -> int:
-    """Return a probability as the integer that scores are compared with.
-
-    Args:
-        probability: strictly between 0 and 1.
-
-    Returns:
-        round(ln(p / (1 - p)) * 1e6), clipped to +-20,000,000.
-    """
-    return max(-_LIMIT, min(_LIMIT, round(math.log(probability / (1.0 - probability)) * _MICRO)))
 
 
 def override_labels(labels: Sequence[LabelRule], overrides: Sequence[ThresholdOverride]) -> tuple[LabelRule, ...]:
@@ -83,8 +67,8 @@ def settings_sha256(semantic: Semantic, thresholds: Sequence[ThresholdOverride])
 def _override(label: LabelRule, override: ThresholdOverride | None) -> LabelRule:
     if override is None:
         return label
-    open_at = label.open_at if override.open_at is None else threshold_micro_logits(override.open_at)
-    close_at = label.close_at if override.close_at is None else threshold_micro_logits(override.close_at)
+    open_at = label.open_at if override.open_at is None else micro_logit(override.open_at)
+    close_at = label.close_at if override.close_at is None else micro_logit(override.close_at)
     if close_at > open_at:
         message = (
             f"setting thresholds.{label.name}: expected close_at <= open_at, "

@@ -1,0 +1,202 @@
+"""Evidence: the very frames and texts that an alert names, fetched by topic, partition and offset.
+
+In: a connection and an alert or incident id. Out: files in a folder, and for each piece whether it was found. A record
+is taken for evidence only if its offset and its event time are those that the alert names: after a topic was deleted
+and made again, another record lies at the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.reach import consumer
+from stream_app.adapters.watching import AlertView, Seen, read_alerts
+from stream_app.core.admit import admit
+from stream_app.core.event_time import parse_event_time
+from stream_app.core.settings import Semantic
+from stream_app.core.types import RawRecord, Refused, Side
+
+_FETCH_S = 15.0
+_MAX_FETCH_BYTES = 9 * 1024 * 1024
+_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}
+#: Wide open: what matters here is the event time, not whether today's settings would admit the record.
+_ANY = Semantic(
+    max_ahead_ms=1 << 50,
+    max_image_bytes=1 << 40,
+    max_text_bytes=1 << 40,
+    max_image_pixels=1 << 60,
+    max_image_side=1 << 30,
+)
+
+
+class NoSuchAlertError(Exception):
+    """No alert with this id is on the alerts topic (any more)."""
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of evidence: where the alert says it lies, the file it was written to, or why it is missing."""
+
+    kind: str
+    topic: str
+    partition: int
+    offset: int
+    time: str = ""
+    camera: str = ""
+    file: str = ""
+    missing: str = ""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """The alert, how often it was on the topic, and all pieces of evidence in the order in which it names them."""
+
+    alert: AlertView
+    pieces: tuple[Piece, ...]
+
+    @property
+    def missing(self) -> tuple[Piece, ...]:
+        """The pieces that could not be fetched."""
+        return tuple(piece for piece in self.pieces if piece.missing)
+
+
+async def fetch_evidence(connection: Connection, topic: str, wanted: str, out: Path) -> Evidence:
+    """Find an alert and write its evidence into a folder.
+
+    Writes ``alert.json`` (of an incident: its newest alert), ``evidence.json`` (the pieces), and one file per frame and
+    text, with the bytes that were sent.
+
+    Args:
+        connection: the cluster.
+        topic: the alerts topic.
+        wanted: id of an alert, or of an incident: then the evidence of all its alerts.
+        out: the folder; made if it is not there.
+
+    Returns:
+        The alert and its pieces.
+
+    Raises:
+        BrokerUnreachableError: if no broker answers.
+        TopicMissingError: if there is no such topic.
+        NoSuchAlertError: if no alert or incident has this id.
+        OSError: if the folder cannot be written.
+    """
+
+    def takes(alert: AlertView) -> bool:
+        return wanted in {alert.id, alert.incident}
+
+    found = await read_alerts(connection, topic, takes)
+    if not found:
+        message = (
+            f"expected an alert or incident {wanted} on {topic}, found none: mistyped, or its retention has passed"
+        )
+        raise NoSuchAlertError(message)
+    newest = max(found, key=_number)
+    alert = _view(newest)
+    await asyncio.to_thread(_write_alert, out, newest.value)
+    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES, auto_offset_reset="none") as client:
+        pieces = [await _fetch(client, named, out) for named in _named_evidence([_view(seen) for seen in found])]
+    await asyncio.to_thread(_write_index, out, pieces)
+    return Evidence(alert=alert, pieces=tuple(pieces))
+
+
+def _write_alert(out: Path, value: bytes) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "alert.json").write_bytes(msgspec.json.format(value) + b"\n")
+
+
+def _write_index(out: Path, pieces: Sequence[Piece]) -> None:
+    index = msgspec.json.encode([msgspec.structs.asdict(piece) for piece in pieces])
+    (out / "evidence.json").write_bytes(msgspec.json.format(index) + b"\n")
+
+
+def _view(seen: Seen) -> AlertView:
+    if not isinstance(seen.content, AlertView):
+        message = f"no alert at {seen.partition}/{seen.offset}"
+        raise TypeError(message)
+    return seen.content
+
+
+def _number(seen: Seen) -> tuple[int, int]:
+    return _view(seen).number, seen.offset
+
+
+def _named_evidence(alerts: Sequence[AlertView]) -> list[Piece]:
+    """Return the evidence of all alerts, each piece once, in order."""
+    pieces: dict[tuple[str, int, int], Piece] = {}
+    for alert in alerts:
+        for named in alert.evidence:
+            piece = _piece(named)
+            pieces.setdefault((piece.topic, piece.partition, piece.offset), piece)
+    return list(pieces.values())
+
+
+def _piece(named: Mapping[str, Any]) -> Piece:
+    return Piece(
+        kind=str(named.get("kind", "")),
+        topic=str(named["topic"]),
+        partition=int(named["partition"]),
+        offset=int(named["offset"]),
+        time=str(named.get("time", "")),
+        camera=str(named.get("camera", "")),
+    )
+
+
+async def _fetch(client: Any, piece: Piece, out: Path) -> Piece:  # noqa: ANN401 - aiokafka has no types
+    try:
+        async with asyncio.timeout(_FETCH_S):
+            record = await _record_at(client, piece)
+    except TimeoutError:
+        return msgspec.structs.replace(piece, missing=f"no answer within {_FETCH_S:g} s")
+    except KafkaError as error:
+        return msgspec.structs.replace(piece, missing=f"cannot be read: {error}")
+    if isinstance(record, str):
+        return msgspec.structs.replace(piece, missing=record)
+    name = _file_name(piece, record.value or b"")
+    await asyncio.to_thread((out / name).write_bytes, record.value or b"")
+    return msgspec.structs.replace(piece, file=name)
+
+
+async def _record_at(client: Any, piece: Piece) -> Any:  # noqa: ANN401 - aiokafka has no types
+    """Return the record that the piece names, or in words why it is not there."""
+    place = TopicPartition(piece.topic, piece.partition)
+    client.assign([place])
+    begin = (await client.beginning_offsets([place]))[place]
+    end = (await client.end_offsets([place]))[place]
+    if piece.offset < begin:
+        return f"retention has passed: the log of {piece.topic}/{piece.partition} starts at {begin}"
+    if piece.offset >= end:
+        return f"the log of {piece.topic}/{piece.partition} ends at {end}: the topic was made again"
+    client.seek(place, piece.offset)
+    try:
+        record = await client.getone(place)
+    except OffsetOutOfRangeError:
+        return "retention has passed while it was being read"
+    if record.offset != piece.offset:
+        return f"expected offset {piece.offset}, found {record.offset} next: the record is gone"
+    found_ms = _event_ms(record, piece)
+    if found_ms is not None and piece.time and found_ms != parse_event_time(piece.time):
+        return f"expected event time {piece.time}, found another: the topic was made again"
+    return record
+
+
+def _event_ms(record: RawRecord, piece: Piece) -> int | None:
+    side = Side.FRAME if piece.kind == "frame" else Side.TEXT
+    admitted = admit(side, record, _ANY)
+    return None if isinstance(admitted, Refused) else admitted.event_ms
+
+
+def _file_name(piece: Piece, value: bytes) -> str:
+    place = f"{piece.kind}-{piece.partition}-{piece.offset}"
+    if piece.kind == "frame":
+        # A camera's name comes from whoever sends frames; it must not lead out of the folder.
+        camera = re.sub(r"[^A-Za-z0-9_-]+", "_", piece.camera)[:40]
+        return f"{place}{'-' + camera if camera else ''}{_SUFFIXES.get(value[:2], '.bin')}"
+    return f"{place}{'.json' if value.lstrip().startswith(b'{') else '.txt'}"

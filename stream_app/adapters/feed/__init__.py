@@ -1,0 +1,20 @@
+"""Feeding: videos, images, cameras and alarm texts to the input topics, as CloudEvents in binary mode."""
+
+from stream_app.adapters.feed.camera import Camera, FeedError, Footage, open_footage
+from stream_app.adapters.feed.play import FeedReport, FeedSettings, Sent, feed_frames, feed_texts, feeding_producer
+from stream_app.adapters.feed.texts import TimedText, read_texts
+
+__all__ = [
+    "Camera",
+    "FeedError",
+    "FeedReport",
+    "FeedSettings",
+    "Footage",
+    "Sent",
+    "TimedText",
+    "feed_frames",
+    "feed_texts",
+    "feeding_producer",
+    "open_footage",
+    "read_texts",
+]

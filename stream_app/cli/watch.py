@@ -1,0 +1,187 @@
+"""`vigil watch`: alerts as they come, or which cameras have gone silent.
+
+In: options. Out: one line per alert, readable in a terminal or JSON for pipes. Ctrl-C is its ordinary end: status 0.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.watching import (
+    AlertView,
+    CameraStatus,
+    InputStatus,
+    NoticeView,
+    Seen,
+    TopicMissingError,
+    Wanted,
+    input_status,
+    watch_alerts,
+)
+from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
+from stream_app.cli.outcome import CommandError, run_command
+
+app = typer.Typer(help="Show alerts as they come.")
+
+_STYLES = {"opened": "bold red", "updated": "yellow", "closed": "green"}
+_COLUMNS = "{:<24} {:<8} {:<14} {:<14} {:>6} {:>3}  {:<20} {}"
+
+
+class _Counts:
+    """What was shown; the last line says it."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+        self.foreign = 0
+
+
+@app.command()
+def watch(  # noqa: PLR0913 - one parameter an option
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, as on the topic.")] = False,
+    zone: Annotated[list[str] | None, typer.Option("--zone", help="Only this zone; may be repeated.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", help="Only this label; may be repeated.")] = None,
+    phase: Annotated[
+        list[str] | None, typer.Option("--phase", help="Only opened, updated or closed; may be repeated.")
+    ] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Begin with the oldest alert that is kept.")
+    ] = False,
+    at_most: Annotated[int | None, typer.Option("--max", min=1, help="End after so many.")] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Instead: when each camera and zone was last heard of, once.")
+    ] = False,
+    silent_after_s: Annotated[
+        float, typer.Option("--silent-after", metavar="SECONDS", help="With --status: from when on a camera is silent.")
+    ] = 10.0,
+    bootstrap: BootstrapOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Show committed alerts as they come, until Ctrl-C."""
+    operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
+    connection, topics = connection_to(operational), topics_of(operational)
+    counts = _Counts()
+    try:
+        if status:
+            now_ms = time.time_ns() // 1_000_000
+            found = run_command(input_status(connection, topics, now_ms=now_ms))
+            _show_status(found, now_ms, round(silent_after_s * 1_000), as_json=as_json)
+            return
+        wanted = Wanted(zones=frozenset(zone or ()), labels=frozenset(label or ()), phases=frozenset(phase or ()))
+        watching = _watch(
+            connection, topics.alerts, wanted, counts, as_json=as_json, from_beginning=from_beginning, at_most=at_most
+        )
+        run_command(watching)
+    except TopicMissingError as error:
+        raise CommandError(str(error)) from error
+    except KeyboardInterrupt:
+        # Its ordinary end: nothing was asked for that was not done.
+        pass
+    foreign = f", {counts.foreign} records were neither alerts nor notices" if counts.foreign else ""
+    typer.echo(f"vigil: {counts.shown} shown{foreign}", err=True)
+
+
+async def _watch(
+    connection: Connection,
+    topic: str,
+    wanted: Wanted,
+    counts: _Counts,
+    *,
+    as_json: bool,
+    from_beginning: bool,
+    at_most: int | None,
+) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if not as_json:
+        console.print(
+            _COLUMNS.format("end", "phase", "label", "zone", "score", "sev", "cameras", "alert"), style="bold"
+        )
+    async for seen in watch_alerts(connection, topic, from_beginning=from_beginning):
+        if seen.content is None:
+            counts.foreign += 1
+            continue
+        if not wanted.takes(seen.content):
+            continue
+        if as_json:
+            sys.stdout.write(_one_line(seen) + "\n")
+            sys.stdout.flush()
+        else:
+            console.print(alert_line(seen.content))
+        counts.shown += 1
+        if counts.shown == at_most:
+            return
+
+
+def alert_line(content: AlertView | NoticeView) -> Text:
+    """Return an alert or notice as one line for a terminal; control characters of names are made visible."""
+    if isinstance(content, NoticeView):
+        return Text(_clean(f"notice: {content.notice} in zone {content.zone}: {content.detail}"), style="magenta")
+    marks = [word for word, is_so in (("late", content.late), ("masked", content.masked)) if is_so]
+    if content.reason:
+        marks.append(content.reason)
+    line = _COLUMNS.format(
+        content.end,
+        content.phase,
+        content.label,
+        content.zone,
+        f"{content.score:.3f}",
+        content.severity or "",
+        ",".join(content.cameras) or "-",
+        " ".join([content.id, *marks]),
+    )
+    return Text(_clean(line), style=_STYLES.get(content.phase, ""))
+
+
+def _one_line(seen: Seen) -> str:
+    # On the topic it is one line already, unless somebody else wrote it.
+    return msgspec.json.format(seen.value, indent=-1).decode()
+
+
+def _clean(line: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+
+
+def _show_status(found: InputStatus, now_ms: int, silent_after_ms: int, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode({"now_ms": now_ms, **msgspec.structs.asdict(found)}).decode())
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("zone", "camera", "partition", "last frame", ""):
+        table.add_column(heading)
+    for camera in found.cameras:
+        age_ms = now_ms - camera.newest_ms
+        word = Text("silent", style="bold red") if age_ms > silent_after_ms else Text("ok", style="green")
+        table.add_row(_clean(camera.zone), _clean(camera.camera or "-"), str(camera.partition), _age(age_ms), word)
+    for text in found.texts:
+        table.add_row(_clean(text.zone), "(texts)", str(text.partition), _age(now_ms - text.newest_ms), "")
+    console = Console()
+    console.print(table)
+    if found.blind_zones:
+        names = _clean(", ".join(found.blind_zones))
+        console.print(Text(f"texts but no frames in the last ten minutes: {names}", style="bold red"))
+    silent = sum(1 for camera in found.cameras if _is_silent(camera, now_ms, silent_after_ms))
+    typer.echo(
+        f"{len(found.cameras)} cameras, {silent} silent, by the last {found.looked_at} records; "
+        "a camera whose frames lie further back is not listed"
+    )
+
+
+def _is_silent(camera: CameraStatus, now_ms: int, silent_after_ms: int) -> bool:
+    return now_ms - camera.newest_ms > silent_after_ms
+
+
+def _age(age_ms: int) -> str:
+    seconds = max(age_ms, 0) // 1_000
+    if seconds < 120:
+        return f"{seconds} s ago"
+    return f"{seconds // 60} min ago" if seconds < 7_200 else f"{seconds // 3_600} h ago"

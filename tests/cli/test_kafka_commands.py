@@ -1,0 +1,293 @@
+"""The commands against a real Kafka: topics, feed, watch, evidence."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.reach import consumer
+from stream_app.cli import main
+
+pytestmark = pytest.mark.kafka
+TOPICS = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
+VIGIL = [sys.executable, "-c", "from stream_app.cli import main; main()"]
+
+
+class Kafka(Protocol):
+    """The fixture `kafka`."""
+
+    @property
+    def bootstrap(self) -> str: ...
+
+
+class Deployment:
+    """Topics of one test, and the options that name them."""
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self.bootstrap = bootstrap
+        self.names = {topic: f"{prefix}.{topic}" for topic in TOPICS}
+        self.options = ["--bootstrap", bootstrap]
+        for topic, name in self.names.items():
+            self.options += ["--set", f"{topic}_topic={name}"]
+
+    def run(self, *arguments: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, *self.options])
+        return int(ended.value.code or 0)
+
+    def records(self, topic: str) -> list[Any]:
+        async def read() -> list[Any]:
+            async with consumer(Connection(bootstrap=self.bootstrap)) as client:
+                places = [TopicPartition(self.names[topic], number) for number in range(2)]
+                client.assign(places)
+                await client.seek_to_beginning(*places)
+                left = sum((await client.end_offsets(places)).values())
+                found: list[Any] = []
+                while len(found) < left:
+                    for batch in (await client.getmany(timeout_ms=500)).values():
+                        found += batch
+                return found
+
+        return asyncio.run(asyncio.wait_for(read(), 30))
+
+    def publish(self, topic: str, *values: bytes) -> None:
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+                for value in values:
+                    await producer.send_and_wait(self.names[topic], value, key=b"yard")
+
+        asyncio.run(send())
+
+
+@pytest.fixture
+def deployment(kafka: Kafka, topic_prefix: str, capsys: pytest.CaptureFixture[str]) -> Deployment:
+    made = Deployment(kafka.bootstrap, topic_prefix)
+    assert made.run("topics", "create", "--partitions", "2") == 0
+    capsys.readouterr()
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pictures = tmp_path / "gate"
+    pictures.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(pictures / f"{number}.jpg"), np.full((48, 64, 3), 80 * number, np.uint8))
+    return pictures
+
+
+def test_topics_made_by_create_pass_check_and_creating_again_changes_nothing(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deployment.run("topics", "check", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["fit"], report["differences"], len(report["existing"])) == (True, [], 7)
+    assert deployment.run("topics", "create", "--partitions", "2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["created"] == []
+
+
+def test_topics_that_do_not_fit_are_refused_with_expected_and_found(
+    kafka: Kafka, topic_prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = Deployment(kafka.bootstrap, topic_prefix)
+
+    async def make_wrong() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+        await admin.start()
+        names = deployment.names
+        await admin.create_topics(
+            [
+                NewTopic(names["frames"], 2, 1, topic_configs={"cleanup.policy": "compact"}),
+                NewTopic(names["texts"], 3, 1),
+                NewTopic(names["state"], 2, 1),
+            ]
+        )
+        await admin.close()
+
+    asyncio.run(make_wrong())
+    assert deployment.run("topics", "check", "--json") == 4
+    found = {
+        (entry["topic"].rpartition(".")[2], entry["what"]): (entry["expected"], entry["found"], entry["is_fatal"])
+        for entry in json.loads(capsys.readouterr().out)["differences"]
+    }
+    assert found["frames", "cleanup.policy"] == ("delete", "compact", True)
+    assert found["texts", "partitions"] == ("2", "3", True)
+    assert found["state", "cleanup.policy"] == ("compact", "delete", True)
+    assert found["texts", "message.timestamp.type"] == ("LogAppendTime", "CreateTime", False)
+    assert found["alerts", "topic"] == ("exists", "missing", True)
+
+
+def test_feed_sends_cloudevents_keyed_by_zone_and_the_same_ids_for_the_same_start(
+    deployment: Deployment, folder: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "alarms.txt"
+    texts.write_text("0.5 zwei Männer\n", encoding="utf-8")
+    feed = ["feed", str(folder), "--zone", "yard", "--speed", "0", "--fps", "2", "--start", "2026-01-01T00:00:00Z"]
+    assert deployment.run(*feed, "--texts", str(texts)) == 0
+    frames = sorted(deployment.records("frames"), key=lambda record: record.offset)
+    assert [frame.value for frame in frames] == [file.read_bytes() for file in sorted(folder.iterdir())]
+    headers = [dict(frame.headers) for frame in frames]
+    assert [header["ce_time"] for header in headers] == [
+        b"2026-01-01T00:00:00.000Z",
+        b"2026-01-01T00:00:00.500Z",
+        b"2026-01-01T00:00:01.000Z",
+    ]
+    assert {(frame.key, frame.partition) for frame in frames} == {(b"yard", frames[0].partition)}
+    assert {(h["ce_specversion"], h["camera"], h["ce_source"]) for h in headers} == {
+        (b"1.0", b"gate", b"/vigil/feed/yard/gate")
+    }
+    assert len({header["ce_id"] for header in headers}) == 3
+    (text,) = deployment.records("texts")
+    assert (text.key, json.loads(text.value), text.partition) == (b"yard", {"text": "zwei Männer"}, frames[0].partition)
+    assert deployment.run(*feed) == 0
+    again = [dict(frame.headers)["ce_id"] for frame in deployment.records("frames")]
+    assert sorted(again) == sorted(2 * [header["ce_id"] for header in headers])
+
+
+def test_several_cameras_play_at_once(deployment: Deployment, folder: Path) -> None:
+    cameras = [f"--camera=c{number}=zone-{number}:{folder}" for number in range(3)]
+    assert deployment.run("feed", *cameras, "--speed", "0") == 0
+    found = sorted((frame.key, dict(frame.headers)["camera"]) for frame in deployment.records("frames"))
+    assert found == sorted(3 * [(f"zone-{number}".encode(), f"c{number}".encode()) for number in range(3)])
+
+
+def test_a_missing_topic_and_a_missing_broker_are_said(
+    deployment: Deployment, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment.options += ["--set", "alerts_topic=no.such.alerts", "--set", "frames_topic=no.such.frames"]
+    for command in (("watch",), ("evidence", "a1", "--out", str(folder)), ("feed", str(folder))):
+        assert deployment.run(*command) == 1
+        assert "expected the topic no.such." in capsys.readouterr().err
+    started = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        main(["feed", str(folder), "--bootstrap", "127.0.0.1:9"])
+    assert ended.value.code == 3
+    assert time.monotonic() - started < 15
+    assert "no Kafka broker reachable at 127.0.0.1:9" in capsys.readouterr().err
+
+
+def alert(number: int, *, zone: str = "yard", evidence: list[dict[str, Any]] | None = None) -> bytes:
+    body = {
+        "id": f"a{number}",
+        "incident": "i1",
+        "phase": "opened" if number == 1 else "updated",
+        "number": number,
+        "label": "fight",
+        "zone": zone,
+        "score": 0.9,
+        "evidence": evidence or [],
+    }
+    return json.dumps(body).encode()
+
+
+def test_watch_writes_one_json_line_per_wanted_alert(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment.publish("alerts", alert(1), alert(2, zone="dock"), b"no alert", alert(3))
+    assert deployment.run("watch", "--json", "--from-beginning", "--zone", "yard", "--max", "2") == 0
+    shown = capsys.readouterr()
+    assert [json.loads(line)["id"] for line in shown.out.splitlines()] == ["a1", "a3"]
+    assert "2 shown, 1 records were neither" in shown.err
+
+
+def test_watch_ends_with_status_0_on_ctrl_c_and_when_its_reader_goes(deployment: Deployment) -> None:
+    deployment.publish("alerts", alert(1))
+    command = [*VIGIL, "watch", "--json", "--from-beginning", *deployment.options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["id"] == "a1"
+        started = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, said.decode().splitlines()[-1]) == (0, "vigil: 1 shown")
+        assert time.monotonic() - started < 5
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        deployment.publish("alerts", alert(2), alert(3))
+        assert process.wait(timeout=20) == 0
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_watch_status_names_silent_cameras_and_zones_without_frames(
+    deployment: Deployment, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deployment.run("feed", str(folder), "--zone", "dock", "--speed", "0") == 0
+    deployment.publish("texts", b"Rauch")
+    capsys.readouterr()
+    assert deployment.run("watch", "--status", "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert [(camera["zone"], camera["camera"]) for camera in status["cameras"]] == [("dock", "gate")]
+    assert (status["blind_zones"], status["looked_at"]) == (["yard"], 4)
+    assert deployment.run("watch", "--status", "--silent-after", "-1") == 0
+    assert "1 cameras, 1 silent" in capsys.readouterr().out
+
+
+def test_evidence_is_fetched_by_its_coordinates_and_checked(
+    deployment: Deployment, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--start", "2026-01-01T00:00:00Z", "--zone", "yard"]
+    assert deployment.run("feed", str(folder), "--speed", "0", *start) == 0
+    frame = deployment.records("frames")[0]
+    named = {
+        "kind": "frame",
+        "camera": "../gate",
+        "topic": deployment.names["frames"],
+        "partition": frame.partition,
+        "offset": 1,
+        "time": "2026-01-01T00:00:01.000Z",
+    }
+    deployment.publish(
+        "alerts",
+        alert(1, evidence=[named]),
+        alert(2, evidence=[{**named, "offset": 2}]),
+        alert(3, evidence=[{**named, "offset": 99}]),
+    )
+    out = tmp_path / "out"
+    assert deployment.run("evidence", "a1", "--out", str(out)) == 0
+    (written,) = out.glob("frame-*.jpg")
+    assert written.read_bytes() == sorted(folder.iterdir())[1].read_bytes()
+    assert json.loads((out / "alert.json").read_text("utf-8"))["id"] == "a1"
+    assert deployment.run("evidence", "a2", "--out", str(out)) == 1
+    assert "found another: the topic was made again" in capsys.readouterr().out
+    assert deployment.run("evidence", "i1", "--out", str(out)) == 1
+    shown = capsys.readouterr()
+    assert "1 of 3 pieces" in shown.out
+    assert "EVIDENCE MISSING: 2 of 3" in shown.err
+    assert deployment.run("evidence", "nobody", "--out", str(out)) == 1
+    assert "expected an alert or incident nobody" in capsys.readouterr().err
+
+
+def test_evidence_whose_retention_has_passed_is_said_loudly(
+    deployment: Deployment, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deployment.run("feed", str(folder), "--speed", "0", "--zone", "yard") == 0
+    place = deployment.records("frames")[0].partition
+    named = {"kind": "frame", "topic": deployment.names["frames"], "partition": place, "offset": 0}
+    deployment.publish("alerts", alert(1, evidence=[named]))
+
+    async def expire() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=deployment.bootstrap)
+        await admin.start()
+        await admin.delete_records({TopicPartition(deployment.names["frames"], place): RecordsToDelete(2)})
+        await admin.close()
+
+    asyncio.run(expire())
+    assert deployment.run("evidence", "a1", "--out", str(tmp_path / "out")) == 1
+    shown = capsys.readouterr()
+    assert "retention has passed" in shown.out
+    assert "EVIDENCE MISSING" in shown.err
