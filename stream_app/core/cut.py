@@ -71,7 +71,7 @@ class Cut:
             ValueError: if that observation is not in flight, or was scored already.
         """
         entry = self._by_sequence.get(scored.sequence)
-        is_known = entry is not None and scored.index < len(entry.results) and entry.results[scored.index] is None
+        is_known = entry is not None and 0 <= scored.index < len(entry.results) and entry.results[scored.index] is None
         if entry is None or not is_known:
             message = f"observation {scored.sequence}.{scored.index} is not in flight"
             raise ValueError(message)

@@ -29,7 +29,7 @@ def micro_logit(chance: float) -> int:
         ValueError: if the probability is not strictly between 0 and 1.
     """
     exact = Decimal(repr(chance))
-    if not 0 < exact < 1:
+    if not (exact.is_finite() and 0 < exact < 1):
         message = f"expected a probability strictly between 0 and 1, found {chance}"
         raise ValueError(message)
     logit = _CONTEXT.ln(_CONTEXT.divide(exact, _CONTEXT.subtract(_ONE, exact)))

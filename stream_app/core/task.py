@@ -329,7 +329,7 @@ class Task:
             next_frame=at.next_frame,
             window=[held_state(held, cut) for held in self._join.window_at(cut)],
             seen=[(*identity, expires) for identity, expires in self._seen.remembered_at(cut, at.stream_ms)],
-            sampled=[(*camera, bucket) for camera, bucket in self._thin.sampled_at(cut)],
+            sampled=[(*camera, bucket) for camera, bucket in self._thin.sampled_at(cut, at.stream_ms)],
             rates=dict(self._rate.levels_at(cut, at.append_ms)),
             thinning_level=self._thin.level_at(cut),
             decide=self._decide.state(),
@@ -447,7 +447,7 @@ class Task:
             record = held.record
             if record.side is Side.TEXT:
                 observations.append(Observation(sequence, len(observations), record.zone, record, None, held.is_late))
-            elif held.shed == NEVER and self._thin.keeps_frame(record, sequence):
+            elif held.shed == NEVER and self._thin.keeps_frame(record, sequence, self._head.stream_ms):
                 held.scored = sequence
                 observations.append(Observation(sequence, len(observations), record.zone, None, record, held.is_late))
         for text, frame in pairs:

@@ -63,11 +63,12 @@ class Thin:
             frame.scored = sequence
         return True
 
-    def keeps_frame(self, frame: Record, sequence: int) -> bool:
+    def keeps_frame(self, frame: Record, sequence: int, stream_ms: int) -> bool:
         """Return whether this unmatched frame is scored, and fill its bucket if it is."""
         bucket = frame.event_ms // self._every_ms
         marks = self._sampled.setdefault((frame.zone, frame.camera), [])
-        if marks and bucket <= marks[-1][1]:
+        # Asked here, not left to forget(): when that runs depends on commits, and results must not.
+        if marks and bucket <= marks[-1][1] and not self._is_old(marks[-1][1], stream_ms):
             return False
         marks.append((sequence, bucket))
         return True
@@ -76,11 +77,11 @@ class Thin:
         """Return the level that was in force at ``cut``."""
         return next(level for sequence, level in reversed(self._levels) if sequence <= cut)
 
-    def sampled_at(self, cut: int) -> Iterator[tuple[Camera, int]]:
-        """Yield each camera's last sampled bucket as of ``cut``."""
-        for camera, marks in self._sampled.items():
+    def sampled_at(self, cut: int, stream_ms: int) -> Iterator[tuple[Camera, int]]:
+        """Yield each camera's last sampled bucket as of ``cut``, when stream time was ``stream_ms``, by camera."""
+        for camera, marks in sorted(self._sampled.items()):
             buckets = [bucket for sequence, bucket in marks if sequence <= cut]
-            if buckets:
+            if buckets and not self._is_old(buckets[-1], stream_ms):
                 yield camera, buckets[-1]
 
     def forget(self, cut: int, stream_ms: int) -> None:
@@ -91,10 +92,13 @@ class Thin:
             marks = self._sampled[camera]
             while len(marks) > 1 and marks[1][0] <= cut:
                 del marks[0]
-            if (marks[-1][1] + 1) * self._every_ms < stream_ms - _FORGET_AFTER_MS:
+            if marks[-1][0] <= cut and self._is_old(marks[-1][1], stream_ms):
                 del self._sampled[camera]
 
     def restore(self, level: int, sampled: dict[Camera, int]) -> None:
         """Take up the state of a checkpoint."""
         self._levels = [(NEVER, level)]
         self._sampled = {camera: [(NEVER, bucket)] for camera, bucket in sampled.items()}
+
+    def _is_old(self, bucket: int, stream_ms: int) -> bool:
+        return (bucket + 1) * self._every_ms < stream_ms - _FORGET_AFTER_MS

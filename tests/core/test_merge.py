@@ -1,0 +1,105 @@
+"""Merge: two sides become one order by append time; a side that is not caught up and has nothing is waited for."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream_app.core.merge import Merge
+from stream_app.core.settings import Limits
+from stream_app.core.types import Record, Refused, Side
+
+TEXT, FRAME = Side.TEXT, Side.FRAME
+
+
+def record(side: Side, offset: int, append_ms: int) -> Record:
+    return Record(side, offset, append_ms, append_ms, "x")
+
+
+def offer(merge: Merge, side: Side, *appends: int, size: int = 10) -> None:
+    merge.offer(side, [(record(side, offset, append_ms), size) for offset, append_ms in enumerate(appends)])
+
+
+def order(merge: Merge) -> list[tuple[Side, int]]:
+    taken = []
+    while (intake := merge.next()) is not None:
+        taken.append((intake.side, intake.offset))
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("rule", "texts", "frames", "expected"),
+    [
+        ("the lower append time first", [5, 9], [1, 7], [(FRAME, 0), (TEXT, 0), (FRAME, 1), (TEXT, 1)]),
+        ("ties text first", [5], [5], [(TEXT, 0), (FRAME, 0)]),
+        ("then offset", [5, 5], [5, 5], [(TEXT, 0), (TEXT, 1), (FRAME, 0), (FRAME, 1)]),
+        ("never out of a side's offset order", [9, 1], [5], [(FRAME, 0), (TEXT, 0), (TEXT, 1)]),
+    ],
+)
+def test_the_merged_order(rule: str, texts: list[int], frames: list[int], expected: list[tuple[Side, int]]) -> None:
+    merge = Merge(Limits())
+    for side in Side:
+        merge.set_caught_up(side, True)  # noqa: FBT003 - the claim is the argument
+    offer(merge, TEXT, *texts)
+    offer(merge, FRAME, *frames)
+    assert order(merge) == expected, rule
+
+
+@pytest.mark.parametrize("waited_for", list(Side))
+def test_a_side_that_is_not_caught_up_and_has_nothing_is_waited_for(waited_for: Side) -> None:
+    merge = Merge(Limits())
+    other = Side(1 - waited_for)
+    merge.set_caught_up(other, True)  # noqa: FBT003
+    offer(merge, other, 1, 2)
+    assert order(merge) == []
+    offer(merge, waited_for, 2)
+    assert (other, 0) in order(merge)
+    merge.set_caught_up(waited_for, True)  # noqa: FBT003
+    order(merge)
+    assert merge.is_empty
+    assert merge.is_idle
+
+
+def test_a_side_that_falls_behind_again_is_waited_for_again() -> None:
+    merge = Merge(Limits())
+    assert merge.set_caught_up(TEXT, True)  # noqa: FBT003
+    assert not merge.set_caught_up(TEXT, True)  # noqa: FBT003 - no news
+    assert merge.set_caught_up(TEXT, False)  # noqa: FBT003
+    offer(merge, FRAME, 1)
+    assert order(merge) == []
+
+
+def test_it_is_idle_only_when_both_sides_are_caught_up_and_nothing_is_queued() -> None:
+    merge = Merge(Limits())
+    found = [merge.is_idle]
+    for side in Side:
+        merge.set_caught_up(side, True)  # noqa: FBT003
+        found.append(merge.is_idle)
+    offer(merge, TEXT, 1)
+    assert [*found, merge.is_idle] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(("limits", "full_at"), [(Limits(queue_bytes=25), 3), (Limits(queue_records=2), 2)])
+def test_a_queue_is_full_at_its_bound_of_bytes_or_records_and_the_other_side_is_not(
+    limits: Limits, full_at: int
+) -> None:
+    merge = Merge(limits)
+    for number in range(1, full_at + 1):
+        assert not merge.is_full(TEXT)
+        offer(merge, TEXT, number)
+    assert merge.is_full(TEXT)
+    assert not merge.is_full(FRAME)
+    assert merge.queued_bytes(TEXT) == 10 * full_at
+
+
+def test_an_empty_queue_is_never_full_so_a_side_that_is_waited_for_is_never_paused() -> None:
+    merge = Merge(Limits(queue_bytes=0, queue_records=0))
+    assert not any(merge.is_full(side) for side in Side)
+
+
+def test_a_refused_record_takes_its_place_in_the_order() -> None:
+    merge = Merge(Limits())
+    merge.set_caught_up(TEXT, True)  # noqa: FBT003
+    merge.set_caught_up(FRAME, True)  # noqa: FBT003
+    merge.offer(FRAME, [(Refused(FRAME, 0, 5, "empty"), 0)])
+    offer(merge, TEXT, 4, 6)
+    assert order(merge) == [(TEXT, 0), (FRAME, 0), (TEXT, 1)]

@@ -1,0 +1,65 @@
+"""Rate: a token bucket per zone, in append time."""
+
+from __future__ import annotations
+
+from stream_app.core.rate import Rate
+from stream_app.core.settings import Semantic
+
+SETTINGS = Semantic(rate_per_s=10, rate_burst=3)
+
+
+def passes(rate: Rate, times: list[int], *, zone: str = "x", sequence: int = 1) -> list[bool]:
+    return [rate.allows(zone, time, sequence + number)[0] for number, time in enumerate(times)]
+
+
+def test_a_burst_passes_and_the_excess_does_not() -> None:
+    assert passes(Rate(SETTINGS), [0, 0, 0, 0, 0]) == [True, True, True, False, False]
+
+
+def test_tokens_come_back_at_the_rate_and_not_beyond_the_burst() -> None:
+    rate = Rate(SETTINGS)
+    assert passes(rate, [0, 0, 0, 99, 100, 100]) == [True, True, True, False, True, False]
+    assert passes(rate, [100_000] * 4, sequence=10) == [True, True, True, False]
+
+
+def test_append_time_that_runs_back_gives_and_takes_nothing() -> None:
+    assert passes(Rate(SETTINGS), [100, 100, 100, 0, 0, 199, 200]) == [True, True, True, False, False, False, True]
+
+
+def test_zones_have_buckets_of_their_own() -> None:
+    rate = Rate(SETTINGS)
+    passes(rate, [0] * 9)
+    assert passes(rate, [0] * 3, zone="y", sequence=20) == [True] * 3
+
+
+def test_a_flood_is_reported_once_and_is_over_when_the_bucket_is_full_again() -> None:
+    rate = Rate(SETTINGS)
+    reports = [rate.allows("x", time, n)[1] for n, time in enumerate([0] * 6 + [100] * 3 + [400] * 5, start=1)]
+    assert [n for n, is_first in enumerate(reports) if is_first] == [3, 12]
+
+
+def test_the_levels_at_an_earlier_sequence_number_are_the_levels_of_then() -> None:
+    rate = Rate(SETTINGS)
+    passes(rate, [0, 0, 0], sequence=1)
+    assert {cut: [level.tokens for _, level in rate.levels_at(cut, 0)] for cut in range(4)} == {
+        0: [], 1: [2_000], 2: [1_000], 3: [0],
+    }  # fmt: skip
+    rate.forget(2, 0)
+    assert [level.tokens for _, level in rate.levels_at(3, 0)] == [0]
+
+
+def test_a_crash_refills_nothing() -> None:
+    rate, successor = Rate(SETTINGS), Rate(SETTINGS)
+    passes(rate, [0, 0, 0, 0])
+    successor.restore(dict(rate.levels_at(4, 0)))
+    assert successor.allows("x", 0, 5) == (False, False)
+    assert passes(successor, [100], sequence=6) == [True]
+
+
+def test_a_bucket_that_is_full_is_in_no_checkpoint_and_is_forgotten() -> None:
+    rate = Rate(SETTINGS)
+    passes(rate, [0])
+    assert [zone for zone, _ in rate.levels_at(1, 99)] == ["x"]
+    assert not list(rate.levels_at(1, 100))
+    rate.forget(1, 100)
+    assert not rate._levels

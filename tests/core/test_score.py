@@ -1,0 +1,42 @@
+"""Micro-logits and probabilities: integers decide, four digits are shown."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_app.core.score import LIMIT, MICRO, mean, micro_logit, probability
+from tests.core.examples import examples
+
+
+@pytest.mark.parametrize(
+    ("logit", "expected"), [(0, 0.5), (MICRO, 0.7311), (-MICRO, 0.2689), (LIMIT, 1.0), (-LIMIT, 0.0), (10**12, 1.0)]
+)
+def test_a_probability_has_four_digits(logit: int, expected: float) -> None:
+    assert probability(logit) == expected
+
+
+@given(st.integers(-LIMIT, LIMIT))
+@examples(100)
+def test_a_probability_is_the_sigmoid_of_the_logit(logit: int) -> None:
+    assert abs(probability(logit) - 1 / (1 + math.exp(-logit / MICRO))) <= 0.000_051
+
+
+@given(st.integers(1, 9_999))
+@examples(100)
+def test_a_threshold_is_reached_by_exactly_its_own_probability(ten_thousandths: int) -> None:
+    chance = ten_thousandths / 10_000
+    assert probability(micro_logit(chance)) == chance
+
+
+@pytest.mark.parametrize("chance", [0.0, 1.0, -0.1, 1.1, math.inf, math.nan])
+def test_a_threshold_that_is_no_probability_is_refused(chance: float) -> None:
+    with pytest.raises(ValueError, match=r"probability|Infinity|NaN|nan"):
+        micro_logit(chance)
+
+
+def test_a_mean_is_floored() -> None:
+    assert [mean(7, 2), mean(-7, 2), mean(6, 3)] == [3, -4, 2]
