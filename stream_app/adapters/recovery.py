@@ -1,7 +1,7 @@
 """Where a task takes up its work: the newest checkpoint, the log's bounds, the group's committed offsets.
 
-In: a partition. Out: a :class:`StartingPoint`, or a :class:`GapError` that says what is missing. To be called only after the
-task's transactional id was initialised: before that the previous owner could still write.
+In: a partition. Out: a :class:`StartingPoint`, or a :class:`GapError` that says what is missing. To be called only
+after the task's transactional id was initialised: before that the previous owner could still write.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stream_app.core.checkpoint import Checkpoint, CheckpointError, decode_checkpoint
+from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, CheckpointError, decode_checkpoint
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.types import Side
 
@@ -29,7 +29,7 @@ _STATE_READ_S = 15.0
 
 
 class GapError(Exception):
-    """Input that the task still needs is gone: expected and found, and what to do. The task must not go on by itself."""
+    """Input that the task still needs is gone. Says expected, found and what to do; the task must not go on by itself."""
 
 
 class RecoveryError(Exception):
@@ -114,7 +114,33 @@ class Recovery:
         bounds = [(first[side], last[side]) for side in inputs]
         if found is None:
             return await self._first_start(consumer, inputs, committed, bounds)
-        return self._resume(decode_checkpoint(found), committed, bounds, inputs)
+        checkpoint = decode_checkpoint(found)
+        point = self._resume(checkpoint, committed, bounds, inputs)
+        lasts = ((checkpoint.next_text - 1, checkpoint.text_ms), (checkpoint.next_frame - 1, checkpoint.frame_ms))
+        for where, (offset, append_ms), (log_start, _) in zip(inputs, lasts, bounds, strict=True):
+            if append_ms != NO_RECORD_MS and offset >= log_start:
+                await _require_known(consumer, where, offset, append_ms)
+        return point
+
+    async def positions(self, partition: int, start_from: str) -> tuple[int, int]:
+        """Return the text and frame offsets that ``earliest``, ``latest`` or an RFC 3339 time stand for.
+
+        Raises:
+            RecoveryError: if the brokers cannot be asked.
+        """
+        consumer = AIOKafkaConsumer(**self._connection.client_arguments())
+        inputs = [TopicPartition(self._topics.of(side), partition) for side in Side]
+        try:
+            await consumer.start()
+            first = await consumer.beginning_offsets(inputs)
+            last = await consumer.end_offsets(inputs)
+            found = [await _from(consumer, side, (first[side], last[side]), start_from) for side in inputs]
+        except (KafkaError, TimeoutError, OSError) as error:
+            message = f"task {partition}: offsets could not be read: {type(error).__name__} {error}"
+            raise RecoveryError(message) from error
+        finally:
+            await consumer.stop()
+        return found[0], found[1]
 
     def _resume(
         self,
@@ -166,20 +192,43 @@ class Recovery:
                     f"{bounds[side][0]}-{bounds[side][1]}. To start anew: vigil task reset"
                 )
                 raise GapError(message)
-            start[side] = offset if offset is not None else await self._from(consumer, inputs[side], bounds[side])
+            wanted = self._settings.start_from
+            start[side] = offset if offset is not None else await _from(consumer, inputs[side], bounds[side], wanted)
             origin = "committed offset" if offset is not None else f"start_from {self._settings.start_from}"
             said.append(f"{where}: no checkpoint; starting at offset {start[side]} ({origin})")
         first = (start[0], start[1])
         return StartingPoint(checkpoint=None, start=first, open_at=first, said=tuple(said))
 
-    async def _from(self, consumer: AIOKafkaConsumer, side: TopicPartition, bounds: tuple[int, int]) -> int:
-        wanted = self._settings.start_from
-        if wanted == "earliest":
-            return bounds[0]
-        if wanted == "latest":
-            return bounds[1]
-        found = (await consumer.offsets_for_times({side: parse_event_time(wanted)}))[side]
-        return bounds[1] if found is None else int(found.offset)
+
+async def _from(consumer: AIOKafkaConsumer, side: TopicPartition, bounds: tuple[int, int], start_from: str) -> int:
+    if start_from == "earliest":
+        return bounds[0]
+    if start_from == "latest":
+        return bounds[1]
+    found = (await consumer.offsets_for_times({side: parse_event_time(start_from)}))[side]
+    return bounds[1] if found is None else int(found.offset)
+
+
+async def _require_known(consumer: AIOKafkaConsumer, where: TopicPartition, offset: int, append_ms: int) -> None:
+    """Compare the last judged record with what the log holds at its place: another one means another topic."""
+    consumer.resume(where)
+    consumer.seek(where, offset)
+    waiting_since = time.monotonic()
+    while time.monotonic() - waiting_since < _STATE_READ_S:
+        batch = (await consumer.getmany(where, timeout_ms=200, max_records=1)).get(where, [])
+        if batch:
+            found = batch[0]
+            if (found.offset, found.timestamp) != (offset, append_ms):
+                message = (
+                    f"{where.topic}/{where.partition}: offset {offset} was judged with append time {append_ms}, but "
+                    f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and made "
+                    f"again, or truncated. To go on with the new one: vigil task reset"
+                )
+                raise GapError(message)
+            consumer.pause(where)
+            return
+    message = f"{where.topic}/{where.partition}: offset {offset} could not be read in {_STATE_READ_S:.0f} s"
+    raise RecoveryError(message)
 
 
 async def _newest(consumer: AIOKafkaConsumer, state: TopicPartition, key: bytes) -> bytes | None:

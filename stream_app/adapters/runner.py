@@ -43,6 +43,8 @@ _RELIEF_S = 30.0
 _MAX_THINNING = 3
 #: A task that lost its epoch waits this long before it starts again, doubled up to the bound, in seconds.
 _RETRY_S = (0.2, 5.0)
+#: A task that stands at a gap looks this often whether it was reset, in seconds.
+_GAP_LOOK_S = 10.0
 #: A last commit on a graceful stop may take this long, in seconds.
 _LAST_COMMIT_S = 3.0
 
@@ -63,14 +65,21 @@ class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 class PublisherFactory(Protocol):
     """Makes the producer of a task's next epoch; not yet started."""
 
-    def __call__(self, partition: int) -> Publisher: ...
+    def __call__(self, partition: int) -> Publisher:
+        """Make it."""
+        ...
 
 
 class Finder(Protocol):
     """Finds where a task takes up its work."""
 
-    async def find(self, partition: int) -> StartingPoint: ...
-    async def log_start(self, side: Side, partition: int) -> int: ...
+    async def find(self, partition: int) -> StartingPoint:
+        """Return the starting point; GapError or RecoveryError where there is none."""
+        ...
+
+    async def log_start(self, side: Side, partition: int) -> int:
+        """Return the first offset that the log of one side still has."""
+        ...
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +105,7 @@ class TaskRunner:
     async def run(self) -> None:
         """Run epoch after epoch until :meth:`stop`; a gap ends the running but not the waiting."""
         retry_s = _RETRY_S[0]
+        said = ""
         while not self._is_stopping.is_set():
             started = time.monotonic()
             try:
@@ -106,10 +116,13 @@ class TaskRunner:
                 retry_s = _RETRY_S[0] if time.monotonic() - started > _RETRY_S[1] else min(retry_s * 2, _RETRY_S[1])
                 await _wait(self._is_stopping, retry_s)
             except GapError as error:
-                self._ports.telemetry.gap(self.partition, str(error))
+                # It stands until an operator resets it; looking again now and then finds that out.
+                if str(error) != said:
+                    said = str(error)
+                    self._ports.telemetry.gap(self.partition, said)
                 for side in Side:
                     self._ports.source.press(side, self.partition)
-                await self._is_stopping.wait()
+                await _wait(self._is_stopping, _GAP_LOOK_S)
 
     def stop(self) -> None:
         """Ask the runner to finish: a last commit, then return from :meth:`run`."""
@@ -185,6 +198,8 @@ class Epoch:
         try:
             for side in Side:
                 await self._ports.source.open(side, self._partition, self._point.open_at[side])
+                # An epoch before this one may have pressed it.
+                self._ports.source.release(side, self._partition)
         except NotOurPartitionError as error:
             raise EpochEndedError(str(error)) from error
         try:
@@ -288,15 +303,15 @@ class Epoch:
         self._work.set()
 
     async def _check_jumps(self) -> None:
-        """Before a commit, tell harmless jumps in the offsets (transaction markers) from records that retention took."""
+        """Before a commit, tell harmless jumps in the offsets (transaction markers) from what retention took."""
         while self._jumps:
             side, expected = self._jumps.popitem()
             log_start = await self._ports.recovery.log_start(side, self._partition)
             if log_start > expected:
                 topic = self._settings.context.topics.of(side)
                 message = (
-                    f"{topic}/{self._partition}: offset {expected} was expected next, but the log starts at {log_start}: "
-                    f"retention has passed over what was not yet read. To go on without it: vigil task reset"
+                    f"{topic}/{self._partition}: offset {expected} was expected next, but the log starts at "
+                    f"{log_start}: retention has passed over what was not yet read. To go on without it: vigil task reset"
                 )
                 raise GapError(message)
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class RunnerFactory(Protocol):
     """Makes the runner of a task."""
 
-    def __call__(self, partition: int) -> TaskRunner: ...
+    def __call__(self, partition: int) -> TaskRunner:
+        """Make it, not yet running."""
+        ...
 
 
 class Shell:

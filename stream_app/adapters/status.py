@@ -88,13 +88,13 @@ class WorkerStatus:
         if task.has_uncommitted:
             self._waiting_since[partition] = time.monotonic()
         for alert in step.alerts:
-            _log.info(
-                "alert", partition=partition, phase=alert.phase, label=alert.label, zone=alert.zone, id=alert.id
-            )
+            _log.info("alert", partition=partition, phase=alert.phase, label=alert.label, zone=alert.zone, id=alert.id)
         for notice in step.notices:
             _log.warning("notice", partition=partition, kind=notice.kind, zone=notice.zone, detail=notice.detail)
         for letter in step.dead_letters:
-            _log.warning("dead letter", partition=partition, side=letter.side.kind, offset=letter.offset, reason=letter.reason)
+            _log.warning(
+                "dead letter", partition=partition, side=letter.side.kind, offset=letter.offset, reason=letter.reason
+            )
         self._metrics.committed(partition, task, step, seconds)
 
     def position(self, partition: int, side: Side, lag: int) -> None:

@@ -32,7 +32,9 @@ class WorkMetrics(Collector):
         """Yield the samples of this moment."""
         scored, decoded = self._scorer(), self._decoder()
         yield _counter("vigil_decoded", "Images decoded to pixels.", decoded.decoded)
-        yield _counter("vigil_decode_children_lost", "Decoding processes that died or were ended.", decoded.lost_children)
+        yield _counter(
+            "vigil_decode_children_lost", "Decoding processes that died or were ended.", decoded.lost_children
+        )
         yield _gauge("vigil_decode_waiting", "Images that wait to be decoded.", decoded.waiting)
         yield _counter("vigil_items_scored", "Observations scored.", scored.items_scored)
         yield _counter("vigil_images_encoded", "Distinct images encoded.", scored.images_encoded)

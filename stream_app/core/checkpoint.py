@@ -14,6 +14,8 @@ from stream_app.core.settings import Semantic
 from stream_app.core.types import Model, Record, Side
 
 SCHEMA = 1
+#: Stands for the append time of a record where there was none yet; lower than any time that RFC 3339 can write.
+NO_RECORD_MS = -(1 << 60)
 
 
 class CheckpointError(ValueError):
@@ -40,7 +42,10 @@ class HeldState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a successor needs besides the input topics. Times in ms, offsets are the next to be read."""
+    """Everything that a successor needs besides the input topics. Times in ms, offsets are the next to be read.
+
+    ``text_ms`` and ``frame_ms`` are the append times of the records just before those offsets.
+    """
 
     schema: int = SCHEMA
     deployment: str
@@ -50,6 +55,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     append_ms: int
     next_text: int
     next_frame: int
+    text_ms: int = NO_RECORD_MS
+    frame_ms: int = NO_RECORD_MS
     window: list[HeldState] = []
     seen: list[tuple[Side, bytes, int]] = []
     sampled: list[tuple[str, str, int]] = []

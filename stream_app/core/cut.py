@@ -16,16 +16,36 @@ if TYPE_CHECKING:
 
 
 class Position:
-    """Where a task stands after a sequence number: stream time, next offsets, newest append time (all ms)."""
+    """Where a task stands after a sequence number.
 
-    __slots__ = ("append_ms", "next_frame", "next_text", "sequence", "stream_ms")
+    Stream time, next offsets, the newest append time of all, and the append time of the last record of each side
+    (by which a successor knows the topic again); times in ms.
+    """
 
-    def __init__(self, sequence: int, stream_ms: int, next_text: int, next_frame: int, append_ms: int) -> None:
+    __slots__ = ("append_ms", "frame_ms", "next_frame", "next_text", "sequence", "stream_ms", "text_ms")
+
+    def __init__(  # noqa: PLR0913 - a row of numbers
+        self, sequence: int, stream_ms: int, next_text: int, next_frame: int, append_ms: int, text_ms: int, frame_ms: int
+    ) -> None:
         self.sequence = sequence
         self.stream_ms = stream_ms
         self.next_text = next_text
         self.next_frame = next_frame
         self.append_ms = append_ms
+        self.text_ms = text_ms
+        self.frame_ms = frame_ms
+
+    def copy(self) -> Position:
+        """Return a copy that does not move with this one."""
+        return Position(
+            self.sequence,
+            self.stream_ms,
+            self.next_text,
+            self.next_frame,
+            self.append_ms,
+            self.text_ms,
+            self.frame_ms,
+        )
 
 
 class Entry:

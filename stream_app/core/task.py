@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stream_app.core.admit import admit
-from stream_app.core.checkpoint import Checkpoint, encode_checkpoint, held_from, held_state
+from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, encode_checkpoint, held_from, held_state
 from stream_app.core.cut import Cut, Entry, Position
 from stream_app.core.decide import Decide
 from stream_app.core.effects import Effects, Outputs, Step
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from stream_app.core.settings import Limits, Semantic
     from stream_app.core.types import Model, RawRecord
 
-#: Stream time before any record: lower than every event time that RFC 3339 can write.
-BEGINNING_MS = -(1 << 60)
+#: Stream time before any record.
+BEGINNING_MS = NO_RECORD_MS
 _WORD = ("texts", "frames")
 _RECEIVED = ("texts.received", "frames.received")
 _LATE = ("texts.late", "frames.late")
@@ -95,11 +95,11 @@ class Task:
         self._to_score: list[Observation] = []
         self._to_release: list[Ref] = []
         self._open_step: Step | None = None
-        self._head = Position(0, BEGINNING_MS, *start, BEGINNING_MS)
+        self._head = Position(0, BEGINNING_MS, *start, BEGINNING_MS, BEGINNING_MS, BEGINNING_MS)
         if checkpoint is not None:
             self._head = _position_of(checkpoint)
         self._join = Join(settings, self._head.stream_ms)
-        self._at = Position(*_fields(self._head))
+        self._at = self._head.copy()
         self._last_sequence = self._head.sequence
         self._received = [self._head.next_text, self._head.next_frame]
         if checkpoint is not None:
@@ -327,6 +327,8 @@ class Task:
             append_ms=at.append_ms,
             next_text=at.next_text,
             next_frame=at.next_frame,
+            text_ms=at.text_ms,
+            frame_ms=at.frame_ms,
             window=[held_state(held, cut) for held in self._join.window_at(cut)],
             seen=[(*identity, expires) for identity, expires in self._seen.remembered_at(cut, at.stream_ms)],
             sampled=[(*camera, bucket) for camera, bucket in self._thin.sampled_at(cut, at.stream_ms)],
@@ -353,8 +355,10 @@ class Task:
         side = intake.side
         if side is Side.TEXT:
             head.next_text = intake.offset + 1
+            head.text_ms = intake.append_ms
         else:
             head.next_frame = intake.offset + 1
+            head.frame_ms = intake.append_ms
         if intake.append_ms > head.append_ms:
             head.append_ms = intake.append_ms
         if isinstance(intake, Refused):
@@ -432,7 +436,7 @@ class Task:
         self._join.removed.clear()
         entry = None
         if observations or len(self._cut):
-            entry = Entry(Position(*_fields(self._head)), observations)
+            entry = Entry(self._head.copy(), observations)
             self._cut.push(entry)
         if pairs:
             kept = sum(1 for observation in observations if observation.text and observation.frame)
@@ -516,6 +520,7 @@ class Task:
         at = self._at
         at.sequence, at.stream_ms, at.append_ms = position.sequence, position.stream_ms, position.append_ms
         at.next_text, at.next_frame = position.next_text, position.next_frame
+        at.text_ms, at.frame_ms = position.text_ms, position.frame_ms
 
     def _forget(self) -> None:
         """Let go of what no state at or after the cut needs, and close the books on records that left the window."""
@@ -589,13 +594,15 @@ class Task:
         self._settle()
 
 
-def _fields(position: Position) -> tuple[int, int, int, int, int]:
-    return position.sequence, position.stream_ms, position.next_text, position.next_frame, position.append_ms
-
-
 def _position_of(checkpoint: Checkpoint) -> Position:
     return Position(
-        checkpoint.sequence, checkpoint.stream_ms, checkpoint.next_text, checkpoint.next_frame, checkpoint.append_ms
+        checkpoint.sequence,
+        checkpoint.stream_ms,
+        checkpoint.next_text,
+        checkpoint.next_frame,
+        checkpoint.append_ms,
+        checkpoint.text_ms,
+        checkpoint.frame_ms,
     )
 
 

@@ -10,8 +10,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
+from stream_app.adapters.watching import assign_all
 from stream_app.demo.truth import Outputs
 
 if TYPE_CHECKING:
@@ -91,8 +92,7 @@ async def collect(connection: Connection, topics: Topics, *, isolation_level: st
 
 
 async def _read(consumer: AIOKafkaConsumer, topic: str) -> list[Any]:
-    partitions = [TopicPartition(topic, number) for number in sorted(await _partitions(consumer, topic))]
-    consumer.assign(partitions)
+    partitions = await assign_all(consumer, topic)
     await consumer.seek_to_beginning(*partitions)
     ends = await consumer.end_offsets(partitions)
     found: list[Any] = []
@@ -101,15 +101,6 @@ async def _read(consumer: AIOKafkaConsumer, topic: str) -> list[Any]:
             for batch in (await consumer.getmany(timeout_ms=200)).values():
                 found.extend(batch)
     return found
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer._client.add_topic(topic)  # noqa: SLF001 - an unassigned consumer asks for no metadata by itself
-    found = consumer.partitions_for_topic(topic)
-    if not found:
-        message = f"topic {topic} does not exist"
-        raise LookupError(message)
-    return set(found)
 
 
 def _dead_letter(record: Any, topics: Topics) -> dict[str, str]:  # noqa: ANN401 - aiokafka's record

@@ -90,7 +90,7 @@ def _pairs_due(
     late: set[Coordinates],
     window: Window,
 ) -> list[str]:
-    """For every text that was in time: per camera and sampling bucket the frame with the lowest offset, and no other."""
+    """For a text that was in time: per camera and sampling bucket the frame with the lowest offset, and no other."""
     by_zone: dict[tuple[int, str], list[PublishedRecord]] = defaultdict(list)
     for frame in sorted(frames.values(), key=lambda frame: frame.offset):
         if ("frame", frame.partition, frame.offset) not in dead or any(

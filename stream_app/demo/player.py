@@ -26,10 +26,18 @@ class PlayedCamera(Protocol):
     """A camera that can be asked for its picture at a moment of the schedule; None where it has none (any more)."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The camera's name within its zone."""
+        ...
+
     @property
-    def zone(self) -> str: ...
-    def jpeg(self, t_ms: int) -> bytes | None: ...
+    def zone(self) -> str:
+        """The zone that it looks at."""
+        ...
+
+    def jpeg(self, t_ms: int) -> bytes | None:
+        """Return the encoded picture of a moment, in ms of the schedule."""
+        ...
 
 
 class PlayedReport(msgspec.Struct, frozen=True, kw_only=True):

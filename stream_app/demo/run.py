@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.local_kafka import LocalKafka
+from stream_app.adapters.topics import create_topics, plan_topics
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import AlertWatcher, collect
 from stream_app.demo.judge import judge
@@ -26,7 +27,7 @@ from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
 from stream_app.demo.workers import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from stream_app.adapters.events import Topics
     from stream_app.demo.scenes import Scene
@@ -48,16 +49,13 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     kill_at: float | None = 0.4
 
 
-async def run_demo(
-    scene: Scene, settings: DemoSettings, console: Console, create_topics: Callable[[Connection, int], Awaitable[None]]
-) -> bool:
+async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bool:
     """Run the demo.
 
     Args:
         scene: what is played.
         settings: where and how.
         console: for people.
-        create_topics: makes the topics with so many partitions.
 
     Returns:
         Whether everything came out as promised.
@@ -69,7 +67,7 @@ async def run_demo(
             console.print("Starting a local Apache Kafka ...")
             bootstrap = (await asyncio.to_thread(local.enter_context, LocalKafka())).bootstrap
         connection = Connection(bootstrap=bootstrap)
-        await create_topics(connection, _PARTITIONS)
+        await create_topics(connection, plan_topics(settings.topics, _PARTITIONS))
         return await _play(scene, settings, console, connection)
 
 
@@ -89,7 +87,7 @@ async def _play(scene: Scene, settings: DemoSettings, console: Console, connecti
         problems += [
             f"{worker.name} ended by itself:\n{worker.last_lines()}" for worker in workers if _has_died(worker, killing)
         ]
-        await asyncio.sleep(0.5)
+        decoded = await _decoded(workers)
         for worker in workers:
             if worker.is_running and (status := await worker.stop()) != 0:
                 problems.append(f"{worker.name}: exit status {status} after SIGTERM, expected 0")
@@ -97,7 +95,10 @@ async def _play(scene: Scene, settings: DemoSettings, console: Console, connecti
     _keep(settings.out, published, outputs)
     books = balance(published, outputs)
     faults = [*problems, *judge(published, outputs, settings.window)]
+    if settings.kill_at is None and decoded != books.distinct_frames_scored:
+        faults.append(f"{decoded} frames decoded, but {books.distinct_frames_scored} distinct frames in decisions")
     show(console, published, outputs, books, watcher.alerts, faults)
+    console.print(f"       frames decoded by the workers that lived to the end: {decoded}")
     console.print(f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log")
     return not faults and books.is_balanced
 
@@ -130,6 +131,13 @@ async def _kill_one(workers: list[Worker], scene: Scene, settings: DemoSettings,
     victim.kill()
     console.print(f"[bold]kill -9[/] {victim.name} (process {victim.pid}): the other one takes its tasks over")
     return victim
+
+
+async def _decoded(workers: list[Worker]) -> int:
+    """Return how many images the workers that still run have decoded, the undecodable included."""
+    pages = [await worker.metrics() for worker in workers if worker.is_running]
+    names = ("vigil_decoded_total", 'vigil_scoring_failures_total{reason="undecodable"}')
+    return int(sum(page.get(name, 0.0) for page in pages for name in names))
 
 
 def _has_died(worker: Worker, killing: asyncio.Task[Worker | None]) -> bool:

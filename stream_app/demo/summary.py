@@ -88,7 +88,7 @@ def show(
     console.print(table)
     console.print(f"Books: {books.frames}")
     console.print(f"       {books.texts}")
-    console.print(f"       distinct frames in decisions (each decoded once per owner): {books.distinct_frames_scored}")
+    console.print(f"       distinct frames in decisions: {books.distinct_frames_scored}")
     if faults or not books.is_balanced:
         for fault in faults:
             console.print(f"FAULT: {fault}", style="bold red")

@@ -1,0 +1,127 @@
+"""`vigil demo`: the whole thing on one machine, on a drawn site or on videos, with a worker killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from stream_app.cli.outcome import FAILED, USAGE, CommandError, run_command
+
+if TYPE_CHECKING:
+    from stream_app.demo.scenes import Scene
+
+app = typer.Typer(help="See it work: a Kafka, two workers, drawn cameras, alerts, a worker killed.")
+
+#: Small enough to be seen in a minute; a deployment's defaults are larger.
+_WINDOW = {"before_ms": 2_000, "after_ms": 2_000, "grace_ms": 1_000, "quiet_ms": 5_000, "sample_ms": 500}
+#: So that the take-over after the SIGKILL is seen, too; a deployment's default is 10 s.
+_QUICK_FAILOVER = {"session_timeout_ms": 6_000, "heartbeat_ms": 2_000, "decode_children": 1, "ort_threads": 1}
+_VIDEO_SENTENCES = (
+    "two people are fighting near the entrance",
+    "someone left a bag unattended by the door",
+    "all quiet, routine check",
+    "smoke is coming out of the back room",
+    "a car has driven through the barrier",
+    "入口附近有人打架",
+)
+
+
+@app.callback(invoke_without_command=True)
+def demo(  # noqa: PLR0913 - one parameter an option
+    *,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--video", exists=True, dir_okay=False, help="Play this file instead of the site; may be repeated."
+        ),
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option("--texts", exists=True, dir_okay=False, help="With --video: one sentence a line, as the reports."),
+    ] = None,
+    seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length of the play.")] = 60,
+    zones: Annotated[int, typer.Option("--zones", min=1, help="Zones of the drawn site.")] = 4,
+    cameras: Annotated[int, typer.Option("--cameras", min=1, help="Cameras per zone of the drawn site.")] = 2,
+    fps: Annotated[float, typer.Option("--fps", min=0.2, help="Frames per second and camera.")] = 4.0,
+    seed: Annotated[int, typer.Option("--seed", help="Decides what happens on the drawn site.")] = 5,
+    out: Annotated[Path, typer.Option("--out", help="Where records, outputs and logs are kept.")] = Path(".demo"),
+    kills: Annotated[bool, typer.Option("--kill/--no-kill", help="Kill a worker with SIGKILL on the way.")] = True,
+    bundle: Annotated[Path | None, typer.Option("--bundle", help="Another model bundle.")] = None,
+) -> None:
+    """Play a site through a local Kafka at real time, show alerts as they come, and judge what came out.
+
+    Exit status 1 if anything was lost, repeated or wrongly paired. Where VIGIL_BROKER is set, that Kafka is used, with
+    topics of the demo's own.
+    """
+    from stream_app.adapters.events import Topics  # noqa: PLC0415 - so that --help is quick
+    from stream_app.adapters.local_kafka import LocalKafkaError  # noqa: PLC0415
+    from stream_app.demo.run import DemoSettings, run_demo  # noqa: PLC0415
+    from stream_app.demo.scenes import SceneError  # noqa: PLC0415
+    from stream_app.demo.truth import Window  # noqa: PLC0415
+    from stream_app.demo.workers import WorkerError  # noqa: PLC0415
+
+    bootstrap = os.environ.get("VIGIL_BROKER") or None
+    names = Topics()
+    prefix = f"vigil-demo-{os.getpid()}"
+    if bootstrap is not None:
+        names = Topics(**{name: f"{prefix}.{name}" for name in names.__struct_fields__})
+    console = Console()
+    topics = (names.frames, names.texts)
+    try:
+        scene = _scene(video or [], texts, seconds, zones=zones, cameras=cameras, fps=fps, seed=seed, topics=topics)
+    except SceneError as error:
+        raise CommandError(str(error), status=USAGE) from error
+    settings = DemoSettings(
+        out=out,
+        bootstrap=bootstrap,
+        topics=names,
+        deployment=prefix,
+        window=Window(**{name: _WINDOW[name] for name in Window.__struct_fields__}),
+        worker_settings={
+            **_WINDOW,
+            **_QUICK_FAILOVER,
+            **({"bundle": bundle} if bundle is not None else {}),
+            **{f"{name}_topic": getattr(names, name) for name in names.__struct_fields__},
+        },
+        kill_at=0.4 if kills else None,
+    )
+    try:
+        is_right = run_command(run_demo(scene, settings, console))
+    except (LocalKafkaError, WorkerError) as error:
+        raise CommandError(str(error)) from error
+    if not is_right:
+        message = "the demo found faults: see above"
+        raise CommandError(message, status=FAILED)
+
+
+def _scene(
+    videos: list[Path],
+    texts: Path | None,
+    seconds: int,
+    *,
+    zones: int,
+    cameras: int,
+    fps: float,
+    seed: int,
+    topics: tuple[str, str],
+) -> Scene:
+    from stream_app.demo.scenes import drawn_scene, video_scene  # noqa: PLC0415 - loads OpenCV
+
+    if not videos:
+        return drawn_scene(seed=seed, duration_ms=seconds * 1_000, zones=zones, cameras=cameras, fps=fps, topics=topics)
+    sentences = list(_VIDEO_SENTENCES) if texts is None else _lines(texts)
+    return video_scene(videos, sentences, fps=fps, limit_ms=seconds * 1_000, topics=topics)
+
+
+def _lines(path: Path) -> list[str]:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [str(json.loads(line).get("text", "")) if line.startswith("{") else line for line in lines if line]
+    if not found:
+        message = f"{path}: expected sentences, one a line, found none"
+        raise CommandError(message, status=USAGE)
+    return found

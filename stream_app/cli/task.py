@@ -1,0 +1,114 @@
+"""`vigil task`: look at the tasks' checkpoints, and set a task back after its input is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
+from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, USAGE, CommandError, run_command
+
+if TYPE_CHECKING:
+    from stream_app.adapters.resetting import Reset
+    from stream_app.config import Operational
+
+app = typer.Typer(no_args_is_help=True, help="Look at tasks, and set one back after its input is gone.")
+
+_Partitions = Annotated[
+    list[int] | None, typer.Option("--partition", "-p", min=0, help="A task, by its partition; may be repeated.")
+]
+
+
+@app.command()
+def show(*, bootstrap: BootstrapOption = None, config: ConfigOption = None, assignments: SetOption = None) -> None:
+    """Show every task's newest checkpoint: position, stream time, window, open incidents."""
+    operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
+    run_command(_show(operational))
+
+
+@app.command()
+def reset(
+    *,
+    to: Annotated[str, typer.Option("--to", help="Where to go on: earliest, latest or an RFC 3339 time.")],
+    partition: _Partitions = None,
+    is_confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    bootstrap: BootstrapOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Give up a task's state and go on at another place. What lies between is never judged."""
+    if not partition:
+        message = "name at least one task: --partition N"
+        raise CommandError(message, status=USAGE)
+    operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
+    _require_place(to)
+    if not is_confirmed:
+        names = ", ".join(str(number) for number in sorted(set(partition)))
+        typer.confirm(f"Give up the state of task {names} of {operational.deployment} and go on at {to}?", abort=True)
+    for done in run_command(_reset(operational, sorted(set(partition)), to)):
+        typer.echo(f"task {done.partition}: goes on at text {done.next_text}, frame {done.next_frame}")
+
+
+def _require_place(to: str) -> None:
+    from stream_app.core.event_time import parse_event_time  # noqa: PLC0415 - only here
+
+    if to in {"earliest", "latest"}:
+        return
+    try:
+        parse_event_time(to)
+    except ValueError as error:
+        message = f"--to: expected earliest, latest or an RFC 3339 time, found {to!r}"
+        raise CommandError(message, status=USAGE) from error
+
+
+async def _reset(operational: Operational, partitions: list[int], to: str) -> list[Reset]:
+    from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings  # noqa: PLC0415
+    from stream_app.adapters.recovery import Recovery, RecoveryError, RecoverySettings  # noqa: PLC0415
+    from stream_app.adapters.resetting import reset_task  # noqa: PLC0415
+
+    connection, topics = connection_to(operational), topics_of(operational)
+    settings = RecoverySettings(deployment=operational.deployment, group=operational.group_id)
+    done: list[Reset] = []
+    for partition in partitions:
+        publisher = Publisher(
+            connection, PublisherSettings(group=operational.group_id), f"{operational.deployment}-{partition}"
+        )
+        try:
+            done.append(
+                await reset_task(
+                    publisher=publisher,
+                    recovery=Recovery(connection, topics, settings),
+                    topics=topics,
+                    deployment=operational.deployment,
+                    partition=partition,
+                    start_from=to,
+                )
+            )
+        except (EpochEndedError, RecoveryError) as error:
+            status = BROKER_UNREACHABLE if not done else REFUSED
+            message = f"task {partition} was not reset: {error}"
+            raise CommandError(message, status=status) from error
+    return done
+
+
+async def _show(operational: Operational) -> None:
+    from stream_app.adapters.reach import BrokerUnreachableError  # noqa: PLC0415
+    from stream_app.adapters.states import read_checkpoints  # noqa: PLC0415
+    from stream_app.core.event_time import format_event_time  # noqa: PLC0415
+
+    try:
+        found = await read_checkpoints(connection_to(operational), topics_of(operational), operational.deployment)
+    except BrokerUnreachableError as error:
+        raise CommandError(str(error), status=BROKER_UNREACHABLE) from error
+    table = Table(title=f"Tasks of {operational.deployment}")
+    for name in ("task", "next text", "next frame", "stream time", "window", "incidents"):
+        table.add_column(name, justify="right")
+    for partition, state in sorted(found.items()):
+        stream = format_event_time(state.stream_ms) if state.stream_ms > 0 else "-"
+        incidents = len(state.decide.incidents)
+        cells = (partition, state.next_text, state.next_frame, stream, len(state.window), incidents)
+        table.add_row(*(str(cell) for cell in cells))
+    Console().print(table)
