@@ -62,6 +62,14 @@ class _LazyGroup(TyperGroup):
         part = _PARTS.get(cmd_name)
         return None if part is None else _Unloaded(name=cmd_name, help=part.help, short_help=part.help)
 
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
+        """Run the command; an interruption that it did not take for its end becomes a last line and a status."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            # Here and not in main: typer would end the process without a word.
+            raise CommandError("interrupted", status=INTERRUPTED) from error
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - likewise
         """Load the command that is called."""
         # So that a mistyped name is met with a suggestion: typer looks for one among the commands it knows.

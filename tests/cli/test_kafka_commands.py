@@ -163,6 +163,24 @@ def test_several_cameras_play_at_once(deployment: Deployment, folder: Path) -> N
     assert found == sorted(3 * [(f"zone-{number}".encode(), f"c{number}".encode()) for number in range(3)])
 
 
+@pytest.mark.parametrize(("loop", "status"), [([], 130), (["--loop"], 0)], ids=["unfinished", "looping"])
+def test_ctrl_c_ends_a_feed_in_time_with_a_last_line(
+    deployment: Deployment, folder: Path, loop: list[str], status: int
+) -> None:
+    command = [*VIGIL, "feed", str(folder), "--fps", "0.5", *loop, *deployment.options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not deployment.records("frames"):
+            time.sleep(0.1)
+        started = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        shown, said = process.communicate(timeout=20)
+        assert process.returncode == status
+        assert time.monotonic() - started < 5
+        assert b"Traceback" not in said
+        last = (shown if loop else said).decode().splitlines()[-1]
+        assert last.startswith("sent 1 records" if loop else "vigil: interrupted")
+
+
 def test_a_missing_topic_and_a_missing_broker_are_said(
     deployment: Deployment, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
