@@ -29,7 +29,7 @@ _STATE_READ_S = 15.0
 
 
 class GapError(Exception):
-    """Input that the task still needs is gone. Says expected, found and what to do; the task must not go on by itself."""
+    """Input that the task still needs is gone. Says expected, found, what to do; the task must not go on by itself."""
 
 
 class RecoveryError(Exception):

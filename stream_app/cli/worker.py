@@ -18,7 +18,7 @@ app = typer.Typer(help="Join frames and texts, score them, publish alerts.")
 
 
 @app.callback(invoke_without_command=True)
-def worker(  # noqa: PLR0913 - one parameter an option
+def worker(
     *,
     bootstrap: BootstrapOption = None,
     provider: Annotated[

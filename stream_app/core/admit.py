@@ -206,11 +206,15 @@ def _body_of(data: dict[str, Any] | None, content: str) -> TextBody:
     """Take the contract's JSON where it is that, else the content as it stands: an alarm is never refused for form."""
     if data is not None and isinstance(data.get("text"), str) and data["text"].strip():
         severity, sensor = data.get("severity"), data.get("sensor")
-        is_valid = isinstance(severity, int) and not isinstance(severity, bool) and 1 <= severity <= _MAX_SEVERITY
-        return TextBody(data["text"], severity if is_valid else 0, sensor if isinstance(sensor, str) else "")
+        return TextBody(data["text"], _severity(severity), sensor if isinstance(sensor, str) else "")
     if not content.strip():
         raise _RefusedError("empty", "nothing but white space")
     return TextBody(content, is_plain=True)
+
+
+def _severity(found: object) -> int:
+    is_number = isinstance(found, int) and not isinstance(found, bool)
+    return found if isinstance(found, int) and is_number and 1 <= found <= _MAX_SEVERITY else 0
 
 
 def _json_object(content: str) -> dict[str, Any] | None:

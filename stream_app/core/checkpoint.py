@@ -137,5 +137,5 @@ def held_from(state: HeldState, cut: int) -> Held:
     held.matched = cut if state.is_matched else NEVER
     held.scored = cut if state.is_scored else NEVER
     held.shed = cut if state.is_shed else NEVER
-    held.used = {(camera, bucket): cut for camera, bucket in state.used} or None
+    held.used = dict.fromkeys(state.used, cut) or None
     return held

@@ -24,8 +24,15 @@ class Position:
 
     __slots__ = ("append_ms", "frame_ms", "next_frame", "next_text", "sequence", "stream_ms", "text_ms")
 
-    def __init__(  # noqa: PLR0913 - a row of numbers
-        self, sequence: int, stream_ms: int, next_text: int, next_frame: int, append_ms: int, text_ms: int, frame_ms: int
+    def __init__(
+        self,
+        sequence: int,
+        stream_ms: int,
+        next_text: int,
+        next_frame: int,
+        append_ms: int,
+        text_ms: int,
+        frame_ms: int,
     ) -> None:
         self.sequence = sequence
         self.stream_ms = stream_ms

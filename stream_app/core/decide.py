@@ -59,7 +59,17 @@ class DecideState(msgspec.Struct, frozen=True):
 class Decide:
     """The incidents of one task."""
 
-    __slots__ = ("_deployment", "_due_ms", "_failed", "_incidents", "_model", "_outcomes", "_partition", "_reached", "_settings")
+    __slots__ = (
+        "_deployment",
+        "_due_ms",
+        "_failed",
+        "_incidents",
+        "_model",
+        "_outcomes",
+        "_partition",
+        "_reached",
+        "_settings",
+    )
 
     def __init__(self, settings: Semantic, model: Model, *, deployment: str, partition: int) -> None:
         self._settings = settings
@@ -137,9 +147,8 @@ class Decide:
             # Which incidents a text supported is no result: it keeps the text from opening its own again.
             self._outcomes = {offset: Outcome(supports=old.supports) for offset, old in state.outcomes if old.supports}
             alerting = {label.name for label in self._model.labels if label.is_alerting}
-            for key in sorted(self._incidents):
-                if key[1] not in alerting:
-                    alerts.append(self._incidents.pop(key).alert("closed", stream_ms, "model-changed"))
+            vanished = [key for key in sorted(self._incidents) if key[1] not in alerting]
+            alerts = [self._incidents.pop(key).alert("closed", stream_ms, "model-changed") for key in vanished]
         self._due_ms = min((self._due(incident) for incident in self._incidents.values()), default=_NEVER_MS)
         return alerts
 
@@ -199,7 +208,9 @@ class Decide:
         if needed == 1:
             return True
         entry = Reached(subject.side, subject.offset, subject.event_ms)
-        entries = [other for other in self._reached.get(key, ()) if (other.side, other.offset) != (entry.side, entry.offset)]
+        entries = [
+            other for other in self._reached.get(key, ()) if (other.side, other.offset) != (entry.side, entry.offset)
+        ]
         newest = max(entry.event_ms, *(other.event_ms for other in entries)) if entries else entry.event_ms
         near = [other for other in (*entries, entry) if other.event_ms >= newest - self._settings.open_within_ms]
         if len(near) >= needed and entry in near:

@@ -59,14 +59,18 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Raises:
             SettingsError: if a value breaks a guarantee; the message names the setting, the expected and the found.
         """
-        self._require(self.before_ms + self.after_ms >= 0, "before_ms + after_ms", ">= 0", self.before_ms + self.after_ms)
+        self._require(
+            self.before_ms + self.after_ms >= 0, "before_ms + after_ms", ">= 0", self.before_ms + self.after_ms
+        )
         for name in _AT_LEAST_ZERO:
             self._require(getattr(self, name) >= 0, name, ">= 0", getattr(self, name))
         for name in _AT_LEAST_ONE:
             self._require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         # Else an incident could close while its opening text still gathers frames.
         needed = self.before_ms + self.after_ms + self.grace_ms
-        self._require(self.quiet_ms >= needed, "quiet_ms", f">= before_ms + after_ms + grace_ms = {needed}", self.quiet_ms)
+        self._require(
+            self.quiet_ms >= needed, "quiet_ms", f">= before_ms + after_ms + grace_ms = {needed}", self.quiet_ms
+        )
         return self
 
     @staticmethod

@@ -36,15 +36,29 @@ class RawRecord(Protocol):
     """A record as a Kafka client delivers it; aiokafka's ``ConsumerRecord`` fits as it is."""
 
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Place in its partition."""
+        ...
+
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int:
+        """Append time, ms since the Unix epoch."""
+        ...
+
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """The zone, UTF-8."""
+        ...
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """Image bytes, or a text."""
+        ...
+
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Names and values; a value may be missing."""
+        ...
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -241,4 +255,4 @@ JournalEntry = JournalText | JournalTick | JournalThinning | JournalSwitch
 
 def time_bound(event_ms: int, append_ms: int) -> int:
     """Return what a record may move stream time to: its event time, but never past its append time."""
-    return event_ms if event_ms < append_ms else append_ms
+    return min(event_ms, append_ms)

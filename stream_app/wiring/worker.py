@@ -93,6 +93,7 @@ async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatu
     operational = loaded.operational
     connection = connection_to(operational)
     topics = topics_of(operational)
+    source: FaustSource
     shell = Shell(lambda partition: _runner(loaded, model, source, status, partition), status)
     source = FaustSource(
         SourceSettings(
