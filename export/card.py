@@ -48,7 +48,7 @@ seed {training["seed"]}, {training["epochs"]} epochs, random first weights, no o
 {training["validation_rows"]} further rows.
 
 - Pictures: 320 x 240 JPEG of quality 30-85, drawn with OpenCV, brought to {training["input"]} by serving's own decoder.
-  One yard with fence, gate and barrier, in five kinds, day and night; about a fifth are fouled (blur, grain, dirt,
+  One yard with fence, gate and barrier, in five kinds, day and night; about a third are fouled (blur, grain, dirt,
   glare, something before the lens, gloom).
 - Events: fight, fire, intrusion over the fence, a bag left behind, a vehicle inside the barrier. Ordinary life that
   resembles them: a greeting, a lamp, steam, staff in vests, an owner beside a bag, a vehicle outside.

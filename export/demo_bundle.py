@@ -19,7 +19,7 @@ from export.calibrate import THRESHOLD_RULE, apply, choose_thresholds, fit_calib
 from export.card import write_card
 from export.data import Split
 from export.data.site import draw_split, reword
-from export.data.tokens import train_tokenizer
+from export.data.tokens import read_varied, train_tokenizer
 from export.evaluate import RESAMPLES, measure
 from export.model import FusionModel, ModelSpec
 from export.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
@@ -39,7 +39,7 @@ from stream_app.bundle.text import Tokenizer
 from stream_app.drawn_site import LABELS
 
 IMAGE = ImageSpec(height=96, width=128)
-TEXT = TextSpec(max_tokens=48, pad_id=0, max_chars=2000)
+TEXT = TextSpec(max_tokens=64, pad_id=0, max_chars=2000)
 ARCHITECTURE = (
     "timm's ResNet, two narrow stages, at 96 x 128 (mean and maximum of its last map), embedding 64 and "
     "LSTM 128 over byte-level BPE 1024, concatenation, two dense layers, one sigmoid per label"
@@ -129,12 +129,16 @@ def _train(order: Order, say: Say) -> _Trained:
     tokenizer = Tokenizer(tokenizer_json, TEXT)
     torch.manual_seed(order.recipe.seed)
     model = FusionModel(ModelSpec(LABELS, tokenizer.vocabulary_size, IMAGE.height, IMAGE.width))
+
+    def read(epoch: int) -> list[tuple[int, ...]]:
+        seed_of_epoch = order.recipe.seed * 100_003 + epoch
+        return read_varied(reword(split, seed=seed_of_epoch), tokenizer_json, spec=TEXT, seed=seed_of_epoch)
+
     train(
         model,
         split,
-        tokenizer,
         recipe=order.recipe,
-        reword=lambda epoch: reword(split, seed=order.recipe.seed * 100_003 + epoch),
+        read=read,
         progress=lambda epoch, loss: say(f"epoch {epoch}/{order.recipe.epochs}: loss {loss:.4f}"),
     )
     return _Trained(model, tokenizer, tokenizer_json)

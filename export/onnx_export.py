@@ -28,7 +28,7 @@ OPSET = 20
 
 TOLERANCE = 1e-4
 _BATCHES = (1, 2, 3, 8, 17)
-_TOKENS = (1, 2, 9, 33, 48)
+_TOKENS = (1, 2, 9, 33, 64)
 _PATH = re.compile(rb"(?:/[A-Za-z0-9_.-]+){2,}\.py|site-packages|/home/|/tmp/|[A-Z]:\\\\")
 
 Array = npt.NDArray[np.generic]

@@ -29,7 +29,9 @@ class Recipe:
         batch: Rows per step.
         peak_rate: Highest learning rate of the one-cycle schedule (Smith 2018, arXiv:1803.09820).
         weight_decay: Of AdamW.
-        word_dropout: Share of the tokens left out of a training text.
+        word_noise: Half of the training texts lose a tenth of their tokens, the others up to this share: half of
+            these tokens are left out, half replaced by any. A text that is half noise teaches to trust the picture
+            where the words are strange.
         image_alone_weight: Weight of the loss with the text left out; the loss with both has weight 1. Without it the
             text, which is learned within an epoch, leaves the image encoder next to nothing to learn from.
         text_alone_weight: Weight of the loss with the picture left out.
@@ -41,7 +43,7 @@ class Recipe:
     batch: int = 64
     peak_rate: float = 4e-3
     weight_decay: float = 0.02
-    word_dropout: float = 0.12
+    word_noise: float = 0.7
     image_alone_weight: float = 0.8
     text_alone_weight: float = 0.3
     uses_bf16: bool = False
@@ -51,21 +53,18 @@ class Recipe:
 Progress = Callable[[int, float], None]
 """Called after each epoch with its number from 1 and the mean loss."""
 
-Reword = Callable[[int], tuple[str, ...]]
-"""Epoch -> the texts of all rows for that epoch."""
+Read = Callable[[int], list[tuple[int, ...]]]
+"""Epoch -> the token ids of every row's text in that epoch; other words for the same may come each time."""
 
 
-def train(
-    model: FusionModel, split: Split, tokenizer: Tokenizer, *, recipe: Recipe, reword: Reword, progress: Progress
-) -> FusionModel:
+def train(model: FusionModel, split: Split, *, recipe: Recipe, read: Read, progress: Progress) -> FusionModel:
     """Train in place.
 
     Args:
         model: The model; its weights change.
         split: Training rows.
-        tokenizer: The bundle's tokenizer.
         recipe: How.
-        reword: Gives the texts of an epoch.
+        read: Gives the token ids of an epoch.
         progress: Is told after each epoch.
 
     Returns:
@@ -78,7 +77,7 @@ def train(
     steps = (len(split) // recipe.batch) * recipe.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_rate, total_steps=max(steps, 2))
     for epoch in range(recipe.epochs):
-        rows = [tokenizer.encode(text) for text in reword(epoch)]
+        rows = read(epoch)
         order = rng.permutation(len(split))
         total = 0.0
         starts = range(0, len(order) - recipe.batch + 1, recipe.batch)
@@ -107,8 +106,8 @@ def _loss(
     images = split.images[chosen]
     if rng.random() < 0.5:
         images = images[:, :, ::-1]  # what happens does not depend on left and right
-    shorter = [_without_words(rows[row], recipe.word_dropout, rng) for row in chosen]
-    tokens, length = pad_tokens(shorter, pad_id=0)
+    noisy = [_noisy(rows[row], recipe.word_noise, rng, vocabulary=model.spec.vocabulary) for row in chosen]
+    tokens, length = pad_tokens(noisy, pad_id=0)
     truth = torch.from_numpy(split.truth[chosen])
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.uses_bf16):
         seen = model.image(_brightened(images, rng))
@@ -122,8 +121,14 @@ def _loss(
     return both + recipe.image_alone_weight * image_alone + recipe.text_alone_weight * text_alone
 
 
-def _without_words(row: tuple[int, ...], share: float, rng: np.random.Generator) -> tuple[int, ...]:
-    kept = tuple(token for token, draw in zip(row, rng.random(len(row)), strict=True) if draw >= share)
+def _noisy(row: tuple[int, ...], most: float, rng: np.random.Generator, *, vocabulary: int) -> tuple[int, ...]:
+    rate = 0.1 if rng.random() < 0.5 else rng.uniform(0, most)
+    draws, strange = rng.random(len(row)), rng.integers(1, vocabulary, len(row))
+    kept = tuple(
+        int(other) if draw < rate / 2 else token
+        for token, other, draw in zip(row, strange, draws, strict=True)
+        if draw < rate / 2 or draw >= rate
+    )
     return kept or row
 
 

@@ -31,7 +31,8 @@ LOOKALIKE_SHARE = 0.6
 """Share of the rows without an event in which something resembles one."""
 
 KIND_SHARES: tuple[tuple[Kind, float], ...] = (("truthful", 0.65), ("vague", 0.2), ("wrong", 0.15))
-FOUL_SHARE = 0.2
+FOUL_SHARE = 0.35
+"""Share of the pictures that something spoils; far more than in a schedule, or texts would hardly be needed."""
 ROWS_PER_CAMERA = 24
 _ACT_MS = 12_000
 
