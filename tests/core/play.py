@@ -78,10 +78,12 @@ class Player:
         assert self.sequences[self.place] == sequence
 
     def _make_room(self) -> None:
-        while self.shell.task.in_flight >= LIMITS.in_flight:
-            self.shell.score(self.random.choice(sorted(self.shell.flight)))
-        if len(self.shell.task._outputs) >= LIMITS.outputs:
-            self.shell.commit()
+        task = self.shell.task
+        while task.in_flight >= LIMITS.in_flight or len(task._outputs) + len(task._cut) >= LIMITS.outputs:
+            if self.shell.flight:
+                self.shell.score(self.random.choice(sorted(self.shell.flight)))
+            else:
+                self.shell.commit()
 
     def _commit_somehow(self) -> None:
         if self.shell.open_step is None:

@@ -1,0 +1,49 @@
+"""The checkpoint: readable, canonical, and refused where it is damaged or of another schema."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stream_app.core.checkpoint import SCHEMA, CheckpointError, decode_checkpoint, encode_checkpoint
+from stream_app.core.settings import Semantic
+from stream_app.core.types import Side
+from tests.core.drive import T0, Scores, Shell, raw_frame, raw_text
+
+
+def _some_state() -> bytes:
+    shell = Shell(Semantic(), Scores({(Side.TEXT, 0): 3}))
+    shell.live(Side.FRAME, raw_frame(0, T0, identity="a"))
+    shell.live(Side.TEXT, raw_text(0, T0, identity="ä\0"))
+    shell.score_all()
+    shell.commit()
+    return shell.trace.steps[-1].checkpoint
+
+
+def test_decode_of_encode_is_identity_and_encode_of_decode_gives_the_same_bytes() -> None:
+    data = _some_state()
+    assert encode_checkpoint(decode_checkpoint(data)) == data
+
+
+def test_an_operator_can_read_it() -> None:
+    found = json.loads(_some_state())
+    assert found["schema"] == SCHEMA
+    assert (found["next_text"], found["next_frame"], len(found["window"])) == (1, 1, 2)
+    assert [incident["label"] for incident in found["decide"]["incidents"]] == ["fight", "fire"]
+
+
+def test_it_says_which_offsets_are_still_needed() -> None:
+    state = decode_checkpoint(_some_state())
+    assert (state.lowest(Side.TEXT), state.lowest(Side.FRAME)) == (0, 0)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"null", b"\xff", b'{"schema": "1"}', _some_state()[:-2]])
+def test_what_is_damaged_is_refused(data: bytes) -> None:
+    with pytest.raises(CheckpointError):
+        decode_checkpoint(data)
+
+
+def test_another_schema_is_refused_with_expected_and_found() -> None:
+    with pytest.raises(CheckpointError, match=f"expected {SCHEMA}, found {SCHEMA + 1}"):
+        decode_checkpoint(_some_state().replace(b'"schema":1', b'"schema":2'))

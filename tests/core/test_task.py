@@ -1,0 +1,296 @@
+"""The task, rule by rule: what its shell can rely on."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from stream_app.core.settings import Limits, Semantic, SettingsError
+from stream_app.core.types import (
+    JournalSwitch,
+    JournalText,
+    JournalThinning,
+    JournalTick,
+    LabelRule,
+    Scored,
+    Side,
+)
+from tests.core.drive import MICRO, MODEL, T0, Raw, Scores, Shell, raw_frame, raw_text
+
+TEXT, FRAME = Side.TEXT, Side.FRAME
+SETTINGS = Semantic(rate_burst=3)
+
+
+def shell_of(settings: Semantic = SETTINGS, **limits: int) -> Shell:
+    return Shell(settings, Scores(), limits=Limits(**limits))
+
+
+def test_a_task_that_never_ran_journals_model_and_settings_first() -> None:
+    shell = shell_of()
+    step = shell.begin_commit()
+    assert step is not None
+    assert step.journal == (JournalSwitch(MODEL.sha256, SETTINGS.sha256, 0, 0),)
+    assert (step.sequence, step.commit_text, step.commit_frame) == (1, 0, 0)
+
+
+def test_there_is_no_step_when_nothing_changed_nor_while_one_is_unconfirmed() -> None:
+    shell = shell_of()
+    assert shell.begin_commit() is not None
+    shell.live(TEXT, raw_text(0, T0))
+    assert shell.task.commit_due() is None
+    shell.confirm()
+    assert shell.begin_commit() is not None
+    shell.confirm()
+    assert shell.task.commit_due() is None
+    with pytest.raises(ValueError, match="no step is open"):
+        shell.task.committed()
+
+
+def test_settings_that_break_a_guarantee_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"quiet_ms: expected >= .* = 5000, found 4999"):
+        shell_of(Semantic(quiet_ms=4_999))
+    with pytest.raises(SettingsError, match=r"before_ms \+ after_ms: expected >= 0, found -1"):
+        shell_of(Semantic(before_ms=-2_001))
+
+
+def test_the_journal_says_of_each_text_which_frames_came_before_it() -> None:
+    shell = shell_of()
+    for side, offset in ((FRAME, 0), (TEXT, 0), (FRAME, 5), (FRAME, 6), (TEXT, 4)):
+        shell.live(side, raw_text(offset, T0) if side is TEXT else raw_frame(offset, T0))
+    shell.settle()
+    lines = [line for line in shell.trace.journal if isinstance(line, JournalText)]
+    assert lines == [JournalText(0, 1), JournalText(4, 7)]
+
+
+def test_a_tick_comes_only_when_both_sides_are_idle_and_moves_stream_time_and_something_is_held_or_open() -> None:
+    shell = shell_of()
+    shell.caught_up(TEXT, FRAME)
+    assert not shell.task.advance(T0), "nothing is held"
+    shell.live(TEXT, raw_text(0, T0))
+    assert not shell.task.advance(T0), "it moves nothing"
+    shell.caught_up(TEXT)
+    assert not shell.task.advance(T0 + 9_000), "frames are not caught up"
+    shell.caught_up(TEXT, FRAME)
+    shell.give(FRAME, raw_frame(0, T0))
+    assert not shell.task.advance(T0 + 9_000), "a record is queued"
+    shell.pump()
+    assert shell.task.advance(T0 + 9_000)
+    shell.settle()
+    assert shell.trace.journal[-1] == JournalTick(T0 + 9_000, 1, 1)
+    assert shell.task.stream_ms == T0 + 9_000
+
+
+def test_stream_time_is_bounded_by_append_time_so_a_fast_clock_moves_it_no_further() -> None:
+    shell = shell_of()
+    shell.live(FRAME, raw_frame(0, T0, event_ms=T0 + 1_900))
+    assert shell.task.stream_ms == T0
+    shell.live(FRAME, raw_frame(1, T0 + 10, event_ms=T0 - 5_000))
+    assert shell.task.stream_ms == T0
+    shell.live(FRAME, raw_frame(2, T0 + 20))
+    assert shell.task.stream_ms == T0 + 20
+
+
+def test_a_thinning_level_is_journaled_once_and_must_be_0_to_3() -> None:
+    shell = shell_of()
+    for level in (2, 2, 0):
+        shell.task.set_thinning(level)
+    shell.settle()
+    assert shell.trace.journal[1:] == [JournalThinning(2, 0, 0), JournalThinning(0, 0, 0)]
+    for level in (-1, 4):
+        with pytest.raises(ValueError, match=f"thinning level: expected 0-3, found {level}"):
+            shell.task.set_thinning(level)
+
+
+def test_the_same_offset_again_changes_nothing_and_its_bytes_are_kept_while_they_are_needed() -> None:
+    shell = shell_of()
+    shell.live(FRAME, raw_frame(0, T0))
+    before = shell.task.checkpoint()
+    shell.give(FRAME, raw_frame(0, T0))
+    shell.pump()
+    assert shell.task.checkpoint() == before
+    assert (FRAME, 0) in shell.kept
+    shell.finish(after_ms=60_000)
+    shell.give(FRAME, raw_frame(0, T0))
+    shell.pump()
+    assert not shell.kept
+
+
+def test_the_same_cloudevents_id_again_changes_nothing_but_counts_until_s_passes_first_sight_plus_h() -> None:
+    shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000))
+    horizon_ms = SETTINGS.horizon_ms
+    shell.live(TEXT, raw_text(0, T0, identity="a"))
+    shell.live(TEXT, raw_text(1, T0 + 50, identity="a"))
+    assert shell.task.stream_ms == T0, "a duplicate moves no time"
+    shell.live(FRAME, raw_frame(0, T0 + horizon_ms, identity="a"))
+    shell.live(TEXT, raw_text(2, T0 + horizon_ms, identity="a"))
+    shell.live(FRAME, raw_frame(1, T0 + horizon_ms + 1))
+    shell.live(TEXT, raw_text(3, T0 + horizon_ms + 1, identity="a"))
+    shell.finish(after_ms=60_000)
+    assert {text for text, _ in shell.trace.scored} == {0, 3}
+    assert shell.task.totals["texts.duplicate"] == 2
+
+
+def test_a_text_flood_goes_to_the_dead_letters_with_one_notice_and_other_zones_pass() -> None:
+    shell = shell_of()
+    for offset in range(50):
+        shell.live(TEXT, raw_text(offset, T0))
+    shell.live(TEXT, raw_text(50, T0, zone="y"))
+    shell.finish(after_ms=60_000)
+    assert [letter.offset for letter in shell.trace.dead_letters] == list(range(3, 50))
+    assert {letter.reason for letter in shell.trace.dead_letters} == {"rate"}
+    assert [(notice.kind, notice.zone) for notice in shell.trace.notices] == [("rate", "x")]
+    assert [text for text, _ in shell.trace.scored] == [0, 1, 2, 50]
+
+
+def test_a_dead_letters_bytes_are_kept_until_the_step_is_confirmed() -> None:
+    shell = shell_of()
+    shell.live(FRAME, Raw(0, T0, b"x", b"no image"))
+    shell.begin_commit()
+    shell.pump()
+    assert (FRAME, 0) in shell.kept
+    shell.confirm()
+    shell.pump()
+    assert (FRAME, 0) not in shell.kept
+
+
+def test_alerts_are_said_at_once_and_carry_the_stream_time_of_their_sequence_number() -> None:
+    shell = shell_of()
+    shell.scores.moods = {(TEXT, 0): 1, (FRAME, 0): 1}
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0 + 5))
+    shell.live(FRAME, raw_frame(1, T0 + 900))
+    said = [shell.task.has_alerts]
+    shell.score_all()
+    assert [*said, shell.task.has_alerts] == [False, True]
+    shell.commit()
+    assert [(alert.label, alert.phase, alert.time_ms) for alert in shell.trace.alerts] == [("fight", "opened", T0 + 5)]
+
+
+def test_scores_of_an_observation_that_is_not_in_flight_are_an_error() -> None:
+    with pytest.raises(ValueError, match="is not in flight"):
+        shell_of().task.scored(Scored(1, 0, None))
+
+
+def test_admission_stands_at_the_bound_of_work_in_flight_and_goes_on_when_scores_come() -> None:
+    shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000), in_flight=2)
+    shell.caught_up(TEXT, FRAME)
+    shell.give(FRAME, raw_frame(0, T0))
+    shell.give(TEXT, *(raw_text(n, T0 + 1) for n in range(5)))
+    shell.pump()
+    assert (len(shell.flight), shell.task.queued(TEXT), shell.task.is_held_up) == (2, 3, True)
+    shell.score_all()
+    shell.pump()
+    assert (len(shell.flight), shell.task.queued(TEXT)) == (2, 1)
+
+
+def test_what_waits_behind_one_slow_score_is_bounded() -> None:
+    shell = shell_of(outputs=10)
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0))
+    assert len(shell.flight) == 1
+    shell.give(FRAME, *(Raw(n, T0, b"x", b"no image") for n in range(1, 100)))
+    for _ in range(5):
+        shell.pump()
+    assert shell.task.queued(FRAME) > 80
+    shell.finish(after_ms=60_000)
+    assert len(shell.trace.dead_letters) == 99
+
+
+def test_admission_stands_at_the_bound_of_uncommitted_outputs_and_goes_on_after_a_commit() -> None:
+    shell = shell_of(outputs=10)
+    shell.caught_up(TEXT, FRAME)
+    shell.give(FRAME, *(Raw(n, T0, b"x", b"") for n in range(100)))
+    shell.pump()
+    assert shell.task.queued(FRAME) > 80
+    shell.settle()
+    assert (shell.task.queued(FRAME), len(shell.trace.dead_letters)) == (0, 100)
+
+
+@pytest.mark.parametrize("window_bytes", [1, 100, 1_000])
+def test_a_byte_bound_that_is_reached_while_time_stands_still_still_makes_progress(window_bytes: int) -> None:
+    shell = shell_of(Semantic(window_bytes=window_bytes, rate_burst=1_000, sample_ms=1), queue_bytes=1)
+    for offset in range(200):
+        shell.live(FRAME, raw_frame(offset, T0, event_ms=T0 - offset % 7, camera=f"c{offset % 3}"))
+        assert shell.task.window_bytes <= window_bytes
+    for offset in range(20):
+        shell.live(TEXT, raw_text(offset, T0))
+        shell.score_all()
+    assert shell.task.stream_ms == T0
+    shell.finish(after_ms=60_000)
+    assert {text for text, _ in shell.trace.scored} == set(range(20))
+    # At 1,000 bytes the lowest frame of every bucket keeps its bytes, and those are the ones that are scored.
+    assert any(one.observation.is_image_shed for one in shell.trace.decisions) == (window_bytes < 1_000)
+    assert shell.task.totals["frames.received"] == 200
+
+
+def test_an_alarm_whose_frames_were_all_shed_still_opens_and_says_masked() -> None:
+    shell = shell_of(Semantic(window_bytes=1))
+    shell.scores.moods = {(TEXT, 0): 2}
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0))
+    shell.score_all()
+    shell.finish(after_ms=60_000)
+    assert shell.trace.alerts[0].is_masked
+    assert shell.trace.alerts[0].present == ("text",)
+
+
+@pytest.mark.parametrize("bounds", [{"queue_records": 10}, {"queue_bytes": 1}, {"queue_records": 10, "outputs": 7}])
+def test_a_text_flood_first_and_then_frames_makes_progress(bounds: dict[str, int]) -> None:
+    shell = shell_of(structs.replace(SETTINGS, rate_burst=100), in_flight=3, **bounds)
+    texts = [raw_text(n, T0 + n) for n in range(500)]
+    frames = [raw_frame(n, T0 + 3 * n) for n in range(100)]
+    for _ in range(2_000):
+        # The broker serves texts as long as nobody presses back, and frames only then.
+        if texts and not shell.task.is_full(TEXT):
+            shell.give(TEXT, texts.pop(0))
+        elif frames and not shell.task.is_full(FRAME):
+            shell.give(FRAME, frames.pop(0))
+        for side, left in ((TEXT, texts), (FRAME, frames)):
+            shell.task.set_caught_up(side, not left)
+        shell.pump()
+        shell.score_all()
+        shell.commit()
+        if not texts and not frames:
+            break
+    assert not texts
+    assert not frames
+    shell.finish(after_ms=60_000)
+    assert shell.task.totals["texts.received"] == 500
+    assert shell.task.totals["frames.scored"] > 0
+
+
+def test_another_model_is_journaled_as_a_switch_and_closes_what_no_longer_alerts() -> None:
+    shell = shell_of()
+    shell.scores.moods = {(TEXT, 0): 3}
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0, event_ms=T0 - 60_000))
+    shell.score_all()
+    shell.commit()
+    assert {alert.label for alert in shell.trace.alerts} == {"fight", "fire"}
+    other = structs.replace(
+        MODEL, version="2", sha256="cd" * 32, labels=(LabelRule("fight", is_alerting=True, open_at=MICRO, close_at=0),)
+    )
+    successor = Shell(SETTINGS, shell.scores, checkpoint=shell.trace.state, model=other)
+    successor.read_again({TEXT: [], FRAME: [raw_frame(0, T0)]})
+    successor.caught_up(TEXT, FRAME)
+    assert successor.task.has_alerts
+    successor.commit()
+    assert [(alert.label, alert.reason) for alert in successor.trace.alerts] == [("fire", "model-changed")]
+    assert successor.trace.journal == [JournalSwitch(other.sha256, SETTINGS.sha256, 1, 1)]
+    successor.finish(after_ms=60_000)
+    assert [(alert.label, alert.reason) for alert in successor.trace.alerts[1:]] == [("fight", "quiet")]
+
+
+def test_ids_do_not_repeat_though_a_text_of_a_fast_clock_outlives_its_incident() -> None:
+    # before + after + grace is quiet_ms; the text's clock is 1.9 s fast, so it is still held when the incident closes.
+    settings = Semantic(before_ms=2_000, after_ms=0, grace_ms=1_000, quiet_ms=3_000, sample_ms=1)
+    shell = shell_of(settings)
+    shell.scores.moods = {(TEXT, 0): 3}
+    shell.live(FRAME, raw_frame(0, T0, event_ms=T0 + 1_900))
+    shell.live(TEXT, raw_text(0, T0, event_ms=T0 + 1_900))
+    shell.live(FRAME, raw_frame(1, T0 + 3_500))
+    shell.score_all()
+    shell.finish(after_ms=60_000)
+    assert shell.trace.scored == [(0, 0), (0, 1)]
+    ids = [alert.id for alert in shell.trace.alerts]
+    assert len(ids) == len(set(ids)) == 4
