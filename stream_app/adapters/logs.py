@@ -19,6 +19,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 #: A broker outage makes the clients log 1,000 lines a second.
 _NOISY = ("aiokafka", "faust", "kafka", "mode", "aiohttp")
+_CHATTY = ("aiokafka", "faust", "mode", "stream_app.adapters.source.driver", "stream_app.adapters.source.faust_source")
 _LINES = 5
 _PERIOD_S = 10.0
 _MAX_TEMPLATES = 512
@@ -88,6 +89,9 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _CHATTY:
+        # Their "info" is every step of every service's start and stop.
+        logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -10,14 +10,12 @@ import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
-
 from prometheus_client.registry import Collector
 
 from stream_app.adapters.freshness import Freshness
 from stream_app.core.effects import Effects, Step
 from stream_app.core.task import Task
 from stream_app.core.types import Alert, RawRecord, Record, Ref, Side
-
 
 #: Reasons are words of our own; the bound is for the day when one is made from input by mistake.
 _MAX_REASONS = 64
@@ -37,7 +35,7 @@ class Metrics:
         self._now_ms = now_ms or _wall_ms
         self._registry = CollectorRegistry()
         self._reasons: set[str] = set()
-        self._counted: dict[int, tuple[Task, dict[str, int]]] = {}
+        self._counted: dict[int, dict[str, int]] = {}
         self.freshness = Freshness(now_ms=self._now_ms)
         self._registry.register(self.freshness)
         ProcessCollector(namespace="vigil", registry=self._registry)
@@ -78,8 +76,9 @@ class Metrics:
         self._count_totals(partition, task)
         self._gauge(partition, task)
 
-    def epoch_started(self, partition: int, said: tuple[str, ...]) -> None:  # noqa: ARG002 - the words are for the log
-        """A task took up its work."""
+    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:  # noqa: ARG002 - the log has it
+        """A task took up its work; what its books hold already was counted by an owner before."""
+        self._counted[partition] = task.totals
         self._task_up.labels(str(partition)).set(1)
         self._gaps.labels(str(partition)).set(0)
         self._epochs.inc()
@@ -192,14 +191,10 @@ class Metrics:
         self._stream_time.labels(name).set(max(task.stream_ms, 0) / 1_000)
         for side in Side:
             self._queued.labels(name, side.kind).set(task.queued(side))
-        if partition not in self._counted or self._counted[partition][0] is not task:
-            # The books came with the checkpoint: what another worker counted is not counted again.
-            self._counted[partition] = (task, task.totals)
 
     def _count_totals(self, partition: int, task: Task) -> None:
         totals = task.totals
-        known = self._counted.get(partition)
-        before = known[1] if known is not None and known[0] is task else totals
+        before = self._counted.get(partition, {})
         for name, total in totals.items():
             more = total - before.get(name, 0)
             if more <= 0:
@@ -209,7 +204,7 @@ class Metrics:
                 self._dropped.labels(self._reason(outcome)).inc(more)
             else:
                 self._records.labels(stage, outcome).inc(more)
-        self._counted[partition] = (task, totals)
+        self._counted[partition] = totals
 
     def _time_alert(self, alert: Alert, records: dict[Ref, Record]) -> None:
         evidence = [records[ref] for ref in _refs(alert) if ref in records]

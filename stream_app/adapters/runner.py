@@ -144,7 +144,7 @@ class TaskRunner:
         try:
             point = await self._ports.recovery.find(self.partition)
             self._epoch = Epoch(self._settings, self._ports, publisher, point)
-            self._ports.telemetry.epoch_started(self.partition, point.said)
+            self._ports.telemetry.epoch_started(self.partition, self._epoch.task, point.said)
             await self._epoch.run(self._is_stopping)
         finally:
             if self._epoch is not None:

@@ -101,14 +101,14 @@ class WorkerStatus:
         """So many offsets lie between what was admitted and the end."""
         self._metrics.position(partition, side, lag)
 
-    def epoch_started(self, partition: int, said: tuple[str, ...]) -> None:
+    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
         """A task took up its work."""
         self._running.add(partition)
         self._gaps.pop(partition, None)
         for line in said:
             _log.warning("recovery", partition=partition, said=line)
         _log.info("task running", partition=partition)
-        self._metrics.epoch_started(partition, said)
+        self._metrics.epoch_started(partition, task, said)
 
     def epoch_ended(self, partition: int, reason: str, *, is_fenced: bool) -> None:
         """A task lost its epoch."""

@@ -29,7 +29,7 @@ class Telemetry(Protocol):
         """So many offsets lie between what was admitted and the end of this side's partition."""
         ...
 
-    def epoch_started(self, partition: int, said: tuple[str, ...]) -> None:
+    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
         """A task took up its work."""
         ...
 

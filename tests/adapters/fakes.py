@@ -151,8 +151,8 @@ class RecordedTelemetry:
     def position(self, partition: int, side: Side, lag: int) -> None:
         del partition, side, lag
 
-    def epoch_started(self, partition: int, said: tuple[str, ...]) -> None:
-        del partition, said
+    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
+        del partition, task, said
         self.started += 1
 
     def epoch_ended(self, partition: int, reason: str, *, is_fenced: bool) -> None:

@@ -35,7 +35,7 @@ def commit(metrics: Metrics, task: Task) -> None:
 def play(metrics: Metrics) -> Task:
     """Take one text through a task to a committed alert, and one record that is refused."""
     task = new_task()
-    metrics.epoch_started(3, ())
+    metrics.epoch_started(3, task, ())
     metrics.pumped(3, task, task.pump())
     raws = [Raw(0, b"two men fighting"), Raw(1, b"")]
     metrics.received(3, Side.TEXT, list(raws))
@@ -89,7 +89,7 @@ def test_a_gap_is_seen_until_the_task_runs_again() -> None:
     metrics = Metrics(now_ms=lambda: NOW_MS)
     metrics.gap(3, "gone")
     assert samples(metrics)['vigil_task_gap{partition="3"}'] == 1
-    metrics.epoch_started(3, ())
+    metrics.epoch_started(3, new_task(), ())
     assert samples(metrics)['vigil_task_gap{partition="3"}'] == 0
 
 
