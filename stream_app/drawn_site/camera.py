@@ -15,6 +15,7 @@ import numpy as np
 
 from stream_app.drawn_site.acts import depth_m, draw_glow, draw_solid
 from stream_app.drawn_site.figures import Frame, draw_person, dress, walking
+from stream_app.drawn_site.lens import FOUL_WINDOW_MS, FOULS, HEIGHT, WIDTH, sense, spoil
 from stream_app.drawn_site.place import (
     FENCE_M,
     PLACES,
@@ -26,21 +27,6 @@ from stream_app.drawn_site.place import (
     draw_light,
 )
 from stream_app.drawn_site.story import Act
-
-WIDTH, HEIGHT = 320, 240
-FOULS: tuple[str, ...] = ("blur", "grain", "dirt", "glare", "blocked", "gloom")
-"""What may spoil a picture for some seconds."""
-
-FOUL_WINDOW_MS = 4000
-_GRAIN_LEVEL = 32.0
-
-
-def _grain_field() -> Frame:
-    field = np.random.default_rng(5).normal(0, _GRAIN_LEVEL, (HEIGHT * 2, WIDTH * 2, 3))
-    return np.clip(field + 128, 0, 255).astype(np.uint8)
-
-
-_GRAIN = _grain_field()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +191,9 @@ class Camera:
             draw_glow(lit, self.view, act, t_ms=t_ms, darkness=self.look.darkness)
         if self.look.post[0] < self.look.post[1]:
             lit[:, self.look.post[0] : self.look.post[1]] = round(60 * (1 - 0.7 * self.look.darkness))
-        return self._sense(lit, rng, t_ms)
+        window = np.random.default_rng([self.seed, 47, t_ms // FOUL_WINDOW_MS])
+        spoiled, grain = spoil(lit, self.foul(t_ms), window, grain=self.look.grain)
+        return sense(spoiled, rng, grain=grain, is_grey=self.look.is_grey)
 
     def _walkers(self, t_ms: int) -> list[tuple[float, float, int, int]]:
         """Passers-by now in view: ground distance, place across, direction, number."""
@@ -256,61 +244,3 @@ class Camera:
         rng = np.random.default_rng([self.seed, 46, t_ms // FOUL_WINDOW_MS])
         kind = FOULS[int(rng.integers(0, len(FOULS)))]
         return kind if rng.random() < self.look.foul_share else None
-
-    def _sense(self, frame: Frame, rng: np.random.Generator, t_ms: int) -> Frame:
-        """Lay the lens, the sensor and what spoils them over a picture."""
-        kind, grain = self.foul(t_ms), self.look.grain
-        window = np.random.default_rng([self.seed, 47, t_ms // FOUL_WINDOW_MS])
-        if kind == "blur":
-            width = 2 * int(window.integers(4, 8)) + 1
-            frame = cast("Frame", cv2.blur(frame, (width, width)))
-        elif kind == "grain":
-            grain = float(window.uniform(30, 55))
-        elif kind == "gloom":
-            frame = cast("Frame", cv2.convertScaleAbs(frame, alpha=float(window.uniform(0.18, 0.4))))
-            grain += 12
-        elif kind is not None:
-            frame = _cover(frame, kind, window)
-        if self.look.is_grey:
-            frame = cast("Frame", cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR))
-        down, across = int(rng.integers(0, HEIGHT)), int(rng.integers(0, WIDTH))
-        field = _GRAIN[down : down + HEIGHT, across : across + WIDTH]
-        weight = grain / _GRAIN_LEVEL
-        return cast("Frame", cv2.addWeighted(frame, 1.0, field, weight, -128 * weight))
-
-
-def _cover(frame: Frame, kind: str, rng: np.random.Generator) -> Frame:
-    """Lay dirt, glare or somebody's back before the lens over a picture."""
-    over = frame.copy()
-    if kind == "blocked":
-        middle = int(rng.integers(70, WIDTH - 70))
-        cv2.ellipse(
-            over,
-            (middle, HEIGHT + 20),
-            (int(rng.integers(70, 120)), int(rng.integers(150, 230))),
-            0,
-            0,
-            360,
-            (45, 42, 50),
-            -1,
-        )
-        return cast("Frame", cv2.blur(over, (5, 5)))
-    if kind == "glare":
-        centre = (int(rng.integers(40, WIDTH - 40)), int(rng.integers(30, HEIGHT - 60)))
-        cv2.circle(over, centre, int(rng.integers(60, 110)), (235, 245, 250), -1)
-        over = cast("Frame", cv2.blur(over, (61, 61)))
-        return cast("Frame", cv2.addWeighted(over, 0.85, frame, 0.15, 0))
-    for _ in range(int(rng.integers(6, 14))):
-        spot = (int(rng.integers(0, WIDTH)), int(rng.integers(60, HEIGHT)))
-        cv2.ellipse(
-            over,
-            spot,
-            (int(rng.integers(12, 38)), int(rng.integers(10, 28))),
-            int(rng.integers(0, 180)),
-            0,
-            360,
-            (70, 80, 85),
-            -1,
-        )
-    over = cast("Frame", cv2.blur(over, (13, 13)))
-    return cast("Frame", cv2.addWeighted(over, 0.9, frame, 0.1, 0))

@@ -7,8 +7,9 @@ from typing import cast
 import cv2
 import numpy as np
 
-from stream_app.drawn_site.camera import HEIGHT, WIDTH, Camera, build_camera, build_zone
+from stream_app.drawn_site.camera import Camera, build_camera, build_zone
 from stream_app.drawn_site.figures import Frame
+from stream_app.drawn_site.lens import HEIGHT, WIDTH
 from stream_app.drawn_site.story import LABELS, LOOKALIKES, QUIET, Act
 
 _STRIP_PX = 18
