@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
@@ -164,7 +165,11 @@ def _names_in(thing: Any) -> set[str]:  # noqa: ANN401 - a class of an untyped l
         ),
         (QueueServiceThread, {"call_thread", "thread_loop", "parent_loop"}),
         (AIOKafkaConsumer, {"_fetch_max_wait_ms", "_isolation_level", "_fetcher", "_coordinator", "_subscription"}),
-        (AIOKafkaConsumer, {"_closed", "assignment", "seek", "beginning_offsets", "end_offsets"}),
+        (ClusterMetadata, {"unauthorized_topics"}),
+        (
+            AIOKafkaConsumer,
+            {"_closed", "_client", "subscription", "assignment", "seek", "beginning_offsets", "end_offsets"},
+        ),
         (
             Fetcher,
             {

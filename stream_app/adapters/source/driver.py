@@ -14,22 +14,21 @@ What it changes, and why (the private names of Faust and aiokafka that this lean
 """
 
 # The whole point of this file is to reach into Faust and aiokafka, which type little:
-# ruff: noqa: SLF001, ANN401, ARG002
+# ruff: noqa: SLF001, ANN401
 
 import asyncio
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from faust.transport.drivers import aiokafka as driver
-from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 from mode import Service
+from mode.threads import WorkerThread
 
 from stream_app.adapters.source.errors import NotOurPartitionError, PositionLostError
 from stream_app.adapters.source.gate import Gate, Wanted
@@ -50,27 +49,6 @@ class Wiring:
     on_broken: Callable[[BaseException], None]
 
 
-class WholeBatches(DefaultSchedulingStrategy):
-    """Hands each partition's records of a poll on as one."""
-
-    def iterate(self, records: Records) -> Iterator[tuple[TP, Any]]:
-        """Yield each partition once, its first record carrying the whole batch as its value."""
-        for tp, batch in records.items():
-            yield tp, dataclasses.replace(batch[0], key=None, value=batch, headers=())
-
-
-class Undecoded(faust.Schema[Any, Any]):
-    """Leaves the batch alone: Faust's raw codec would take it for bytes."""
-
-    def loads_key(self, app: Any, message: Any, **_options: Any) -> Any:
-        """Return no key: a batch has none."""
-        return None
-
-    def loads_value(self, app: Any, message: Any, **_options: Any) -> Any:
-        """Return the batch as it is."""
-        return message.value
-
-
 class _NoReadOffsets(defaultdict[TP, int | None]):
     """Faust's memory of read offsets, without memory: a batch of before a seek must not outlaw those behind it."""
 
@@ -84,8 +62,18 @@ class _NoReadOffsets(defaultdict[TP, int | None]):
         return
 
 
+class _EndsWithProcess(WorkerThread):
+    """A thread that keeps no process alive that ends without stopping its source."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.daemon = True
+
+
 class ReadingThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread: fetches what is wanted, at once, and keeps the account."""
+
+    Worker = _EndsWithProcess
 
     @property
     def wiring(self) -> Wiring:
@@ -241,6 +229,9 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
                 continue
             try:
                 consumer._coordinator.check_errors()
+                denied = consumer._client.cluster.unauthorized_topics & consumer.subscription()
+                if denied:
+                    raise TopicAuthorizationFailedError(*sorted(denied))
                 if consumer._fetcher.error_future.done():
                     consumer._fetcher.error_future.result()
             except KafkaError as error:

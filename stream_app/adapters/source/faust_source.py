@@ -16,12 +16,13 @@ from typing import Any, Final, cast
 import faust
 from aiokafka import TopicPartition
 
-from stream_app.adapters.source.driver import GatedConsumer, GatedTransport, Undecoded, WholeBatches, Wiring
+from stream_app.adapters.source.driver import GatedConsumer, GatedTransport, Wiring
 from stream_app.adapters.source.errors import BatchLostError, NotOurPartitionError, SourceError
 from stream_app.adapters.source.gate import Gate
 from stream_app.adapters.source.port import Progress, SourceHandler
 from stream_app.adapters.source.reading import FetchedBatch, Reading
 from stream_app.adapters.source.settings import SourceSettings
+from stream_app.adapters.source.whole_batches import Undecoded, WholeBatches
 from stream_app.core.types import Side
 
 _log = logging.getLogger(__name__)
@@ -71,13 +72,20 @@ class FaustSource:
         if self._app is not None:
             message = "this source was started before; make a new one"
             raise SourceError(message)
-        app = self._app = self._build()
+        self._app = self._build()
+        starting = asyncio.create_task(self._app.start())
         try:
-            await app.start()
+            # Faust's start waits for the first assignment for ever, also when the group has refused us.
+            while not starting.done():
+                await asyncio.wait({starting}, timeout=_LOOK_INTERVAL_S)
+                self._raise_failure()
+            await starting
+            self._raise_failure()
         except BaseException:
+            starting.cancel()
+            await asyncio.wait({starting})
             await self.stop()
             raise
-        self._raise_failure()
 
     async def stop(self) -> None:
         """Leave the group and close all connections. From the call on the handler is not called. Harmless twice."""

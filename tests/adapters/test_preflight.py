@@ -1,0 +1,284 @@
+"""Preflight on a real Kafka: what cannot work is refused with expected, found and what to do; the rest is warned of."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import CreateAclsRequest
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.events import Topics
+from stream_app.adapters.local_kafka import LocalKafka
+from stream_app.adapters.preflight import PreflightError, PreflightReport, PreflightSettings, preflight
+from stream_app.adapters.reach import BrokerUnreachableError, admin_client
+from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.core.types import Side
+from tests.adapters.source_rig import Recorder, running, until
+
+pytestmark = pytest.mark.kafka
+_OF_ZONE = {b"dock-0": 1, b"dock-1": 1, b"dock-3": 0}  # key -> murmur2(key) % 2, as Kafka's Java client computes it
+
+
+class Broker(Protocol):
+    @property
+    def bootstrap(self) -> str: ...
+
+
+def _settings(bootstrap: str, prefix: str, **options: Any) -> PreflightSettings:  # noqa: ANN401
+    names = {field: f"{prefix}.{field}" for field in Topics.__struct_fields__}
+    return PreflightSettings(
+        connection=Connection(bootstrap=bootstrap),
+        group=prefix,
+        topics=Topics(**names),
+        **{"max_image_bytes": 500_000, **options},
+    )
+
+
+async def _make(
+    settings: PreflightSettings,
+    *,
+    without: str = "",
+    partitions: dict[str, int] | None = None,
+    **configs: dict[str, str],
+) -> None:
+    """Make the seven topics as they should be, but for what the test changes."""
+    fit = {
+        "frames": {"message.timestamp.type": "LogAppendTime"},
+        "texts": {"message.timestamp.type": "LogAppendTime"},
+        "state": {"cleanup.policy": "compact"},
+    }
+    admin = AIOKafkaAdminClient(**settings.connection.client_arguments())
+    await admin.start()
+    try:
+        response = await admin.create_topics(
+            [
+                NewTopic(
+                    name,
+                    num_partitions=(partitions or {}).get(field, 2),
+                    replication_factor=1,
+                    topic_configs=configs.get(field, fit.get(field, {})),
+                )
+                for field, name in msgspec.structs.asdict(settings.topics).items()
+                if field != without
+            ]
+        )
+        assert not any(code for _name, code, _word in response.topic_errors), response
+    finally:
+        await admin.close()
+
+
+async def _write(settings: PreflightSettings, topic: str, records: list[tuple[bytes | None, int]]) -> None:
+    async with AIOKafkaProducer(**settings.connection.client_arguments(), acks="all") as producer:
+        for key, partition in records:
+            await producer.send_and_wait(topic, b"x", key=key, partition=partition)
+
+
+def _look(settings: PreflightSettings, **made: Any) -> PreflightReport:  # noqa: ANN401
+    async def scenario() -> PreflightReport:
+        await _make(settings, **made)
+        return await preflight(settings)
+
+    return asyncio.run(scenario())
+
+
+def test_a_fit_cluster_passes_without_a_word(kafka: Broker, topic_prefix: str) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+
+    async def scenario() -> PreflightReport:
+        await _make(settings)
+        for topic in (settings.topics.frames, settings.topics.texts):
+            await _write(settings, topic, [*_OF_ZONE.items(), (None, 0), (None, 1)])
+        return await preflight(settings)
+
+    assert asyncio.run(scenario()) == PreflightReport(partitions=2, sampled=6, misplaced=0, warnings=())
+
+
+def test_empty_topics_are_judged_at_once(kafka: Broker, topic_prefix: str) -> None:
+    began = time.monotonic()
+    assert _look(_settings(kafka.bootstrap, topic_prefix)).sampled == 0
+    assert time.monotonic() - began < 8.0
+
+
+@pytest.mark.parametrize("missing", ["frames", "decisions"])
+def test_a_missing_topic_is_named_with_the_command_that_makes_it(
+    kafka: Broker, topic_prefix: str, missing: str
+) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    with pytest.raises(PreflightError, match=rf"missing: {topic_prefix}\.{missing}\..*vigil topics create"):
+        _look(settings, without=missing)
+
+
+@pytest.mark.parametrize("field", ["texts", "state"])
+def test_unequal_partition_counts_are_refused_with_all_of_them(kafka: Broker, topic_prefix: str, field: str) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    with pytest.raises(PreflightError, match=rf"expected equal partition counts.*{topic_prefix}\.{field}: 3"):
+        _look(settings, partitions={field: 3})
+
+
+@pytest.mark.parametrize(
+    ("field", "policy", "word"),
+    [
+        ("frames", "compact", "expected cleanup.policy delete, found compact"),
+        ("texts", "compact,delete", "expected cleanup.policy delete, found compact,delete"),
+        ("state", "delete", "expected cleanup.policy compact, found delete"),
+        ("state", "compact,delete", "expected cleanup.policy compact, found compact,delete"),
+    ],
+)
+def test_a_clean_up_policy_that_loses_records_is_refused(
+    kafka: Broker, topic_prefix: str, field: str, policy: str, word: str
+) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    with pytest.raises(PreflightError, match=word):
+        _look(settings, **{field: {"cleanup.policy": policy}})
+
+
+def test_producers_clocks_and_a_small_size_limit_are_warned_of(kafka: Broker, topic_prefix: str) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    configs = {"message.timestamp.type": "CreateTime", "max.message.bytes": "100000"}
+    warnings = _look(settings, frames=configs).warnings
+    assert len(warnings) == 2
+    assert "expected message.timestamp.type LogAppendTime, found CreateTime" in warnings[0]
+    assert "expected max.message.bytes of at least 500000" in warnings[1]
+    assert "found 100000" in warnings[1]
+
+
+def test_a_foreign_partitioner_is_refused_or_warned_of_with_the_count(kafka: Broker, topic_prefix: str) -> None:
+    async def scenario() -> None:
+        reject = _settings(kafka.bootstrap, topic_prefix)
+        await _make(reject)
+        await _write(reject, reject.topics.texts, [(b"dock-3", 0), (b"dock-0", 0), (b"dock-0", 0), (None, 0)])
+        word = (
+            rf"{topic_prefix}\.texts: expected every record on partition murmur2\(key\) % 2, found 2 of 3 sampled "
+            r"elsewhere \(key b'dock-0' expected on partition 1, found on 0 at offset 2\).*murmur2_random"
+        )
+        with pytest.raises(PreflightError, match=word):
+            await preflight(reject)
+        report = await preflight(_settings(kafka.bootstrap, topic_prefix, partitioner="warn"))
+        assert (report.sampled, report.misplaced, len(report.warnings)) == (3, 2, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_that_is_not_there_is_said_in_bounded_time_with_its_address() -> None:
+    began = time.monotonic()
+    with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:9"):
+        asyncio.run(preflight(_settings("127.0.0.1:9", "nowhere")))
+    assert time.monotonic() - began < 20.0
+
+
+_USER = "worker"
+_READ, _WRITE, _DESCRIBE = 3, 4, 8
+_TOPIC, _GROUP = 2, 3
+
+
+@pytest.fixture(scope="module")
+def guarded_kafka() -> Iterator[LocalKafka]:
+    """A broker that asks for a password and lets the user `worker` do only what it was granted."""
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    settings = {
+        "listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "listener.name.plaintext.plain.sasl.jaas.config": f'{module} required username="admin" password="a-secret" '
+        f'user_admin="a-secret" user_{_USER}="w-secret";',
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:admin;User:ANONYMOUS",
+    }
+    with LocalKafka(settings=settings) as local:
+        yield local
+
+
+def _as(user: str, bootstrap: str) -> Connection:
+    return Connection(
+        bootstrap=bootstrap,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN",
+        sasl_username=user,
+        sasl_password=f"{user[0]}-secret",
+    )
+
+
+async def _grant(admin: AIOKafkaAdminClient, prefix: str, *, kind: int, operations: tuple[int, ...]) -> None:
+    for operation in operations:
+        request = CreateAclsRequest(kind, prefix, 4, f"User:{_USER}", "*", operation, 3)  # 4 prefixed, 3 allow
+        response = await admin._send_request(request)
+        assert not any(code for code, _word in response.creation_responses), response
+    await asyncio.sleep(0.5)  # until the broker has read them
+
+
+def test_rights_that_are_missing_are_named_at_once_and_those_that_suffice_do(
+    guarded_kafka: LocalKafka, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        root = _as("admin", guarded_kafka.bootstrap)
+        settings = msgspec.structs.replace(
+            _settings(guarded_kafka.bootstrap, topic_prefix), connection=_as(_USER, guarded_kafka.bootstrap)
+        )
+        await _make(msgspec.structs.replace(settings, connection=root))
+        admin = AIOKafkaAdminClient(**root.client_arguments())
+        await admin.start()
+        try:
+            with pytest.raises(PreflightError, match=rf"topics {topic_prefix}\.alerts.*expected the rights DESCRIBE"):
+                await asyncio.wait_for(preflight(settings), timeout=8)
+            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_DESCRIBE, _WRITE))
+            await _grant(admin, topic_prefix, kind=_GROUP, operations=(_READ,))
+            with pytest.raises(PreflightError, match=rf"topic .*{topic_prefix}.*READ and DESCRIBE on both inputs"):
+                await asyncio.wait_for(preflight(settings), timeout=8)
+            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_READ,))
+            report = await preflight(settings)
+            assert len(report.warnings) == 3, "inputs and state: settings unread"
+            assert "grant DESCRIBE_CONFIGS" in report.warnings[0]
+            other_group = msgspec.structs.replace(settings, group="somebody-else")
+            with pytest.raises(PreflightError, match="group somebody-else: expected the rights READ"):
+                await asyncio.wait_for(preflight(other_group), timeout=8)
+            wrong = msgspec.structs.replace(settings, connection=_as("wrong", guarded_kafka.bootstrap))
+            with pytest.raises(BrokerUnreachableError, match=r"(?i)password"):
+                await asyncio.wait_for(preflight(wrong), timeout=20)
+        finally:
+            await admin.close()
+
+    asyncio.run(scenario())
+
+
+async def _run(source: FaustSource) -> None:
+    await source.start()
+    await source.wait()
+
+
+def test_the_source_reads_with_a_password_and_says_when_its_group_is_refused(
+    guarded_kafka: LocalKafka, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        root = _as("admin", guarded_kafka.bootstrap)
+        settings = msgspec.structs.replace(_settings(guarded_kafka.bootstrap, topic_prefix), connection=root)
+        await _make(settings)
+        source_settings = SourceSettings(
+            connection=root,
+            group=topic_prefix,
+            frames_topic=settings.topics.frames,
+            texts_topic=settings.topics.texts,
+        )
+        recorder = Recorder()
+        async with running(source_settings, recorder) as source:
+            await _write(settings, settings.topics.frames, [(b"dock-0", 1)])
+            await source.open(Side.FRAME, 1, 0)
+            await until(lambda: recorder.keys[Side.FRAME, 1] == [b"dock-0"])
+        refused = msgspec.structs.replace(source_settings, connection=_as(_USER, guarded_kafka.bootstrap))
+        for word, kind, operations in (("Group", _GROUP, (_READ,)), ("Topic", None, ())):
+            source = FaustSource(refused, Recorder())
+            try:
+                with pytest.raises(KafkaError, match=f"{word}AuthorizationFailed"):
+                    await asyncio.wait_for(_run(source), timeout=15)
+            finally:
+                await source.stop()
+            if kind is not None:
+                async with admin_client(root) as admin:
+                    await _grant(admin, topic_prefix, kind=kind, operations=operations)
+
+    asyncio.run(scenario())
