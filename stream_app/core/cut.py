@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stream_app.core.types import DeadLetter, JournalEntry, Notice, Observation, Scored
+    from stream_app.core.types import DeadLetter, JournalEntry, Notice, Observation, Ref, Scored
 
 
 class Position:
@@ -56,9 +56,22 @@ class Position:
 
 
 class Entry:
-    """One sequence number on its way to be decided: its position, its observations, and what else it puts out."""
+    """One sequence number on its way to be decided: its position, its observations, and what else it puts out.
 
-    __slots__ = ("counts", "dead_letters", "journal", "missing", "notices", "observations", "position", "results")
+    ``left`` are records that left the window, gave up their bytes, or never entered it; ``counts`` are for the books.
+    """
+
+    __slots__ = (
+        "counts",
+        "dead_letters",
+        "journal",
+        "left",
+        "missing",
+        "notices",
+        "observations",
+        "position",
+        "results",
+    )
 
     def __init__(self, position: Position, observations: list[Observation]) -> None:
         self.position = position
@@ -68,6 +81,7 @@ class Entry:
         self.dead_letters: list[DeadLetter] = []
         self.notices: list[Notice] = []
         self.journal: list[JournalEntry] = []
+        self.left: list[Ref] = []
         self.counts: list[tuple[str, int]] = []
 
 

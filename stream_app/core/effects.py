@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from stream_app.core.types import Alert, DeadLetter, Decision, JournalEntry, Notice, Observation, Ref
+
+if TYPE_CHECKING:
+    from stream_app.core.cut import Entry
 
 
 class Effects(msgspec.Struct, frozen=True):
@@ -50,6 +55,15 @@ class Outputs:
         self.decisions: list[Decision] = []
         self.dead_letters: list[DeadLetter] = []
         self.journal: list[JournalEntry] = []
+
+    def take(self, entry: Entry) -> None:
+        """Add what an entry puts out beside its judgement."""
+        if entry.dead_letters:
+            self.dead_letters.extend(entry.dead_letters)
+        if entry.notices:
+            self.notices.extend(entry.notices)
+        if entry.journal:
+            self.journal.extend(entry.journal)
 
     def __len__(self) -> int:
         return len(self.alerts) + len(self.notices) + len(self.decisions) + len(self.dead_letters) + len(self.journal)

@@ -270,7 +270,7 @@ class Shell:
         for side, position in ((Side.TEXT, state.next_text), (Side.FRAME, state.next_frame)):
             self.give(side, *(raw for raw in log[side] if state.lowest(side) <= raw.offset < position))
         self.pump(0)
-        for ref, held in self.task._join.held.items():
+        for ref, held in self.task._front.join.held.items():
             assert (ref in self.kept) == (held.shed == NEVER), ref
 
     def _check_bytes(self, observation: Observation) -> None:
@@ -280,14 +280,14 @@ class Shell:
 
     def _needed(self) -> set[Ref]:
         task = self.task
-        needed = {ref for ref, held in task._join.held.items() if held.shed == NEVER}
+        needed = {ref for ref, held in task._front.join.held.items() if held.shed == NEVER}
         for one in self.flight.values():
             needed |= {
                 record.ref for record in (one.text, None if one.is_image_shed else one.frame) if record is not None
             }
         letters: Iterable[DeadLetter] = [
-            *task._outputs.dead_letters,
-            *(letter for entry in task._cut._entries for letter in entry.dead_letters),
+            *task._settle.outputs.dead_letters,
+            *(letter for entry in task._settle.cut._entries for letter in entry.dead_letters),
             *(self.open_step.dead_letters if self.open_step is not None else ()),
         ]
         needed |= {letter.ref for letter in letters}

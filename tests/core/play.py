@@ -64,7 +64,7 @@ class Player:
             sequence += 1
         elif isinstance(op, Tick):
             shell.caught_up(*Side)
-            if not task._join.held:
+            if not task._front.join.held:
                 shell.score_all()  # whether a tick is worth making depends on what is open then
             sequence += task.advance(op.to_ms)
             shell.pump(0)
@@ -79,7 +79,7 @@ class Player:
 
     def _make_room(self) -> None:
         task = self.shell.task
-        while task.in_flight >= LIMITS.in_flight or len(task._outputs) + len(task._cut) >= LIMITS.outputs:
+        while task.in_flight >= LIMITS.in_flight or len(task._settle.outputs) + len(task._settle.cut) >= LIMITS.outputs:
             if self.shell.flight:
                 self.shell.score(self.random.choice(sorted(self.shell.flight)))
             else:

@@ -234,7 +234,7 @@ def _interleave(shell: Shell, log: dict[Side, list[Raw]], random: Random, *, unt
         side, raws = random.choice([one for one in left if one[1]])
         while shell.task.in_flight >= LIMITS.in_flight or (shell.flight and random.random() < 0.4):
             shell.score(random.choice(sorted(shell.flight)))
-        if random.random() < 0.3 or len(shell.task._outputs) + len(shell.task._cut) >= LIMITS.outputs:
+        if random.random() < 0.3 or len(shell.task._settle.outputs) + len(shell.task._settle.cut) >= LIMITS.outputs:
             shell.score_all()
             shell.commit()
         shell.live(side, raws.pop(0))

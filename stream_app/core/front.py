@@ -1,0 +1,246 @@
+"""The admitting half of a task: duplicates, rate, join, thinning and the window's bound, one sequence number each.
+
+In: records in merge order, ticks, levels. Out: one :class:`Entry` per sequence number: what is to be scored, refused,
+said and counted there. Every mark in its state carries the sequence number that made it, so that a checkpoint can
+describe the state as it was at the cut, which lies behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, held_from, held_state
+from stream_app.core.cut import Entry, Position
+from stream_app.core.join import NEVER, Held, Join, Pair
+from stream_app.core.rate import Rate
+from stream_app.core.seen import Seen
+from stream_app.core.shed import Shed
+from stream_app.core.thin import Thin
+from stream_app.core.types import (
+    DeadLetter,
+    JournalSwitch,
+    JournalText,
+    JournalThinning,
+    JournalTick,
+    Notice,
+    Observation,
+    Record,
+    Refused,
+    Side,
+    time_bound,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream_app.core.merge import Intake
+    from stream_app.core.settings import Semantic
+    from stream_app.core.types import Model
+
+_RECEIVED = ("texts.received", "frames.received")
+_LATE = ("texts.late", "frames.late")
+_DUPLICATE = ("texts.duplicate", "frames.duplicate")
+_DEAD = ("texts.dead", "frames.dead")
+
+
+class Front:
+    """State from the first record to the head of the merge order."""
+
+    __slots__ = ("_rate", "_seen", "_settings", "_shed", "_thin", "head", "join")
+
+    def __init__(self, settings: Semantic, checkpoint: Checkpoint | None, start: tuple[int, int]) -> None:
+        """Begin at a checkpoint, or at these next text and frame offsets."""
+        self._settings = settings
+        self._rate = Rate(settings)
+        self._seen = Seen()
+        self._thin = Thin(settings)
+        self._shed = Shed(settings)
+        #: Where the merge order stands; moves with every entry, which gets a copy.
+        self.head = Position(0, NO_RECORD_MS, *start, NO_RECORD_MS, NO_RECORD_MS, NO_RECORD_MS)
+        if checkpoint is not None:
+            self.head = _position_of(checkpoint)
+        self.join = Join(settings, self.head.stream_ms)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+
+    @property
+    def thinning_level(self) -> int:
+        """The thinning level in force."""
+        return self._thin.level
+
+    @property
+    def window_bytes(self) -> int:
+        """Image bytes that the window holds."""
+        return self._shed.bytes
+
+    def take(self, intake: Intake) -> Entry:
+        """Take the next record of the merge order."""
+        head, side = self.head, intake.side
+        head.sequence += 1
+        if side is Side.TEXT:
+            head.next_text, head.text_ms = intake.offset + 1, intake.append_ms
+        else:
+            head.next_frame, head.frame_ms = intake.offset + 1, intake.append_ms
+        if intake.append_ms > head.append_ms:  # noqa: PLR1730 - max() costs three times as much, once per record
+            head.append_ms = intake.append_ms
+        if isinstance(intake, Refused):
+            return self._refuse(intake, intake.reason, intake.detail)
+        if intake.identity is not None and self._seen.is_duplicate((side, intake.identity), head.stream_ms):
+            return self._pass_over(intake)
+        return self._take_text(intake) if side is Side.TEXT else self._take_record(intake, 0)
+
+    def tick(self, to_ms: int) -> Entry:
+        """Move stream time while nothing comes."""
+        self.head.sequence += 1
+        self.head.stream_ms = to_ms
+        unmatched = self.join.tick(self.head.sequence, to_ms)
+        for left in self.join.removed:
+            self._shed.leave(left)
+        entry = self._enter(unmatched, ())
+        entry.journal.append(JournalTick(to_ms, self.head.next_text, self.head.next_frame))
+        return entry
+
+    def set_level(self, level: int) -> Entry:
+        """Put a thinning level in force."""
+        self.head.sequence += 1
+        self._thin.set_level(level, self.head.sequence)
+        entry = self._enter((), ())
+        entry.journal.append(JournalThinning(level, self.head.next_text, self.head.next_frame))
+        return entry
+
+    def switch(self, model: Model) -> Entry:
+        """Journal the model and settings in force; a task's first step pins where it started."""
+        self.head.sequence += 1
+        entry = self._enter((), ())
+        position = (self.head.next_text, self.head.next_frame)
+        entry.journal.append(JournalSwitch(model.sha256, self._settings.sha256, *position))
+        return entry
+
+    def forget(self, at: Position) -> list[Held]:
+        """Let go of what no state at or after the cut needs; return the records that left the window before it."""
+        self._seen.forget(at.stream_ms)
+        return self.join.forget(at.sequence)
+
+    def prune(self, at: Position) -> None:
+        """Let go of marks that no state at or after the cut needs; slower than :meth:`forget`, once per step."""
+        self._thin.forget(at.sequence, at.stream_ms)
+        self._rate.forget(at.sequence, at.append_ms)
+
+    def state_at(self, at: Position) -> dict[str, Any]:
+        """Return this half's fields of a checkpoint, as of the cut."""
+        cut = at.sequence
+        return {
+            "sequence": cut,
+            "stream_ms": at.stream_ms,
+            "append_ms": at.append_ms,
+            "next_text": at.next_text,
+            "next_frame": at.next_frame,
+            "text_ms": at.text_ms,
+            "frame_ms": at.frame_ms,
+            "window": [held_state(held, cut) for held in self.join.window_at(cut)],
+            "seen": [(*identity, expires) for identity, expires in self._seen.remembered_at(cut, at.stream_ms)],
+            "sampled": [(*camera, bucket) for camera, bucket in self._thin.sampled_at(cut, at.stream_ms)],
+            "rates": dict(self._rate.levels_at(cut, at.append_ms)),
+            "thinning_level": self._thin.level_at(cut),
+        }
+
+    def _take_text(self, text: Record) -> Entry:
+        # The task's newest append time, not the text's own: it never runs back, so a bucket that was full at a cut,
+        # and for that reason is in no checkpoint, stays full.
+        passes, is_first = self._rate.allows(text.zone, self.head.append_ms, self.head.sequence)
+        if passes:
+            entry = self._take_record(text, self._thin.sample_ms)
+            entry.journal.append(JournalText(text.offset, self.head.next_frame))
+            return entry
+        settings = self._settings
+        detail = f"more than {settings.rate_per_s}/s with a burst of {settings.rate_burst}"
+        entry = self._refuse(text, "rate", detail)
+        if is_first:
+            entry.notices.append(Notice("rate", text.zone, self.head.stream_ms, detail))
+        return entry
+
+    def _take_record(self, record: Record, sample_ms: int) -> Entry:
+        head, join = self.head, self.join
+        held = Held(record, head.sequence, sample_ms=sample_ms)
+        unmatched, pairs = join.admit(held, time_bound(record.event_ms, record.append_ms))
+        head.stream_ms = join.stream_ms
+        if record.identity is not None:
+            expires = head.stream_ms + self._settings.horizon_ms
+            self._seen.add((record.side, record.identity), head.sequence, expires)
+        # What left makes room first, or the bound would shed more than it must.
+        for left in join.removed:
+            self._shed.leave(left)
+        is_held = held.gone == NEVER
+        shed = self._shed.choose(join.held.values(), head.sequence) if is_held and self._shed.enter(held) else ()
+        entry = self._enter(unmatched, pairs)
+        entry.left.extend(one.record.ref for one in shed)
+        if not is_held:
+            entry.left.append(record.ref)
+        entry.counts.append((_RECEIVED[record.side], 1))
+        if held.is_late:
+            entry.counts.append((_LATE[record.side], 1))
+        return entry
+
+    def _refuse(self, intake: Intake, reason: str, detail: str) -> Entry:
+        entry = self._enter((), ())
+        entry.dead_letters.append(DeadLetter(intake.side, intake.offset, reason, detail))
+        entry.counts.extend(((_RECEIVED[intake.side], 1), (_DEAD[intake.side], 1), (f"dead.{reason}", 1)))
+        return entry
+
+    def _pass_over(self, record: Record) -> Entry:
+        entry = self._enter((), ())
+        entry.left.append(record.ref)
+        entry.counts.extend(((_RECEIVED[record.side], 1), (_DUPLICATE[record.side], 1)))
+        return entry
+
+    def _enter(self, unmatched: Sequence[Held], pairs: Sequence[Pair]) -> Entry:
+        """Make the entry of this sequence number, with what is to be scored after thinning."""
+        entry = Entry(self.head.copy(), self._observe(unmatched, pairs) if unmatched or pairs else [])
+        removed = self.join.removed
+        if removed:
+            entry.left.extend(held.record.ref for held in removed)
+            removed.clear()
+        if pairs:
+            kept = sum(1 for observation in entry.observations if observation.text and observation.frame)
+            entry.counts.extend((("pairs.joined", len(pairs)), ("pairs.thinned", len(pairs) - kept)))
+        return entry
+
+    def _observe(self, unmatched: Sequence[Held], pairs: Sequence[Pair]) -> list[Observation]:
+        sequence = self.head.sequence
+        found: list[Observation] = []
+        for held in unmatched:
+            record = held.record
+            if record.side is Side.TEXT:
+                found.append(Observation(sequence, len(found), record.zone, record, None, held.is_late))
+            elif held.shed == NEVER and self._thin.keeps_frame(record, sequence, self.head.stream_ms):
+                held.scored = sequence
+                found.append(Observation(sequence, len(found), record.zone, None, record, held.is_late))
+        for text, frame in pairs:
+            if self._thin.keeps_pair(text, frame, sequence):
+                both = (text.record, frame.record)
+                is_late = text.is_late or frame.is_late
+                found.append(Observation(sequence, len(found), text.record.zone, *both, is_late, frame.shed != NEVER))
+        return found
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        cut = checkpoint.sequence
+        for state in checkpoint.window:
+            held = held_from(state, cut)
+            self.join.restore(held)
+            self._shed.enter(held)
+        self._seen.restore(((Side(side), digest), expires) for side, digest, expires in checkpoint.seen)
+        sampled = {(zone, camera): bucket for zone, camera, bucket in checkpoint.sampled}
+        self._thin.restore(checkpoint.thinning_level, sampled)
+        self._rate.restore(checkpoint.rates)
+
+
+def _position_of(checkpoint: Checkpoint) -> Position:
+    return Position(
+        checkpoint.sequence,
+        checkpoint.stream_ms,
+        checkpoint.next_text,
+        checkpoint.next_frame,
+        checkpoint.append_ms,
+        checkpoint.text_ms,
+        checkpoint.frame_ms,
+    )

@@ -1,0 +1,109 @@
+"""The deciding half of a task: entries in, decisions and books out, in sequence order and never before their scores.
+
+In: entries of the admitting half, and scores in any order. Out: what is to be published, the position of the cut, and
+the books. Its state is the state at the cut by construction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_app.core.cut import Cut, Entry, Position
+from stream_app.core.effects import Outputs
+from stream_app.core.join import NEVER
+from stream_app.core.types import Side
+
+if TYPE_CHECKING:
+    from stream_app.core.decide import Decide
+    from stream_app.core.front import Front
+    from stream_app.core.join import Held
+    from stream_app.core.keep import Keep
+    from stream_app.core.types import Scored
+
+
+class Settle:
+    """What is decided, and what waits to be."""
+
+    __slots__ = ("_decide", "_front", "_keep", "at", "cut", "outputs", "totals")
+
+    def __init__(self, front: Front, decide: Decide, keep: Keep, totals: dict[str, int]) -> None:
+        """Begin where the admitting half begins, with the books of the task so far."""
+        self._front = front
+        self._decide = decide
+        self._keep = keep
+        #: Where the cut stands.
+        self.at: Position = front.head.copy()
+        self.cut = Cut()
+        self.outputs = Outputs()
+        self.totals = totals
+
+    def enter(self, entry: Entry) -> None:
+        """Take the next entry, and decide what is finished."""
+        for letter in entry.dead_letters:
+            self._keep.use(letter.ref)
+        for observation in entry.observations:
+            self._keep.use_both(observation)
+        for ref in entry.left:
+            self._keep.let_go(ref)
+        if len(self.cut) or entry.missing:
+            self.cut.push(entry)
+        else:
+            self._decide_entry(entry)
+
+    def complete(self, scored: Scored) -> None:
+        """Take one observation's scores, and decide what is finished.
+
+        Raises:
+            ValueError: if that observation is not in flight.
+        """
+        self.cut.complete(scored)
+        for entry in self.cut.ready():
+            self._decide_entry(entry)
+
+    def take_outputs(self) -> Outputs:
+        """Return what was decided since the last call."""
+        outputs, self.outputs = self.outputs, Outputs()
+        return outputs
+
+    def _decide_entry(self, entry: Entry) -> None:
+        self.at = entry.position
+        outputs = self.outputs
+        if entry.observations:
+            self._judge(entry)
+        else:
+            self._decide.expire(entry.position.stream_ms, outputs.alerts)
+        outputs.take(entry)
+        totals = self.totals
+        for name, number in entry.counts:
+            totals[name] = totals.get(name, 0) + number
+        for observation in entry.observations:
+            self._keep.unuse_both(observation)
+        for held in self._front.forget(entry.position):
+            name = _fate(held, has_failed=self._decide.forget(held.record))
+            totals[name] = totals.get(name, 0) + 1
+
+    def _judge(self, entry: Entry) -> None:
+        scored = [
+            (observation, result)
+            for observation, result in zip(entry.observations, entry.results, strict=True)
+            if result is not None
+        ]
+        judged = self._decide.judge(entry.position.stream_ms, scored)
+        self.outputs.alerts.extend(judged.alerts)
+        self.outputs.decisions.extend(judged.decisions)
+        self.outputs.dead_letters.extend(judged.dead_letters)
+        for letter in judged.dead_letters:
+            self._keep.use(letter.ref)
+            entry.counts.append((f"dead.{letter.reason}", 1))
+
+
+def _fate(held: Held, *, has_failed: bool) -> str:
+    """Name the line of the books that a record ends in; every record ends in exactly one."""
+    is_matched = held.matched != NEVER
+    if held.record.side is Side.TEXT:
+        return "texts.dead" if has_failed else "texts.paired" if is_matched else "texts.alone"
+    if has_failed:
+        return "frames.dead"
+    if held.scored != NEVER:
+        return "frames.scored" if is_matched else "frames.alone"
+    return "frames.thinned" if is_matched else "frames.unmet"
