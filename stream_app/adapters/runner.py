@@ -171,6 +171,7 @@ class Epoch:
             limits=settings.limits,
             checkpoint=point.checkpoint,
             start=point.start,
+            settings_sha256=context.settings_sha256,
         )
         self._payloads: dict[Ref, RawRecord] = {}
         self._expected: dict[Side, int] = {Side.TEXT: point.open_at[0], Side.FRAME: point.open_at[1]}
@@ -271,7 +272,7 @@ class Epoch:
                 has_more = effects.has_more
                 for side in Side:
                     self._balance(side)
-                if self.task.has_alerts:
+                if self.task.wants_commit:
                     self._due.set()
                 await asyncio.sleep(0)
 
@@ -281,7 +282,7 @@ class Epoch:
             await _wait(self._due, self._settings.commit_ms / 1_000)
             self._due.clear()
             await self._commit_step()
-            if self.task.has_alerts:
+            if self.task.wants_commit:
                 self._due.set()
         await self._commit_step()
 
@@ -358,7 +359,7 @@ class Epoch:
                 score.text_failure,
             )
         )
-        if self.task.has_alerts:
+        if self.task.wants_commit:
             self._due.set()
 
     def _scored(self, job: asyncio.Task[None]) -> None:
@@ -410,7 +411,7 @@ class Epoch:
         if broker_ms is not None and self.task.advance(broker_ms - self._settings.idle_ms):
             self._last_tick = now
             self._work.set()
-            if self.task.has_alerts:
+            if self.task.wants_commit:
                 self._due.set()
 
     def _broker_time(self) -> int | None:

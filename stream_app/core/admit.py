@@ -64,7 +64,7 @@ def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
     try:
         return _admit(side, raw, settings)
     except _RefusedError as refusal:
-        return Refused(side, raw.offset, raw.timestamp, refusal.reason, refusal.detail)
+        return Refused(side, raw.offset, raw.timestamp, refusal.reason, refusal.detail, len(raw.value or b""))
 
 
 def read_text(raw: RawRecord) -> TextBody:

@@ -251,7 +251,7 @@ class Decide:
         for record, reason in ((observation.text, scored.text_failure), (observation.frame, scored.image_failure)):
             if record is not None and reason is not None and record.ref not in self._failed:
                 self._failed[record.ref] = None
-                into.append(DeadLetter(record.side, record.offset, reason))
+                into.append(DeadLetter(record.side, record.offset, reason, "", record.size))
 
     def _due(self, incident: Incident) -> int:
         quiet = incident.last_support_ms + self._settings.quiet_ms

@@ -108,12 +108,12 @@ class Front:
         entry.journal.append(JournalThinning(level, self.head.next_text, self.head.next_frame))
         return entry
 
-    def switch(self, model: Model) -> Entry:
+    def switch(self, model: Model, settings_sha256: str) -> Entry:
         """Journal the model and settings in force; a task's first step pins where it started."""
         self.head.sequence += 1
         entry = self._enter((), ())
         position = (self.head.next_text, self.head.next_frame)
-        entry.journal.append(JournalSwitch(model.sha256, self._settings.sha256, *position))
+        entry.journal.append(JournalSwitch(model.sha256, settings_sha256, *position))
         return entry
 
     def forget(self, at: Position) -> list[Held]:
@@ -183,7 +183,7 @@ class Front:
 
     def _refuse(self, intake: Intake, reason: str, detail: str) -> Entry:
         entry = self._enter((), ())
-        entry.dead_letters.append(DeadLetter(intake.side, intake.offset, reason, detail))
+        entry.dead_letters.append(DeadLetter(intake.side, intake.offset, reason, detail, intake.size))
         entry.counts.extend(((_RECEIVED[intake.side], 1), (_DEAD[intake.side], 1), (f"dead.{reason}", 1)))
         return entry
 

@@ -101,10 +101,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     ``queue_bytes`` bounds each side's merge queue (a fuller queue presses back on its own partition only);
     ``in_flight`` bounds the observations that wait for their scores; ``outputs`` bounds what was decided and waits to
-    be committed. At either bound admission stops until there is room.
+    be committed, ``dead_letter_bytes`` what of it are bytes of refused records: a step must fit into one transaction.
+    At any bound admission stops until there is room.
     """
 
     queue_bytes: int = 32 * 1024 * 1024
     queue_records: int = 20_000
     in_flight: int = 128
-    outputs: int = 20_000
+    outputs: int = 10_000
+    dead_letter_bytes: int = 16 * 1024 * 1024

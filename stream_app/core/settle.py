@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Settle:
     """What is decided, and what waits to be."""
 
-    __slots__ = ("_decide", "_front", "_keep", "at", "cut", "outputs", "totals")
+    __slots__ = ("_decide", "_front", "_keep", "at", "cut", "dead_letter_bytes", "outputs", "totals")
 
     def __init__(self, front: Front, decide: Decide, keep: Keep, totals: dict[str, int]) -> None:
         """Begin where the admitting half begins, with the books of the task so far."""
@@ -36,11 +36,14 @@ class Settle:
         self.cut = Cut()
         self.outputs = Outputs()
         self.totals = totals
+        #: Bytes of dead letters that are not yet in a step.
+        self.dead_letter_bytes = 0
 
     def enter(self, entry: Entry) -> None:
         """Take the next entry, and decide what is finished."""
         for letter in entry.dead_letters:
             self._keep.use(letter.ref)
+            self.dead_letter_bytes += letter.size
         for observation in entry.observations:
             self._keep.use_both(observation)
         for ref in entry.left:
@@ -63,6 +66,7 @@ class Settle:
     def take_outputs(self) -> Outputs:
         """Return what was decided since the last call."""
         outputs, self.outputs = self.outputs, Outputs()
+        self.dead_letter_bytes -= sum(letter.size for letter in outputs.dead_letters)
         return outputs
 
     def _decide_entry(self, entry: Entry) -> None:
@@ -94,6 +98,7 @@ class Settle:
         self.outputs.dead_letters.extend(judged.dead_letters)
         for letter in judged.dead_letters:
             self._keep.use(letter.ref)
+            self.dead_letter_bytes += letter.size
             entry.counts.append((f"dead.{letter.reason}", 1))
 
 

@@ -47,6 +47,7 @@ class Task:
         limits: Limits,
         checkpoint: Checkpoint | None = None,
         start: tuple[int, int] = (0, 0),
+        settings_sha256: str = "",
     ) -> None:
         """Make a task.
 
@@ -58,6 +59,7 @@ class Task:
             limits: bounds that change no result.
             checkpoint: the newest checkpoint, or None for a task that never ran.
             start: next text and next frame offset where there is no checkpoint.
+            settings_sha256: names the settings in the journal; empty for the hash of the semantic settings alone.
         """
         self._settings = settings.check()
         self._model = model
@@ -80,7 +82,7 @@ class Task:
             closed = self._decide.restore(checkpoint.decide, is_same_model=is_same_model, stream_ms=head.stream_ms)
             self._settle.outputs.alerts.extend(closed)
         if checkpoint is None or checkpoint.model != model or checkpoint.settings != settings:
-            self._enter(self._front.switch(model))
+            self._enter(self._front.switch(model, settings_sha256 or settings.sha256))
 
     # -- inputs ------------------------------------------------------------------------------------------------
 
@@ -156,7 +158,11 @@ class Task:
         is_open = True
         while taken < at_most:
             # What waits behind one slow score is counted too: it holds the bytes of its dead letters.
-            if cut.in_flight >= limits.in_flight or len(settle.outputs) + len(cut) >= limits.outputs:
+            if (
+                cut.in_flight >= limits.in_flight
+                or len(settle.outputs) + len(cut) >= limits.outputs
+                or settle.dead_letter_bytes >= limits.dead_letter_bytes
+            ):
                 is_open = False
                 break
             intake = merge.next()
@@ -207,9 +213,11 @@ class Task:
     # -- what can be seen --------------------------------------------------------------------------------------
 
     @property
-    def has_alerts(self) -> bool:
-        """Whether alerts or notices wait for a step: those are committed at once."""
-        return bool(self._settle.outputs.alerts or self._settle.outputs.notices)
+    def wants_commit(self) -> bool:
+        """Whether a step should not wait: there is an alert or a notice, or half of what a step may hold is there."""
+        outputs, limits = self._settle.outputs, self._limits
+        is_large = len(outputs) * 2 >= limits.outputs or self._settle.dead_letter_bytes * 2 >= limits.dead_letter_bytes
+        return bool(outputs.alerts or outputs.notices) or is_large
 
     @property
     def has_uncommitted(self) -> bool:

@@ -92,6 +92,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     append_ms: int
     reason: str
     detail: str = ""
+    size: int = 0
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
@@ -196,12 +197,13 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """A record that got no proper treatment, and why. Its bytes are still held by the shell under ``ref``."""
+    """A record that got no proper treatment, and why. Its ``size`` bytes are still held by the shell under ``ref``."""
 
     side: Side
     offset: int
     reason: str
     detail: str = ""
+    size: int = 0
 
     @property
     def ref(self) -> Ref:

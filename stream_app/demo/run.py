@@ -191,4 +191,5 @@ def _print_alert(console: Console, alert: dict[str, Any]) -> None:
         f"{alert['end'][11:23]}  [{style}]{alert['phase']:<7}[/] {alert['label']:<10} {alert['zone']:<8} "
         f"score {alert['score']:.4f}  {cameras}  from {' and '.join(alert['present'])}",
         highlight=False,
+        soft_wrap=True,
     )

@@ -86,8 +86,8 @@ def show(
     providers = sorted({str(decision["provider"]) for decision in outputs.decisions})
     table.add_row("provider", ", ".join(providers) or "none: nothing was scored")
     console.print(table)
-    console.print(f"Books: {books.frames}")
-    console.print(f"       {books.texts}")
+    console.print(f"Books: {books.frames}", soft_wrap=True)
+    console.print(f"       {books.texts}", soft_wrap=True)
     console.print(f"       distinct frames in decisions: {books.distinct_frames_scored}")
     if faults or not books.is_balanced:
         for fault in faults:

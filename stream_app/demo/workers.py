@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import aiohttp
-import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,18 +88,6 @@ class Worker:
             return {}
         lines = (line.rpartition(" ") for line in page.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
-
-    async def tasks(self) -> int:
-        """Return how many tasks it holds, by its health page; 0 when it does not answer."""
-        try:
-            async with (
-                aiohttp.ClientSession() as session,
-                session.get(f"http://127.0.0.1:{self.health_port}/health/ready") as answer,
-            ):
-                page = msgspec.json.decode(await answer.read())
-        except aiohttp.ClientError:
-            return 0
-        return int(page.get("tasks_assigned", 0))
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would."""

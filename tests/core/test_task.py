@@ -159,9 +159,9 @@ def test_alerts_are_said_at_once_and_carry_the_stream_time_of_their_sequence_num
     shell.live(FRAME, raw_frame(0, T0))
     shell.live(TEXT, raw_text(0, T0 + 5))
     shell.live(FRAME, raw_frame(1, T0 + 900))
-    said = [shell.task.has_alerts]
+    said = [shell.task.wants_commit]
     shell.score_all()
-    assert [*said, shell.task.has_alerts] == [False, True]
+    assert [*said, shell.task.wants_commit] == [False, True]
     shell.commit()
     assert [(alert.label, alert.phase, alert.time_ms) for alert in shell.trace.alerts] == [("fight", "opened", T0 + 5)]
 
@@ -273,7 +273,7 @@ def test_another_model_is_journaled_as_a_switch_and_closes_what_no_longer_alerts
     successor = Shell(SETTINGS, shell.scores, checkpoint=shell.trace.state, model=other)
     successor.read_again({TEXT: [], FRAME: [raw_frame(0, T0)]})
     successor.caught_up(TEXT, FRAME)
-    assert successor.task.has_alerts
+    assert successor.task.wants_commit
     successor.commit()
     assert [(alert.label, alert.reason) for alert in successor.trace.alerts] == [("fire", "model-changed")]
     assert successor.trace.journal == [JournalSwitch(other.sha256, SETTINGS.sha256, 1, 1)]
