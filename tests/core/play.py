@@ -48,14 +48,15 @@ class Player:
             elif choice < 0.6:
                 self._commit_somehow()
             elif self.place < len(self.stream.ops):
-                self._do(self.stream.ops[self.place])
+                self.do(self.stream.ops[self.place])
             elif not self.shell.flight:
                 break
         self.shell.settle()
         assert self.trace.steps[-1].sequence == self.sequences[-1]
         return self.trace
 
-    def _do(self, op: Op) -> None:
+    def do(self, op: Op) -> None:
+        """Do the next operation of the stream, once there is room for it."""
         shell, task = self.shell, self.shell.task
         self._make_room()
         sequence = self.sequences[self.place]
