@@ -11,6 +11,7 @@ committed by the tasks' own transactions.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 import faust
@@ -52,6 +53,7 @@ class FaustSource:
         self._gate = Gate()
         self._reading = Reading()
         self._app: faust.App | None = None
+        self._folder = TemporaryDirectory(prefix="vigil-source-", ignore_cleanup_errors=True)
         self._ours: frozenset[int] = frozenset()
         self._is_settled = False
         self._is_stopping = False
@@ -94,6 +96,7 @@ class FaustSource:
         app = self._app
         if app is not None and app.started:
             await app.stop()
+        self._folder.cleanup()
         self._ended.set()
 
     async def wait(self) -> None:
@@ -196,6 +199,8 @@ class FaustSource:
             topic_disable_leader=True,
             web_enabled=False,
             autodiscover=False,
+            # Faust makes a folder for its tables, which we have none of, in the current directory otherwise.
+            datadir=self._folder.name,
         )
         transport = GatedTransport(app.conf.broker_consumer, app)
         transport.wiring = Wiring(self._gate, self._reading, settings.fetch_wait_ms, self._fail)
