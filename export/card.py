@@ -54,7 +54,8 @@ seed {training["seed"]}, {training["epochs"]} epochs, random first weights, no o
   resembles them: a greeting, a lamp, steam, staff in vests, an owner beside a bag, a vehicle outside.
 - Texts: English and Chinese in equal parts; 65 % truthful, 20 % vague, 15 % wrong. A fifth of the parts of every slot
   appear in no training sentence.
-- Model: {training["architecture"]}; {training["parameters"]:,} parameters."""
+- Model: {training["architecture"]}; {training["parameters"]:,} parameters, trained in
+  {"bfloat16 (image encoder) and float32" if training["recipe"]["uses_bf16"] else "float32"}, shipped in float32."""
 
 
 def _not_good_for(metrics: dict[str, Any]) -> str:
@@ -79,7 +80,8 @@ def _figures(metrics: dict[str, Any]) -> str:
         "## Figures",
         "",
         f"Accuracy is the {ACCURACY_MEANS}. Intervals: {metrics['intervals']}. New cameras and scenes.",
-        "The held-out rows use only parts that no training sentence contains, in every slot.",
+        "The held-out rows use only parts that no training sentence contains, in every slot. The guards of the training",
+        "against strange words were chosen with a look at such rows, so that line may flatter a little.",
         "",
         "| new rows | text alone | image alone | both | both - text | both - image |",
         "|---|---|---|---|---|---|",
