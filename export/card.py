@@ -80,7 +80,7 @@ def _figures(metrics: dict[str, Any]) -> str:
         "## Figures",
         "",
         f"Accuracy is the {ACCURACY_MEANS}. Intervals: {metrics['intervals']}. New cameras and scenes.",
-        "The held-out rows use only parts that no training sentence contains, in every slot. The guards of the training",
+        "The held-out rows use only parts that no training sentence contains, in every slot. The guards of training",
         "against strange words were chosen with a look at such rows, so that line may flatter a little.",
         "",
         "| new rows | text alone | image alone | both | both - text | both - image |",
