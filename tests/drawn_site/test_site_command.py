@@ -32,7 +32,7 @@ def test_a_play_never_writes_into_a_folder_that_holds_something(tmp_path: Path) 
 
 
 def test_a_sheet_with_an_unknown_ending_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="ends in .png"):
+    with pytest.raises(CommandError, match=r"ends in \.png"):
         CliRunner().invoke(app, ["sheet", "--out", str(tmp_path / "sheet.unknown")], catch_exceptions=False)
 
 
