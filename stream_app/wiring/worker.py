@@ -14,10 +14,11 @@ from stream_app import __version__
 from stream_app.adapters.events import Context
 from stream_app.adapters.health import HealthRules, HealthServer
 from stream_app.adapters.metrics import Metrics
+from stream_app.adapters.ports import Ports, RunnerSettings
 from stream_app.adapters.preflight import PreflightSettings, preflight
 from stream_app.adapters.publisher import Publisher, PublisherSettings
 from stream_app.adapters.recovery import Recovery, RecoverySettings
-from stream_app.adapters.runner import Ports, RunnerSettings, TaskRunner
+from stream_app.adapters.runner import TaskRunner
 from stream_app.adapters.shell import Shell
 from stream_app.adapters.source import FaustSource, SourceSettings
 from stream_app.adapters.status import WorkerStatus

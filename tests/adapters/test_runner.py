@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from stream_app.adapters.events import Context, Topics
+from stream_app.adapters.ports import Ports, RunnerSettings
 from stream_app.adapters.recovery import StartingPoint
-from stream_app.adapters.runner import Ports, RunnerSettings, TaskRunner
+from stream_app.adapters.runner import TaskRunner
 from stream_app.core.checkpoint import decode_checkpoint
 from stream_app.core.settings import Limits, Semantic
 from stream_app.core.types import LabelRule, Model, Side
@@ -56,7 +57,7 @@ class Stage:
 
     async def until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(5):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.005)
 
 

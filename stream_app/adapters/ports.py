@@ -1,0 +1,58 @@
+"""What one task is run with, and the world outside as it sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from stream_app.adapters.events import Context
+    from stream_app.adapters.publisher import Publisher
+    from stream_app.adapters.recovery import StartingPoint
+    from stream_app.adapters.scoring import Scorer
+    from stream_app.adapters.source import Source
+    from stream_app.adapters.telemetry import Telemetry
+    from stream_app.core.settings import Limits, Semantic
+    from stream_app.core.types import Side
+
+
+class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one task is run with. Times in milliseconds."""
+
+    semantic: Semantic
+    limits: Limits
+    context: Context
+    commit_ms: int = 1_000
+    idle_ms: int = 1_000
+    caught_up_ms: int = 5_000
+
+
+class PublisherFactory(Protocol):
+    """Makes the producer of a task's next epoch; not yet started."""
+
+    def __call__(self, partition: int) -> Publisher:
+        """Make it."""
+        ...
+
+
+class Finder(Protocol):
+    """Finds where a task takes up its work."""
+
+    async def find(self, partition: int) -> StartingPoint:
+        """Return the starting point; GapError or RecoveryError where there is none."""
+        ...
+
+    async def log_start(self, side: Side, partition: int) -> int:
+        """Return the first offset that the log of one side still has."""
+        ...
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """The world outside, as one task sees it."""
+
+    source: Source
+    scorer: Scorer
+    make_publisher: PublisherFactory
+    recovery: Finder
+    telemetry: Telemetry
