@@ -44,6 +44,7 @@ def judge(published: Published, outputs: Outputs, window: Window) -> list[str]:
     return [
         *_twice("decision", Counter(decided)),
         *_undecided(texts, decided, dead),
+        *_unknown(texts, frames, decided),
         *_wrong_pairs(texts, frames, decided, window),
         *_pairs_due(texts, frames, decided, dead, late, window),
         *_twice("alert", Counter(str(alert["id"]) for alert in outputs.alerts)),
@@ -64,6 +65,19 @@ def _undecided(
     known = {text for text, _ in decided}
     lost = [str(text) for text in texts if text not in known and ("text", *text) not in dead]
     return _fault("texts lost: neither decided nor a dead letter", lost)
+
+
+def _unknown(
+    texts: dict[Coordinates, PublishedRecord],
+    frames: dict[Coordinates, PublishedRecord],
+    decided: list[tuple[Coordinates | None, Coordinates | None]],
+) -> list[str]:
+    invented = [
+        f"text {text_at}, frame {frame_at}"
+        for text_at, frame_at in decided
+        if (text_at is not None and text_at not in texts) or (frame_at is not None and frame_at not in frames)
+    ]
+    return _fault("decisions of records that nobody published", invented)
 
 
 def _wrong_pairs(

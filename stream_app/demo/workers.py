@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -28,13 +29,16 @@ class WorkerError(RuntimeError):
 class Worker:
     """One `vigil worker` in a process of its own."""
 
-    def __init__(self, name: str, log: Path, settings: Mapping[str, object]) -> None:
+    def __init__(
+        self, name: str, log: Path, settings: Mapping[str, object], *, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Start it.
 
         Args:
             name: what it is called in the demo.
             log: file for its output.
             settings: settings by name, given with ``--set``.
+            environment: variables that are added to this process's own.
         """
         self.name = name
         self.log = log
@@ -47,6 +51,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
             )
 
     @property
@@ -75,6 +80,17 @@ class Worker:
         except TimeoutError as error:
             message = f"{self.name} was not ready after {_READY_S:.0f} s:\n{self.last_lines()}"
             raise WorkerError(message) from error
+
+    async def readiness(self) -> tuple[int, str]:
+        """Return status and body of its readiness page; status 0 when it does not answer."""
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{self.health_port}/health/ready") as answer,
+            ):
+                return answer.status, await answer.text()
+        except aiohttp.ClientError:
+            return 0, ""
 
     async def metrics(self) -> dict[str, float]:
         """Return the samples of its metrics page by name with labels; empty when it does not answer."""

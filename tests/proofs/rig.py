@@ -7,6 +7,7 @@ gives every planted text a score that opens its incident, with or without its fr
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,14 +20,19 @@ import msgspec
 import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.partitioner import murmur2
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
+from stream_app.demo.collecting import collect
+from stream_app.demo.settling import wait_settled
 from stream_app.demo.truth import Published, PublishedRecord, Window
 from stream_app.demo.workers import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from stream_app.demo.truth import Outputs
 
 PARTITIONS = 4
 LABELS = ("fight", "fire")
@@ -76,28 +82,34 @@ class Rig:
     workers: list[Worker] = field(default_factory=list)
     published: Published = field(default_factory=Published)
 
-    async def create_topics(self) -> None:
-        """Create all topics; the inputs with the broker's append time."""
+    async def create_topics(self, *, timestamp_type: str = "LogAppendTime") -> None:
+        """Create all topics; the inputs with the broker's append time, or with timestamps that the test gives."""
+        topics = self.topics
+        inputs = {"message.timestamp.type": timestamp_type, "max.message.bytes": "8388608"}
+        outputs = {"max.message.bytes": "8388608"}
+        wanted = {
+            topics.frames: inputs,
+            topics.texts: inputs,
+            topics.state: {"cleanup.policy": "compact"},
+            **dict.fromkeys((topics.alerts, topics.decisions, topics.journal, topics.dead_letters), outputs),
+        }
+        async with self.admin() as admin:
+            await admin.create_topics(
+                [NewTopic(name, PARTITIONS, 1, topic_configs=configs) for name, configs in wanted.items()]
+            )
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """Give an admin client."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.connection.bootstrap)
         await admin.start()
         try:
-            append = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "8388608"}
-            compact = {"cleanup.policy": "compact"}
-            await admin.create_topics(
-                [
-                    *(NewTopic(name, PARTITIONS, 1, topic_configs=append) for name in (self.topics.frames, self.topics.texts)),
-                    NewTopic(self.topics.state, PARTITIONS, 1, topic_configs=compact),
-                    *(
-                        NewTopic(name, PARTITIONS, 1, topic_configs={"max.message.bytes": "8388608"})
-                        for name in (self.topics.alerts, self.topics.decisions, self.topics.journal, self.topics.dead_letters)
-                    ),
-                ]
-            )
+            yield admin
         finally:
             await admin.close()
 
-    def start_worker(self, **more: object) -> Worker:
-        """Start one more worker."""
+    def start_worker(self, *, environment: Mapping[str, str] | None = None, **more: object) -> Worker:
+        """Start one more worker, with these variables added to its environment."""
         number = len(self.workers) + 1
         given = {
             **SETTINGS,
@@ -108,9 +120,17 @@ class Rig:
             **{f"{name}_topic": getattr(self.topics, name) for name in self.topics.__struct_fields__},
             **more,
         }
-        worker = Worker(f"worker {number}", self.folder / f"worker-{number}.log", given)
+        log = self.folder / f"{self.deployment}-worker-{number}.log"
+        worker = Worker(f"worker {number}", log, given, environment=environment)
         self.workers.append(worker)
         return worker
+
+    async def settle(self, *, timeout_s: float = 60.0) -> Outputs:
+        """Wait until everything published is judged and all incidents are closed; return what is on the outputs."""
+        await wait_settled(
+            self.connection, self.topics.state, self.published, partitions=PARTITIONS, timeout_s=timeout_s
+        )
+        return await collect(self.connection, self.topics)
 
     async def stop(self) -> None:
         """End every worker that still runs."""
@@ -187,6 +207,43 @@ class Planter:
 
 
 _YELLOW = jpeg()
+
+
+def make_rig(bootstrap: str, folder: Path, name: str, bundle: Path, **settings: Any) -> Rig:  # noqa: ANN401 - settings
+    """Describe a deployment with topics of its own, so that several can share one Kafka."""
+    topics = Topics(**{field: f"{name}.{field}" for field in Topics.__struct_fields__})
+    return Rig(Connection(bootstrap=bootstrap), topics, name, folder, bundle, settings)
+
+
+def partition_of(zone: str) -> int:
+    """Return the partition that Kafka's own partitioner gives a zone."""
+    return int(murmur2(zone.encode()) & 0x7FFFFFFF) % PARTITIONS
+
+
+def zones_of(partition: int, count: int) -> list[str]:
+    """Return names of zones that lie in one partition."""
+    names = (f"zone-{number}" for number in itertools.count())
+    return list(itertools.islice((name for name in names if partition_of(name) == partition), count))
+
+
+def openings(alerts: list[dict[str, Any]]) -> set[tuple[str, str, int, int]]:
+    """Return zone, label and the coordinates of the opening text of every incident."""
+    return {
+        (alert["zone"], alert["label"], evidence["partition"], evidence["offset"])
+        for alert in alerts
+        if alert.get("phase") == "opened"
+        for evidence in alert["evidence"]
+        if evidence["kind"] == "text"
+    }
+
+
+def pairs(decisions: list[dict[str, Any]]) -> list[tuple[int, int | None, int | None]]:
+    """Return partition, text offset and frame offset of every decision, sorted."""
+    found = []
+    for decision in decisions:
+        offsets = {evidence["kind"]: evidence["offset"] for evidence in decision["evidence"]}
+        found.append((decision["evidence"][0]["partition"], offsets.get("text"), offsets.get("frame")))
+    return sorted(found, key=str)
 
 
 def missing_or_repeated(published: Published, alerts: list[dict[str, Any]]) -> list[str]:
