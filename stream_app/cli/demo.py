@@ -45,7 +45,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
         typer.Option("--texts", exists=True, dir_okay=False, help="With --video: one sentence a line, as the reports."),
     ] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length of the play.")] = 60,
-    zones: Annotated[int, typer.Option("--zones", min=1, help="Zones of the drawn site.")] = 4,
+    zones: Annotated[int, typer.Option("--zones", min=1, help="Zones of the drawn site.")] = 6,
     cameras: Annotated[int, typer.Option("--cameras", min=1, help="Cameras per zone of the drawn site.")] = 2,
     fps: Annotated[float, typer.Option("--fps", min=0.2, help="Frames per second and camera.")] = 4.0,
     seed: Annotated[int, typer.Option("--seed", help="Decides what happens on the drawn site.")] = 5,

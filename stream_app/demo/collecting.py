@@ -35,7 +35,7 @@ class SeenAlert(msgspec.Struct, frozen=True):
 class AlertWatcher:
     """Subscribes to the alerts topic and notes when each alert came."""
 
-    def __init__(self, connection: Connection, topic: str, on_alert: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, connection: Connection, topic: str, on_alert: Callable[[dict[str, Any], str], None]) -> None:
         self._consumer = AIOKafkaConsumer(
             topic,
             **connection.client_arguments(),
@@ -54,7 +54,7 @@ class AlertWatcher:
                 body = msgspec.json.decode(record.value or b"{}")
                 if "incident" in body:
                     self.alerts.append(SeenAlert(body, int(time.time() * 1_000)))
-                    self._on_alert(body)
+                    self._on_alert(body, dict(record.headers).get("ce_time", b"").decode())
         finally:
             await self._consumer.stop()
 

@@ -72,7 +72,9 @@ async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bo
 
 
 async def _play(scene: Scene, settings: DemoSettings, console: Console, connection: Connection) -> bool:
-    watcher = AlertWatcher(connection, settings.topics.alerts, lambda alert: _print_alert(console, alert))
+    watcher = AlertWatcher(
+        connection, settings.topics.alerts, lambda alert, moment: _print_alert(console, alert, moment)
+    )
     async with AsyncExitStack() as stack:
         workers = await stack.enter_async_context(_workers(settings, console, connection))
         watching = asyncio.create_task(watcher.run())
@@ -99,7 +101,11 @@ async def _play(scene: Scene, settings: DemoSettings, console: Console, connecti
         faults.append(f"{decoded} frames decoded, but {books.distinct_frames_scored} distinct frames in decisions")
     show(console, published, outputs, books, watcher.alerts, faults)
     console.print(f"       frames decoded by the workers that lived to the end: {decoded}")
-    console.print(f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log")
+    console.print(
+        f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log\n"
+        "Next: your own Kafka and cameras, README.md; how it works, docs/architecture.md",
+        soft_wrap=True,
+    )
     return not faults and books.is_balanced
 
 
@@ -168,6 +174,7 @@ async def _settle(connection: Connection, settings: DemoSettings, published: Pub
 def _lay_truth(published: Published, scene: Scene, start_ms: int) -> None:
     """Lay the planted incidents on the wall clock of the play."""
     published.has_truth = scene.has_truth
+    published.kinds = scene.kinds
     published.incidents = [
         PlantedIncident(
             zone=planted.zone,
@@ -184,11 +191,11 @@ def _keep(out: Path, published: Published, outputs: Outputs) -> None:
     (out / "outputs.json").write_bytes(msgspec.json.encode(outputs))
 
 
-def _print_alert(console: Console, alert: dict[str, Any]) -> None:
+def _print_alert(console: Console, alert: dict[str, Any], moment: str) -> None:
     style = {"opened": "bold red", "updated": "yellow", "closed": "dim"}[alert["phase"]]
     cameras = ", ".join(alert["cameras"]) or "no camera"
     console.print(
-        f"{alert['end'][11:23]}  [{style}]{alert['phase']:<7}[/] {alert['label']:<10} {alert['zone']:<8} "
+        f"{moment[11:23]}  [{style}]{alert['phase']:<7}[/] {alert['label']:<10} {alert['zone']:<8} "
         f"score {alert['score']:.4f}  {cameras}  from {' and '.join(alert['present'])}",
         highlight=False,
         soft_wrap=True,

@@ -74,6 +74,8 @@ def show(
     table.add_row("alerts", f"{len(phases)}: {counted}")
     if published.has_truth:
         findings = compare(published, outputs.alerts)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(published.kinds.items()))
+        table.add_row("reports planted", kinds)
         table.add_row("planted incidents found", f"{len(findings.found)} of {len(published.incidents)}")
         table.add_row(
             "missed", ", ".join(f"{planted.label} in {planted.zone}" for planted in findings.missed) or "none"
@@ -82,7 +84,7 @@ def show(
     times = latencies(published, seen)
     if times:
         shown = ", ".join(f"p{percent} {percentile(times, percent)} ms" for percent in _PERCENTILES)
-        table.add_row("append → alert at a subscriber", f"{shown}, max {times[-1]} ms")
+        table.add_row("newest evidence → alert", f"{shown}, max {times[-1]} ms (append to subscriber)")
     providers = sorted({str(decision["provider"]) for decision in outputs.decisions})
     table.add_row("provider", ", ".join(providers) or "none: nothing was scored")
     console.print(table)

@@ -29,12 +29,16 @@ class PlantedIncident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Published(msgspec.Struct, kw_only=True):
-    """Everything that a player put on the input topics, and what is true of it. ``has_truth``: incidents are known."""
+    """Everything that a player put on the input topics, and what is true of it.
+
+    ``has_truth``: the incidents are known; ``kinds`` counts the reports: truthful, vague, wrong.
+    """
 
     frames: list[PublishedRecord] = []
     texts: list[PublishedRecord] = []
     incidents: list[PlantedIncident] = []
     has_truth: bool = False
+    kinds: dict[str, int] = {}
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
