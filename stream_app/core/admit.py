@@ -104,6 +104,11 @@ def _admit(side: Side, raw: RawRecord, settings: Semantic) -> Record:
 
 
 _NONE: dict[str, str] = {}
+_MEANT = frozenset(
+    ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject", "camera", "content-type")
+)
+#: Each name as itself, so that one look-up tells the usual spelling from all others.
+_USUAL = {name: name for name in _MEANT}
 
 
 def _zone(key: bytes | None) -> str:
@@ -121,8 +126,9 @@ def _attributes(raw: RawRecord) -> dict[str, str]:
     """Read the headers that mean something here; others (tracing, say) may hold what they like."""
     found: dict[str, str] = {}
     for name, content in raw.headers:
-        known = name.lower()
-        if not (known.startswith("ce_") or known in {"camera", "content-type"}):
+        # The usual names are looked up: lower() and startswith() cost as much as all the rest of this loop.
+        known = _USUAL.get(name) or name.lower()
+        if known not in _MEANT and not known.startswith("ce_"):
             continue
         if known in found:
             raise _RefusedError("headers", f"{known} is there twice")

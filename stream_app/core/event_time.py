@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -29,8 +28,9 @@ def parse_event_time(text: str) -> int:
     if text[17:19] == "60":
         text, leap_ms = text[:17] + "59" + text[19:], 1_000
     try:
-        moment = datetime.fromisoformat(text.upper())
-        return (moment - _EPOCH) // _MILLISECOND + leap_ms
+        since = datetime.fromisoformat(text.upper()) - _EPOCH
+        # The same as `since // timedelta(milliseconds=1)` in half the time, once per record; days may be negative.
+        return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000 + leap_ms
     except OverflowError as error:
         message = f"date-time out of range: {text[:64]!r}"
         raise ValueError(message) from error

@@ -173,7 +173,8 @@ class Front:
         is_held = held.gone == NEVER
         shed = self._shed.choose(join.held.values(), head.sequence) if is_held and self._shed.enter(held) else ()
         entry = self._enter(unmatched, pairs)
-        entry.left.extend(one.record.ref for one in shed)
+        if shed:
+            entry.left.extend([one.record.ref for one in shed])
         if not is_held:
             entry.left.append(record.ref)
         entry.counts.append((_RECEIVED[record.side], 1))
@@ -198,7 +199,7 @@ class Front:
         entry = Entry(self.head.copy(), self._observe(unmatched, pairs) if unmatched or pairs else [])
         removed = self.join.removed
         if removed:
-            entry.left.extend(held.record.ref for held in removed)
+            entry.left.extend([held.record.ref for held in removed])
             removed.clear()
         if pairs:
             kept = sum(1 for observation in entry.observations if observation.text and observation.frame)

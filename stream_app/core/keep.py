@@ -55,7 +55,9 @@ class Keep:
 
     def let_go(self, ref: Ref) -> None:
         """Release a record unless somebody needs it."""
-        if not self.is_needed(ref):
+        # As in is_needed, which would be a call more for every record.
+        held = self._window.get(ref)
+        if ref not in self._uses and (held is None or held.shed != NEVER):
             self._released.append(ref)
 
     def is_needed(self, ref: Ref) -> bool:

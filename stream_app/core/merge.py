@@ -36,10 +36,9 @@ class Merge:
 
     def offer(self, side: Side, intake: Iterable[tuple[Intake, int]]) -> None:
         """Queue records of one side with their payload sizes in bytes, in offset order."""
-        queue = self._queues[side]
-        for item in intake:
-            queue.append(item)
-            self._bytes[side] += item[1]
+        items = list(intake)
+        self._queues[side].extend(items)
+        self._bytes[side] += sum([size for _, size in items])
 
     def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
         """Say whether the last fetch of this side reached the end of its partition (and is recent).

@@ -52,6 +52,7 @@ class Settle:
             self.cut.push(entry)
         else:
             self._decide_entry(entry)
+            self._forget()
 
     def complete(self, scored: Scored) -> None:
         """Take one observation's scores, and decide what is finished.
@@ -60,8 +61,11 @@ class Settle:
             ValueError: if that observation is not in flight.
         """
         self.cut.complete(scored)
+        at = self.at
         for entry in self.cut.ready():
             self._decide_entry(entry)
+        if self.at is not at:
+            self._forget()
 
     def take_outputs(self) -> Outputs:
         """Return what was decided since the last call."""
@@ -82,7 +86,11 @@ class Settle:
             totals[name] = totals.get(name, 0) + number
         for observation in entry.observations:
             self._keep.unuse_both(observation)
-        for held in self._front.forget(entry.position):
+
+    def _forget(self) -> None:
+        """Let go of what left the window at or before the cut, and close the books on it: once for many entries."""
+        totals = self.totals
+        for held in self._front.forget(self.at):
             name = _fate(held, has_failed=self._decide.forget(held.record))
             totals[name] = totals.get(name, 0) + 1
 

@@ -156,11 +156,16 @@ class Task:
         merge, settle, limits = self._merge, self._settle, self._limits
         cut = settle.cut
         is_open = True
+        decided = len(settle.outputs)
         while taken < at_most:
+            waiting = len(cut)
+            if not waiting:
+                # While something waits nothing is decided, and what was decided need not be counted again.
+                decided = len(settle.outputs)
             # What waits behind one slow score is counted too: it holds the bytes of its dead letters.
             if (
                 cut.in_flight >= limits.in_flight
-                or len(settle.outputs) + len(cut) >= limits.outputs
+                or decided + waiting >= limits.outputs
                 or settle.dead_letter_bytes >= limits.dead_letter_bytes
             ):
                 is_open = False
@@ -299,5 +304,6 @@ class Task:
         )
 
     def _enter(self, entry: Entry) -> None:
-        self._to_score.extend(entry.observations)
+        if entry.observations:
+            self._to_score.extend(entry.observations)
         self._settle.enter(entry)
