@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 # Random points in time, but the same ones in every run: a failure can be seen again.
-_RANDOM = random.Random(20_26)  # noqa: S311 - not for secrets
+_RANDOM = random.Random(20_26)
 _SETTLE_S = 60.0
 
 
