@@ -1,0 +1,108 @@
+"""Records per second through the pure core: admit, merge, join, thin, cut, decide, commit steps. One core, no I/O.
+
+In: records with JPEG headers and CloudEvents attributes. Out: figures. The benchmark plays the shell: it hands in
+fetches of both sides, feeds constant scores back at once, and confirms a step whenever there is an alert or a second
+has passed, as a worker does that catches up.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.constant import MODEL, scored
+from benchmarks.measured import Figure
+from benchmarks.records import jpeg, traffic
+from stream_app.core.settings import Limits, Semantic
+from stream_app.core.task import Task
+from stream_app.core.types import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiokafka.structs import ConsumerRecord
+
+#: Goal of the main mix, records a second on one core.
+GOAL = 50_000
+_MIXES = ((100, GOAL), (10, None))
+_FETCH = 1_000
+_COMMIT_S = 1.0
+
+_Fetch = tuple[list["ConsumerRecord"], list["ConsumerRecord"]]
+
+
+def measure_core(*, rounds: int, frames: int) -> list[Figure]:
+    """Measure the core.
+
+    Args:
+        rounds: how often.
+        frames: frames per round; with texts they are the records that are counted.
+
+    Returns:
+        One figure per mix of frames and texts.
+    """
+    mixes = [list(_fetches(frames, frames_per_text=mix)) for mix, _ in _MIXES]
+    taken: list[list[float]] = [[] for _ in mixes]
+    # All rounds' input is made beforehand; a worker never holds that much, nor may the collector count it to its cost.
+    gc.collect()
+    gc.freeze()
+    try:
+        for _ in range(rounds):
+            for fetches, rates in zip(mixes, taken, strict=True):
+                rates.append(run_core(fetches))
+    finally:
+        gc.unfreeze()
+    return [
+        Figure(part="core", name=f"core, {mix} frames : 1 text", unit="records/s", values=tuple(rates), goal=goal)
+        for (mix, goal), rates in zip(_MIXES, taken, strict=True)
+    ]
+
+
+def run_core(fetches: list[_Fetch]) -> float:
+    """Drive a fresh task through all fetches; return records per second.
+
+    Raises:
+        RuntimeError: if the task did not judge every record: then nothing was measured.
+    """
+    task = Task(Semantic(), MODEL, deployment="bench", partition=0, limits=Limits())
+    for side in Side:
+        task.set_caught_up(side, is_caught_up=True)
+    gc.collect()
+    started = last_commit = time.perf_counter()
+    for texts, frames in fetches:
+        task.receive(Side.TEXT, texts)
+        task.receive(Side.FRAME, frames)
+        is_moving = True
+        while is_moving:
+            effects = task.pump()
+            for observation in effects.score:
+                task.scored(scored(observation))
+            is_moving = bool(effects.score) or effects.has_more
+            now = time.perf_counter()
+            if (task.wants_commit or now - last_commit > _COMMIT_S) and task.commit_due() is not None:
+                task.committed()
+                last_commit = now
+                # What was decided may have filled its bound, so that admission stood on this commit.
+                is_moving = is_moving or task.queued(Side.TEXT) + task.queued(Side.FRAME) > 0
+    if task.commit_due() is not None:
+        task.committed()
+    seconds = time.perf_counter() - started
+    records = sum(len(texts) + len(frames) for texts, frames in fetches)
+    received = sum(task.totals.get(f"{word}.received", 0) for word in ("texts", "frames"))
+    if received != records or any(name.startswith("dead.") for name in task.totals):
+        message = f"expected {records} records judged and none refused, found {task.totals}"
+        raise RuntimeError(message)
+    return records / seconds
+
+
+def _fetches(frames: int, *, frames_per_text: int) -> Iterator[_Fetch]:
+    """Cut the traffic into fetches of a thousand records and the like."""
+    sides: _Fetch = ([], [])
+    for side, record in traffic(frames, frames_per_text=frames_per_text, image=jpeg(32, 24)):
+        sides[side].append(record)
+        if len(sides[Side.FRAME]) >= _FETCH:
+            yield sides
+            sides = ([], [])
+    if any(sides):
+        yield sides

@@ -1,0 +1,310 @@
+"""Records per second from a real Kafka: the worker's way, beside a bare Faust agent and bare aiokafka, in turn.
+
+In: a broker. Out: figures. The same backlog is read to its end by each reader of a round, each in a group of its own:
+by a worker (source, core, transactions; only the model is replaced by constant scores), by a Faust agent that does
+nothing but count (`async for event in stream.events()`), and by `getmany`. The clock runs from the first record that
+a reader gets to the last; the worker's runs on until its last step is committed. Starting and joining is not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import faust
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from benchmarks.constant import MODEL, ConstantScorer
+from benchmarks.measured import Figure, ratios
+from benchmarks.records import jpeg_of_size, traffic
+from benchmarks.topics import PARTITIONS, create_inputs_and_outputs
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.events import Context, Topics
+from stream_app.adapters.metrics import Metrics
+from stream_app.adapters.ports import Ports, RunnerSettings
+from stream_app.adapters.publisher import Publisher, PublisherSettings
+from stream_app.adapters.recovery import Recovery, RecoverySettings
+from stream_app.adapters.runner import TaskRunner
+from stream_app.adapters.shell import Shell
+from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.adapters.status import WorkerStatus
+from stream_app.config import Operational
+from stream_app.core.settings import Semantic
+from stream_app.core.types import RawRecord, Side
+
+#: Goal: as many times the records of a bare Faust agent.
+GOAL_RATIO = 2.0
+_FRAMES_PER_TEXT = 100
+_LOOK_S = 0.005
+#: A reader that is not through after this long is stuck.
+_STUCK_S = 120.0
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """Records that wait on the two input topics: how many, and the end of each partition."""
+
+    name: str
+    topics: Topics
+    records: int
+    ends: dict[tuple[Side, int], int]
+
+
+class _Clock:
+    """The moments of the first and the last record, in seconds of the performance counter."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.last = 0.0
+
+    def tick(self) -> None:
+        """Note that records are here."""
+        self.last = time.perf_counter()
+        if self.first is None:
+            self.first = self.last
+
+    def rate(self, records: int) -> float:
+        """Return records per second.
+
+        Raises:
+            RuntimeError: if there were none.
+        """
+        if self.first is None or self.last <= self.first:
+            message = f"expected {records} records in more than one batch, found nothing to measure"
+            raise RuntimeError(message)
+        return records / (self.last - self.first)
+
+
+def measure_kafka(connection: Connection, *, rounds: int, sizes: Sequence[tuple[int, int]]) -> list[Figure]:
+    """Measure all readers on backlogs of several sizes of frames.
+
+    Args:
+        connection: the broker.
+        rounds: how often each reader reads each backlog, in turn.
+        sizes: bytes of a frame (at least 1,000), and how many frames.
+
+    Returns:
+        Per size: the worker's, Faust's and aiokafka's records per second, and the worker's as a multiple of Faust's.
+    """
+    figures: list[Figure] = []
+    for size, frames in sizes:
+        backlog = asyncio.run(fill(connection, f"bench-{size}", jpeg_of_size(size), frames=frames))
+        rates: dict[str, list[float]] = {name: [] for name in _READERS}
+        for number in range(rounds):
+            for name, read in _READERS.items():
+                gc.collect()
+                rates[name].append(asyncio.run(read(connection, backlog, f"{backlog.name}-{name}-{number}")))
+        figures += _figures(f"{size / 1000:g} KB frames", {name: tuple(values) for name, values in rates.items()})
+    return figures
+
+
+def _figures(what: str, rates: dict[str, tuple[float, ...]]) -> list[Figure]:
+    worker, bare = rates["worker"], rates["faust"]
+    return [
+        Figure(part="kafka", name=f"worker, {what}", unit="records/s", values=worker),
+        Figure(part="kafka", name=f"bare Faust events(), {what}", unit="records/s", values=bare),
+        Figure(part="kafka", name=f"bare aiokafka getmany, {what}", unit="records/s", values=rates["getmany"]),
+        Figure(
+            part="kafka",
+            name=f"worker / bare Faust, {what}",
+            unit="times",
+            values=ratios(worker, bare),
+            goal=GOAL_RATIO,
+            digits=2,
+        ),
+    ]
+
+
+async def fill(connection: Connection, name: str, image: bytes, *, frames: int) -> Backlog:
+    """Create topics and put a backlog on them: what came in over a while, with its times, not those of the filling."""
+    topics = await create_inputs_and_outputs(connection, name, has_append_time=False)
+    producer = AIOKafkaProducer(
+        **connection.client_arguments(), linger_ms=20, max_batch_size=512 * 1024, max_request_size=9 * 1024 * 1024
+    )
+    ends = {(side, partition): 0 for side in Side for partition in range(PARTITIONS)}
+    count = 0
+    await producer.start()
+    try:
+        sent = []
+        for side, record in traffic(frames, frames_per_text=_FRAMES_PER_TEXT, image=image):
+            sent.append(
+                await producer.send(
+                    topics.of(side),
+                    record.value,
+                    key=record.key,
+                    headers=list(record.headers),
+                    timestamp_ms=record.timestamp,
+                )
+            )
+            count += 1
+        sides = {topics.of(side): side for side in Side}
+        for confirmed in await asyncio.gather(*sent):
+            where = (sides[confirmed.topic], confirmed.partition)
+            ends[where] = max(ends[where], confirmed.offset + 1)
+    finally:
+        await producer.stop()
+    return Backlog(name=name, topics=topics, records=count, ends=ends)
+
+
+async def read_with_worker(connection: Connection, backlog: Backlog, deployment: str) -> float:
+    """Read a backlog as a worker does; return records per second."""
+    clock = _Clock()
+    status = WorkerStatus(Metrics(), {}, lambda: 0.0)
+    source: FaustSource
+    shell = _ClockedShell(lambda task: _runner(connection, backlog, deployment, source, status, task), status, clock)
+    source = FaustSource(
+        SourceSettings(
+            connection=connection,
+            group=deployment,
+            frames_topic=backlog.topics.frames,
+            texts_topic=backlog.topics.texts,
+            fetch_bytes=Operational().fetch_bytes,
+        ),
+        shell,
+    )
+    status.group = source
+    await source.start()
+    broken = asyncio.ensure_future(shell.wait())
+    try:
+        async with asyncio.timeout(_STUCK_S):
+            while not _is_read(shell, backlog):
+                await asyncio.wait([broken], timeout=_LOOK_S)
+                if broken.done():
+                    broken.result()
+        await shell.stop()
+        clock.tick()
+    finally:
+        broken.cancel()
+        await source.stop()
+    return clock.rate(backlog.records)
+
+
+async def read_with_faust(connection: Connection, backlog: Backlog, group: str) -> float:
+    """Read a backlog with a bare Faust agent that only counts; return records per second."""
+    clock = _Clock()
+    app = faust.App(
+        group,
+        env={},
+        broker=f"kafka://{connection.bootstrap}",
+        processing_guarantee="at_least_once",
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        autodiscover=False,
+    )
+    topics = app.topic(
+        backlog.topics.frames, backlog.topics.texts, key_type=bytes, value_type=bytes, value_serializer="raw"
+    )
+    count = 0
+    through = asyncio.Event()
+
+    async def only_count(stream: Any) -> None:  # noqa: ANN401 - Faust's stream is untyped
+        nonlocal count
+        async for _event in stream.events():
+            if count == 0:
+                clock.tick()
+            count += 1
+            if count == backlog.records:
+                clock.tick()
+                through.set()
+
+    app.agent(topics, name=f"{group}-count")(only_count)
+    await app.start()
+    try:
+        async with asyncio.timeout(_STUCK_S):
+            await through.wait()
+    finally:
+        await app.stop()
+    return clock.rate(backlog.records)
+
+
+async def read_with_getmany(connection: Connection, backlog: Backlog, group: str) -> float:
+    """Read a backlog with aiokafka's consumer in batches; return records per second."""
+    clock = _Clock()
+    consumer = AIOKafkaConsumer(
+        backlog.topics.frames,
+        backlog.topics.texts,
+        **connection.client_arguments(),
+        group_id=group,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    count = 0
+    await consumer.start()
+    try:
+        async with asyncio.timeout(_STUCK_S):
+            while count < backlog.records:
+                batches = await consumer.getmany(timeout_ms=100)
+                if batches:
+                    clock.tick()
+                count += sum(len(batch) for batch in batches.values())
+        clock.tick()
+    finally:
+        await consumer.stop()
+    return clock.rate(backlog.records)
+
+
+_READERS = {"worker": read_with_worker, "faust": read_with_faust, "getmany": read_with_getmany}
+
+
+class _ClockedShell(Shell):
+    """The worker's shell, with a clock at its door."""
+
+    def __init__(self, make_runner: Any, telemetry: WorkerStatus, clock: _Clock) -> None:  # noqa: ANN401 - see Shell
+        super().__init__(make_runner, telemetry)
+        self._clock = clock
+
+    def on_records(self, side: Side, partition: int, records: Sequence[RawRecord]) -> None:
+        """Note when records come, and hand them on."""
+        self._clock.tick()
+        super().on_records(side, partition, records)
+
+
+def _is_read(shell: Shell, backlog: Backlog) -> bool:
+    """Return whether every record is admitted and decided, so that only a last commit is missing."""
+    runners = shell.runners
+    for (side, partition), end in backlog.ends.items():
+        task = runners[partition].task if partition in runners else None
+        if task is None or task.next_admitted(side) < end or task.in_flight:
+            return False
+    return True
+
+
+def _runner(
+    connection: Connection,
+    backlog: Backlog,
+    deployment: str,
+    source: FaustSource,
+    status: WorkerStatus,
+    partition: int,
+) -> TaskRunner:
+    defaults, semantic = Operational(), Semantic()
+    context = Context(
+        deployment=deployment,
+        partition=partition,
+        topics=backlog.topics,
+        model=MODEL,
+        settings_sha256=semantic.sha256,
+        provider="none",
+    )
+    settings = RunnerSettings(
+        semantic=semantic,
+        limits=defaults.limits,
+        context=context,
+        commit_ms=defaults.commit_ms,
+        idle_ms=defaults.idle_ms,
+        caught_up_ms=defaults.caught_up_ms,
+    )
+    ports = Ports(
+        source=source,
+        scorer=ConstantScorer(),
+        make_publisher=lambda task: Publisher(connection, PublisherSettings(group=deployment), f"{deployment}-{task}"),
+        recovery=Recovery(connection, backlog.topics, RecoverySettings(deployment=deployment, group=deployment)),
+        telemetry=status,
+    )
+    return TaskRunner(settings, ports)
