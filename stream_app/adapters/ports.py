@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from stream_app.adapters.publisher import Publisher
     from stream_app.adapters.recovery import StartingPoint
     from stream_app.adapters.scoring import Scorer
-    from stream_app.adapters.source import Source
+    from stream_app.adapters.source import Progress
     from stream_app.adapters.telemetry import Telemetry
     from stream_app.core.settings import Limits, Semantic
     from stream_app.core.types import Side
@@ -48,10 +48,30 @@ class Finder(Protocol):
         ...
 
 
+class TaskSource(Protocol):
+    """What one task needs of the source; the whole port is :class:`stream_app.adapters.source.Source`."""
+
+    async def open(self, side: Side, partition: int, offset: int) -> None:
+        """Deliver this side from ``offset`` on."""
+        ...
+
+    def press(self, side: Side, partition: int) -> None:
+        """Stop delivering this side, losing nothing."""
+        ...
+
+    def release(self, side: Side, partition: int) -> None:
+        """Go on delivering it."""
+        ...
+
+    def progress(self, side: Side, partition: int) -> Progress | None:
+        """Return how far this side is read; None while nothing is known."""
+        ...
+
+
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The world outside, as one task sees it."""
 
-    source: Source
+    source: TaskSource
     scorer: Scorer
     make_publisher: PublisherFactory
     recovery: Finder

@@ -42,7 +42,7 @@ class Stage:
         ports = Ports(
             source=self.source,
             scorer=self.scorer,
-            make_publisher=lambda _: self.publisher,  # type: ignore[arg-type, return-value]
+            make_publisher=lambda _: self.publisher,  # type: ignore[arg-type]
             recovery=self.recovery,
             telemetry=self.telemetry,
         )

@@ -62,9 +62,7 @@ async def _prove(rig: Rig, faults: Callable[[], Awaitable[None]], *, alarms: int
             planting = asyncio.create_task(planter.alarms(alarms, per_s=4, zones=120))
             await faults()
             await planting
-        await wait_settled(
-            rig.connection, rig.topics.state, rig.published, partitions=PARTITIONS, timeout_s=_SETTLE_S
-        )
+        await wait_settled(rig.connection, rig.topics.state, rig.published, partitions=PARTITIONS, timeout_s=_SETTLE_S)
         for worker in rig.workers:
             if worker.is_running:
                 assert await worker.stop() == 0, worker.last_lines()
