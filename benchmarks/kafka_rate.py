@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import faust
-import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
+from benchmarks.bare_readers import STUCK_S, Backlog, Clock, read_with_faust, read_with_getmany
 from benchmarks.constant import MODEL, ConstantScorer
 from benchmarks.measured import Figure, ratios
-from benchmarks.records import jpeg_of_size, traffic
+from benchmarks.records import jpeg_of_size, traffic, zone_of
 from benchmarks.topics import PARTITIONS, create_inputs_and_outputs
 from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Context, Topics
+from stream_app.adapters.events import Context
 from stream_app.adapters.metrics import Metrics
 from stream_app.adapters.ports import Ports, RunnerSettings
 from stream_app.adapters.publisher import Publisher, PublisherSettings
@@ -33,49 +31,15 @@ from stream_app.adapters.shell import Shell
 from stream_app.adapters.source import FaustSource, SourceSettings
 from stream_app.adapters.status import WorkerStatus
 from stream_app.config import Operational
+from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
+from stream_app.core.task import Task
 from stream_app.core.types import RawRecord, Side
 
 #: Goal: as many times the records of a bare Faust agent.
 GOAL_RATIO = 2.0
 _FRAMES_PER_TEXT = 100
 _LOOK_S = 0.005
-#: A reader that is not through after this long is stuck.
-_STUCK_S = 120.0
-
-
-class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """Records that wait on the two input topics: how many, and the end of each partition."""
-
-    name: str
-    topics: Topics
-    records: int
-    ends: dict[tuple[Side, int], int]
-
-
-class _Clock:
-    """The moments of the first and the last record, in seconds of the performance counter."""
-
-    def __init__(self) -> None:
-        self.first: float | None = None
-        self.last = 0.0
-
-    def tick(self) -> None:
-        """Note that records are here."""
-        self.last = time.perf_counter()
-        if self.first is None:
-            self.first = self.last
-
-    def rate(self, records: int) -> float:
-        """Return records per second.
-
-        Raises:
-            RuntimeError: if there were none.
-        """
-        if self.first is None or self.last <= self.first:
-            message = f"expected {records} records in more than one batch, found nothing to measure"
-            raise RuntimeError(message)
-        return records / (self.last - self.first)
 
 
 def measure_kafka(connection: Connection, *, rounds: int, sizes: Sequence[tuple[int, int]]) -> list[Figure]:
@@ -135,6 +99,8 @@ async def fill(connection: Connection, name: str, image: bytes, *, frames: int) 
                     topics.of(side),
                     record.value,
                     key=record.key,
+                    # Zones in turn: by their keys one partition would get most of so few zones.
+                    partition=zone_of(record) % PARTITIONS,
                     headers=list(record.headers),
                     timestamp_ms=record.timestamp,
                 )
@@ -151,8 +117,8 @@ async def fill(connection: Connection, name: str, image: bytes, *, frames: int) 
 
 async def read_with_worker(connection: Connection, backlog: Backlog, deployment: str) -> float:
     """Read a backlog as a worker does; return records per second."""
-    clock = _Clock()
-    status = WorkerStatus(Metrics(), {}, lambda: 0.0)
+    clock = Clock()
+    status = _ClockedStatus(clock)
     source: FaustSource
     shell = _ClockedShell(lambda task: _runner(connection, backlog, deployment, source, status, task), status, clock)
     source = FaustSource(
@@ -169,83 +135,15 @@ async def read_with_worker(connection: Connection, backlog: Backlog, deployment:
     await source.start()
     broken = asyncio.ensure_future(shell.wait())
     try:
-        async with asyncio.timeout(_STUCK_S):
+        async with asyncio.timeout(STUCK_S):
             while not _is_read(shell, backlog):
                 await asyncio.wait([broken], timeout=_LOOK_S)
                 if broken.done():
                     broken.result()
         await shell.stop()
-        clock.tick()
     finally:
         broken.cancel()
         await source.stop()
-    return clock.rate(backlog.records)
-
-
-async def read_with_faust(connection: Connection, backlog: Backlog, group: str) -> float:
-    """Read a backlog with a bare Faust agent that only counts; return records per second."""
-    clock = _Clock()
-    app = faust.App(
-        group,
-        env={},
-        broker=f"kafka://{connection.bootstrap}",
-        processing_guarantee="at_least_once",
-        consumer_auto_offset_reset="earliest",
-        stream_wait_empty=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-        autodiscover=False,
-    )
-    topics = app.topic(
-        backlog.topics.frames, backlog.topics.texts, key_type=bytes, value_type=bytes, value_serializer="raw"
-    )
-    count = 0
-    through = asyncio.Event()
-
-    async def only_count(stream: Any) -> None:  # noqa: ANN401 - Faust's stream is untyped
-        nonlocal count
-        async for _event in stream.events():
-            if count == 0:
-                clock.tick()
-            count += 1
-            if count == backlog.records:
-                clock.tick()
-                through.set()
-
-    app.agent(topics, name=f"{group}-count")(only_count)
-    await app.start()
-    try:
-        async with asyncio.timeout(_STUCK_S):
-            await through.wait()
-    finally:
-        await app.stop()
-    return clock.rate(backlog.records)
-
-
-async def read_with_getmany(connection: Connection, backlog: Backlog, group: str) -> float:
-    """Read a backlog with aiokafka's consumer in batches; return records per second."""
-    clock = _Clock()
-    consumer = AIOKafkaConsumer(
-        backlog.topics.frames,
-        backlog.topics.texts,
-        **connection.client_arguments(),
-        group_id=group,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    count = 0
-    await consumer.start()
-    try:
-        async with asyncio.timeout(_STUCK_S):
-            while count < backlog.records:
-                batches = await consumer.getmany(timeout_ms=100)
-                if batches:
-                    clock.tick()
-                count += sum(len(batch) for batch in batches.values())
-        clock.tick()
-    finally:
-        await consumer.stop()
     return clock.rate(backlog.records)
 
 
@@ -255,7 +153,7 @@ _READERS = {"worker": read_with_worker, "faust": read_with_faust, "getmany": rea
 class _ClockedShell(Shell):
     """The worker's shell, with a clock at its door."""
 
-    def __init__(self, make_runner: Any, telemetry: WorkerStatus, clock: _Clock) -> None:  # noqa: ANN401 - see Shell
+    def __init__(self, make_runner: Any, telemetry: WorkerStatus, clock: Clock) -> None:  # noqa: ANN401 - see Shell
         super().__init__(make_runner, telemetry)
         self._clock = clock
 
@@ -263,6 +161,19 @@ class _ClockedShell(Shell):
         """Note when records come, and hand them on."""
         self._clock.tick()
         super().on_records(side, partition, records)
+
+
+class _ClockedStatus(WorkerStatus):
+    """The worker's telemetry, with a clock that stops at the last confirmed commit."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(Metrics(), {}, lambda: 0.0)
+        self._clock = clock
+
+    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
+        """Note when a step is confirmed, and hand it on."""
+        self._clock.tick()
+        super().committed(partition, task, step, seconds)
 
 
 def _is_read(shell: Shell, backlog: Backlog) -> bool:

@@ -98,6 +98,11 @@ def text_record(offset: int, event_ms: int, *, zone: int) -> ConsumerRecord:
     return _record("texts", offset, event_ms, f"zone-{zone}", value, _headers("vigil.text", "alarms", offset, event_ms))
 
 
+def zone_of(record: ConsumerRecord) -> int:
+    """Return the number of a record's zone."""
+    return int((record.key or b"").rpartition(b"-")[2])
+
+
 def _record(
     topic: str, offset: int, event_ms: int, zone: str, value: bytes, headers: tuple[tuple[str, bytes], ...]
 ) -> ConsumerRecord:
