@@ -3,7 +3,13 @@
 In: Kafka. Out: records to a `SourceHandler`. Start with `FaustSource(SourceSettings(...), handler)`.
 """
 
-from stream_app.adapters.source.errors import BatchLostError, NotOurPartitionError, PositionLostError, SourceError
+from stream_app.adapters.source.errors import (
+    BatchLostError,
+    NotOurPartitionError,
+    PositionLostError,
+    SourceError,
+    TopicGoneError,
+)
 from stream_app.adapters.source.faust_source import FaustSource
 from stream_app.adapters.source.port import Progress, Source, SourceHandler
 from stream_app.adapters.source.settings import SourceSettings
@@ -18,4 +24,5 @@ __all__ = [
     "SourceError",
     "SourceHandler",
     "SourceSettings",
+    "TopicGoneError",
 ]

@@ -10,7 +10,8 @@ What it changes, and why (the private names of Faust and aiokafka that this lean
 - Faust's own back pressure is off: its release would undo the shell's press. Its queues stay bounded: a full one blocks
   the drain loop;
 - release and open end the wait of a fetch in flight, where Faust would notice them up to a second later;
-- errors of the group's coordination and of the fetcher's routine are looked for; Faust idles for ever over them.
+- errors of the group's coordination and of the fetcher's routine are looked for, and deleted topics; Faust idles for
+  ever over them.
 """
 
 # The whole point of this file is to reach into Faust and aiokafka, which type little:
@@ -30,8 +31,9 @@ from faust.types import TP
 from mode import Service
 from mode.threads import WorkerThread
 
-from stream_app.adapters.source.errors import NotOurPartitionError, PositionLostError
+from stream_app.adapters.source.errors import NotOurPartitionError, PositionLostError, TopicGoneError
 from stream_app.adapters.source.gate import Gate, Wanted
+from stream_app.adapters.source.missing import MissingTopics
 from stream_app.adapters.source.reading import FetchedBatch, Reading
 
 _HEALTH_INTERVAL_S: Final = 1.0
@@ -221,7 +223,8 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
 
     @Service.task
     async def _look_for_errors(self) -> None:
-        # Both go silent when they fail: without rights on the group, say, no partition ever comes and nobody is told.
+        # They go silent when they fail: without rights on the group, say, no partition ever comes and nobody is told.
+        missing = MissingTopics()
         while not self.should_stop:
             await self.sleep(_HEALTH_INTERVAL_S)
             consumer = self._consumer
@@ -234,7 +237,8 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
                     raise TopicAuthorizationFailedError(*sorted(denied))
                 if consumer._fetcher.error_future.done():
                     consumer._fetcher.error_future.result()
-            except KafkaError as error:
+                missing.look(consumer)
+            except (KafkaError, TopicGoneError) as error:
                 self.parent_loop.call_soon_threadsafe(self.wiring.on_broken, error)
                 return
 

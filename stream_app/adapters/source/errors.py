@@ -13,5 +13,9 @@ class PositionLostError(SourceError):
     """The broker has no record at the position that is to be read next, and going on elsewhere would hide a loss."""
 
 
+class TopicGoneError(SourceError):
+    """An input topic was deleted while it was read. The process must end: there is nothing that it could go on with."""
+
+
 class BatchLostError(SourceError):
     """A fetched batch did not arrive at the handler. The process must end and read it again."""

@@ -172,7 +172,7 @@ class FaustSource:
 
     @property
     def is_rebalancing(self) -> bool:
-        """Whether the group is deciding who gets what, the first join included."""
+        """Whether the group is deciding who gets what, the first join included, or gave us one side of a task only."""
         return not self._is_settled or (self._app is not None and self._app.rebalancing)
 
     def _build(self) -> faust.App:
@@ -248,7 +248,8 @@ class FaustSource:
             return
         by_side = {side: {tp.partition for tp in assigned if self._sides.get(tp.topic) is side} for side in Side}
         both = frozenset(by_side[Side.TEXT] & by_side[Side.FRAME])
-        for partition in (by_side[Side.TEXT] | by_side[Side.FRAME]) - both:
+        halves = (by_side[Side.TEXT] | by_side[Side.FRAME]) - both
+        for partition in halves:
             _log.error(
                 "partition %d was assigned for one input topic only (texts: %s, frames: %s); the task is not run. "
                 "Expected equal partition counts and the same assignor in every member of group %s",
@@ -258,7 +259,8 @@ class FaustSource:
                 self._settings.group,
             )
         self._ours = both
-        self._is_settled = True
+        # With half a task the group is not what it has to be, and nobody may take this worker for ready.
+        self._is_settled = not halves
         if both:
             self._handler.on_assigned(both)
 
