@@ -5,6 +5,8 @@ No type of the core is used here, on purpose: who judges a program must not shar
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -52,7 +54,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 class Outputs(msgspec.Struct, kw_only=True):
     """What a read_committed consumer found on the output topics, as plain JSON objects, in topic order."""
 
-    alerts: list[dict[str, object]] = []
-    decisions: list[dict[str, object]] = []
+    alerts: list[dict[str, Any]] = []
+    decisions: list[dict[str, Any]] = []
     dead_letters: list[dict[str, str]] = []
-    checkpoints: dict[int, dict[str, object]] = {}
+    checkpoints: dict[int, dict[str, Any]] = {}
