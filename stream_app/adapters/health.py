@@ -6,6 +6,7 @@ not know how the worker works, and it decides nothing but what a snapshot means.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -95,6 +96,10 @@ def readiness(snapshot: HealthSnapshot, rules: HealthRules) -> tuple[Check, ...]
     )
 
 
+class HealthAddressError(RuntimeError):
+    """The health pages cannot be served at the address that the settings name."""
+
+
 class HealthServer:
     """The HTTP server; one per worker."""
 
@@ -130,7 +135,7 @@ class HealthServer:
             The port in use.
 
         Raises:
-            OSError: if the address is taken.
+            HealthAddressError: if the address cannot be had.
         """
         app = web.Application()
         app.router.add_get("/health/live", self._live)
@@ -140,9 +145,14 @@ class HealthServer:
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
-        except OSError:
+        except OSError as error:
             await runner.cleanup()
-            raise
+            found = "it is in use" if error.errno == errno.EADDRINUSE else str(error)
+            message = (
+                f"health pages: expected {self._host}:{self._port} to be free, found that {found}; give each worker of "
+                "a machine a port of its own: --set health_port=N, 0 for a free one"
+            )
+            raise HealthAddressError(message) from error
         self._runner = runner
         port: int = runner.addresses[0][1]
         return port

@@ -33,7 +33,7 @@ _PARTS: dict[str, _Part] = {
     "feed": _Part("stream_app.cli.feed", "Send videos, images, cameras and texts to the input topics."),
     "watch": _Part("stream_app.cli.watch", "Show alerts as they come."),
     "evidence": _Part("stream_app.cli.evidence", "Fetch the frames and texts of an alert."),
-    "task": _Part("stream_app.cli.task", "Set a task back after its input is gone."),
+    "task": _Part("stream_app.cli.task", "Look at tasks, and set one back after its input is gone."),
     "bundle": _Part("stream_app.cli.bundle", "Show or check a model bundle."),
     "config": _Part("stream_app.cli.config", "Show or check the settings in force."),
     "kafka": _Part("stream_app.cli.kafka", "A real Kafka on this machine, to play with."),
@@ -84,6 +84,7 @@ app = typer.Typer(
     cls=_LazyGroup,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog=_EPILOG,
     help="Vigil joins camera frames and alarm texts from Kafka, scores them together, and publishes alerts.",
@@ -139,6 +140,8 @@ def _load(name: str) -> Any:  # noqa: ANN401 - typer's own command type is priva
         else:
             message = f"vigil {name} needs the package {missing}, which is not installed (see the extras in README.md)"
         raise CommandError(message) from error
+    # Plain pages: the boxed ones leave a third of 80 columns to the text, and swallow whatever stands in brackets.
+    module.app.rich_markup_mode = None
     command = typer.main.get_command(module.app)
     command.name = name
     return command

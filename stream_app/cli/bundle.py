@@ -24,7 +24,7 @@ from stream_app.bundle.manifest import Manifest
 from stream_app.bundle.verify import THOROUGH_BATCHES, Measurement, measure, require
 from stream_app.cli.outcome import REFUSED, CommandError
 
-app = typer.Typer(no_args_is_help=True, help="Show or check a model bundle.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check a model bundle.")
 
 _Directory = Annotated[
     Path | None, typer.Argument(metavar="[DIR]", help="The folder with manifest.json; by default the demo bundle.")

@@ -17,7 +17,7 @@ from stream_app.cli.options import ConfigOption, SetOption, settings_from
 from stream_app.cli.outcome import FAILED, REFUSED, CommandError
 from stream_app.config import SETTINGS, LoadedSettings, Setting, settings_page
 
-app = typer.Typer(no_args_is_help=True, help="Show or check the settings in force.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check the settings in force.")
 
 
 @app.command()

@@ -15,7 +15,9 @@ from stream_app.cli.outcome import FAILED, USAGE, CommandError, run_command
 if TYPE_CHECKING:
     from stream_app.demo.scenes import Scene
 
-app = typer.Typer(help="See it work: a Kafka, two workers, drawn cameras, alerts, a worker killed.")
+app = typer.Typer(
+    add_completion=False, help="See it work: a Kafka, two workers, drawn cameras, alerts, a worker killed."
+)
 
 #: Small enough to be seen in a minute; a deployment's defaults are larger.
 _WINDOW = {"before_ms": 2_000, "after_ms": 2_000, "grace_ms": 1_000, "quiet_ms": 5_000, "sample_ms": 500}
@@ -31,27 +33,39 @@ _VIDEO_SENTENCES = (
 )
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def demo(  # noqa: PLR0913 - one parameter an option
     *,
     video: Annotated[
         list[Path] | None,
         typer.Option(
-            "--video", exists=True, dir_okay=False, help="Play this file instead of the site; may be repeated."
+            "--video",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Play this file instead of the site; may be repeated.",
         ),
     ] = None,
     texts: Annotated[
         Path | None,
-        typer.Option("--texts", exists=True, dir_okay=False, help="With --video: one sentence a line, as the reports."),
+        typer.Option(
+            "--texts",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="With --video: the reports, one sentence a line. [default: six that come along]",
+        ),
     ] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length of the play.")] = 60,
     zones: Annotated[int, typer.Option("--zones", min=1, help="Zones of the drawn site.")] = 6,
     cameras: Annotated[int, typer.Option("--cameras", min=1, help="Cameras per zone of the drawn site.")] = 2,
     fps: Annotated[float, typer.Option("--fps", min=0.2, help="Frames per second and camera.")] = 4.0,
     seed: Annotated[int, typer.Option("--seed", help="Decides what happens on the drawn site.")] = 5,
-    out: Annotated[Path, typer.Option("--out", help="Where records, outputs and logs are kept.")] = Path(".demo"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where records, outputs and logs are kept.")] = Path(
+        ".demo"
+    ),
     kills: Annotated[bool, typer.Option("--kill/--no-kill", help="Kill a worker with SIGKILL on the way.")] = True,
-    bundle: Annotated[Path | None, typer.Option("--bundle", help="Another model bundle.")] = None,
+    bundle: Annotated[Path | None, typer.Option("--bundle", metavar="DIR", help="Another model bundle.")] = None,
 ) -> None:
     """Play a site through a local Kafka at real time, show alerts as they come, and judge what came out.
 

@@ -15,7 +15,7 @@ from stream_app.adapters.watching import TopicMissingError
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import CommandError, run_command
 
-app = typer.Typer(help="Fetch the frames and texts of an alert.")
+app = typer.Typer(add_completion=False, help="Fetch the frames and texts of an alert.")
 
 
 @app.command()

@@ -39,7 +39,7 @@ from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, con
 from stream_app.cli.outcome import BROKER_UNREACHABLE, USAGE, CommandError, run_command
 from stream_app.core.event_time import format_event_time, parse_event_time
 
-app = typer.Typer(help="Send videos, images, cameras and texts to the input topics.")
+app = typer.Typer(add_completion=False, help="Send videos, images, cameras and texts to the input topics.")
 
 _SPEC = re.compile(r"(?P<name>[^=:]+)=(?P<zone>[^:]+):(?P<source>.+)")
 _TEXTS = ("", "")

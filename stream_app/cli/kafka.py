@@ -21,7 +21,7 @@ from stream_app.adapters.local_kafka import (
 
 _SIZES = (1, 3)
 
-app = typer.Typer(no_args_is_help=True, help="A real Apache Kafka on this machine, to play with.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="A real Apache Kafka on this machine, to play with.")
 
 _StateDir = Annotated[
     Path | None,

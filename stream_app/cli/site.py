@@ -8,16 +8,18 @@ Exit status: 0 done, 1 failed, 2 wrong usage.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import typer
 from rich.progress import track
 
 from stream_app.cli.outcome import CommandError
-from stream_app.drawn_site import LABELS, Schedule, Site, contact_sheet
+from stream_app.drawn_site import LABELS, Report, Schedule, Site, contact_sheet
 
-app = typer.Typer(no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth."
+)
 
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything that is drawn and said.")]
 
@@ -51,7 +53,8 @@ def play(
     """Play the site for a while into files.
 
     Writes OUT/ZONE/CAMERA/MILLISECONDS.jpg, the alarm texts as OUT/texts.jsonl, and what really happens as
-    OUT/truth.json.
+    OUT/truth.json. To put it on the topics: `vigil feed --camera c1=zone-1:OUT/zone-1/c1 --fps 4 --texts
+    OUT/texts.jsonl`, with a --camera for each folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CommandError(f"{out}: expected an empty or new folder, found something there")
@@ -77,8 +80,13 @@ def _write_frames(schedule: Schedule, out: Path, *, period_ms: float) -> int:
     return count
 
 
+def _line(report: Report) -> dict[str, Any]:
+    """Return a report with the field `time`, in seconds since the start, by which `vigil feed --texts` sends it."""
+    return {"time": max(0, report.event_time_ms) / 1000, **asdict(report)}
+
+
 def _write_words(schedule: Schedule, out: Path) -> None:
-    lines = [json.dumps(asdict(report), ensure_ascii=False) for report in schedule.reports]
+    lines = [json.dumps(_line(report), ensure_ascii=False) for report in schedule.reports]
     (out / "texts.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     truth = {
         "labels": LABELS,

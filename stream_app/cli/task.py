@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from stream_app.adapters.resetting import Reset
     from stream_app.config import Operational
 
-app = typer.Typer(no_args_is_help=True, help="Look at tasks, and set one back after its input is gone.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Look at tasks, and set one back after its input is gone."
+)
 
 _Partitions = Annotated[
     list[int] | None, typer.Option("--partition", "-p", min=0, help="A task, by its partition; may be repeated.")
@@ -103,7 +105,7 @@ async def _show(operational: Operational) -> None:
         found = await read_checkpoints(connection_to(operational), topics_of(operational), operational.deployment)
     except BrokerUnreachableError as error:
         raise CommandError(str(error), status=BROKER_UNREACHABLE) from error
-    table = Table(title=f"Tasks of {operational.deployment}")
+    table = Table(box=None, pad_edge=False)
     for name in ("task", "next text", "next frame", "stream time", "window", "incidents"):
         table.add_column(name, justify="right")
     for partition, state in sorted(found.items()):
@@ -112,3 +114,4 @@ async def _show(operational: Operational) -> None:
         cells = (partition, state.next_text, state.next_frame, stream, len(state.window), incidents)
         table.add_row(*(str(cell) for cell in cells))
     Console().print(table)
+    typer.echo(f"{len(found)} checkpoints of deployment {operational.deployment}")

@@ -23,7 +23,7 @@ from stream_app.adapters.topics import (
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import REFUSED, CommandError, run_command
 
-app = typer.Typer(no_args_is_help=True, help="Create the topics, or check those that exist.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the topics, or check those that exist.")
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 
@@ -95,7 +95,9 @@ def _report(report: TopicsReport, *, as_json: bool) -> None:
             Console().print(_table(report))
     if not report.is_fit:
         fatal = sum(difference.is_fatal for difference in report.differences)
-        raise CommandError(f"{fatal} differences would keep a worker from starting", status=REFUSED)
+        is_missing = any(difference.found == "missing" for difference in report.differences)
+        advice = "; `vigil topics create --partitions N` makes those that are missing" if is_missing else ""
+        raise CommandError(f"{fatal} differences would keep a worker from starting{advice}", status=REFUSED)
 
 
 def _table(report: TopicsReport) -> Table:

@@ -28,9 +28,9 @@ from stream_app.adapters.watching import (
     watch_alerts,
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import CommandError, run_command
+from stream_app.cli.outcome import USAGE, CommandError, run_command
 
-app = typer.Typer(help="Show alerts as they come.")
+app = typer.Typer(add_completion=False, help="Show alerts as they come.")
 
 _STYLES = {"opened": "bold red", "updated": "yellow", "closed": "green"}
 _COLUMNS = "{:<24} {:<8} {:<14} {:<14} {:>6} {:>3}  {:<20} {}"
@@ -70,6 +70,9 @@ def watch(  # noqa: PLR0913 - one parameter an option
     """Show committed alerts as they come, until Ctrl-C."""
     operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
     connection, topics = connection_to(operational), topics_of(operational)
+    unknown = sorted(set(phase or ()) - set(_STYLES))
+    if unknown:
+        raise CommandError(f"--phase: expected {', '.join(_STYLES)}, found {', '.join(unknown)}", status=USAGE)
     counts = _Counts()
     try:
         if status:

@@ -14,17 +14,19 @@ from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, set
 from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, CommandError, run_command
 from stream_app.config import LoadedSettings, SettingsError
 
-app = typer.Typer(help="Join frames and texts, score them, publish alerts.")
+app = typer.Typer(add_completion=False, help="Join frames and texts, score them, publish alerts.")
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def worker(
     *,
     bootstrap: BootstrapOption = None,
     provider: Annotated[
         str | None, typer.Option("--provider", help="auto, cuda, tensorrt or cpu; all but auto are required.")
     ] = None,
-    bundle: Annotated[str | None, typer.Option("--bundle", metavar="DIR", help="Model bundle.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option("--bundle", metavar="DIR", help="Model bundle. [default: the setting `bundle`]")
+    ] = None,
     start_from: Annotated[
         str | None, typer.Option("--start-from", help="earliest, latest or a time, for tasks that never ran.")
     ] = None,
@@ -46,6 +48,7 @@ def worker(
 
 async def _until_stopped(loaded: LoadedSettings) -> None:
     # Here and not at the top: wrong settings are said before ONNX Runtime and Faust are loaded.
+    from stream_app.adapters.health import HealthAddressError  # noqa: PLC0415
     from stream_app.adapters.preflight import PreflightError  # noqa: PLC0415
     from stream_app.adapters.providers import ProviderError  # noqa: PLC0415
     from stream_app.adapters.reach import BrokerUnreachableError  # noqa: PLC0415
@@ -59,6 +62,8 @@ async def _until_stopped(loaded: LoadedSettings) -> None:
         log.info("ended", reason="asked to stop")
     except BrokerUnreachableError as error:
         raise CommandError(str(error), status=BROKER_UNREACHABLE) from error
+    except HealthAddressError as error:
+        raise CommandError(str(error)) from error
     except (PreflightError, BundleError, ProviderError, SettingsError) as error:
         raise CommandError(str(error), status=REFUSED) from error
     except BaseException as error:

@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from stream_app.adapters.health import HealthServer, HealthSnapshot
+from stream_app.adapters.health import HealthAddressError, HealthServer, HealthSnapshot
 
 WELL = HealthSnapshot(
     is_group_joined=True,
@@ -77,5 +77,5 @@ def test_a_taken_port_is_an_error_and_leaves_nothing_behind() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(HealthAddressError, match=r"it is in use; .*--set health_port"):
             asyncio.run(start_on(taken.getsockname()[1]))

@@ -36,6 +36,22 @@ def test_help_lists_every_command_and_loads_none(capsys: pytest.CaptureFixture[s
     assert "Exit status" in shown
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_page_of_help_says_its_defaults_and_nothing_foreign(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "completion" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    is_group = "Commands:" in shown
+    assert ("COMMAND [ARGS]" in shown) is is_group
+    assert is_group or "--config" not in shown or "$VIGIL_CONFIG" in shown
+
+
+def test_an_unknown_phase_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("watch", "--phase", "opend") == 2
+    assert "expected opened, updated, closed, found opend" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
     assert capsys.readouterr().out.strip()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from stream_app.adapters.feed import read_texts
 from stream_app.cli.outcome import CommandError
 from stream_app.cli.site import app
 
@@ -23,6 +24,16 @@ def test_a_play_holds_every_frame_the_texts_and_the_truth(tmp_path: Path) -> Non
     numbers = {incident["number"] for incident in truth["incidents"]}
     assert numbers
     assert {text["incident"] for text in texts} - {None} == numbers
+
+
+def test_the_texts_of_a_play_are_a_file_for_feed(tmp_path: Path) -> None:
+    out = tmp_path / "play"
+    done = CliRunner().invoke(app, ["play", "--out", str(out), "--seconds", "15", "--zones", "1", "--cameras", "1"])
+    assert done.exit_code == 0, done.output
+    written = [json.loads(line) for line in (out / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
+    read = read_texts(out / "texts.jsonl")
+    expected = {(text["text"], text["zone"], max(0, text["event_time_ms"]), text["severity"]) for text in written}
+    assert {(text.text, text.zone, text.offset_ms, text.severity) for text in read} == expected
 
 
 def test_a_play_never_writes_into_a_folder_that_holds_something(tmp_path: Path) -> None:
