@@ -41,8 +41,8 @@ _PICTURES = 64
 _LOOK_S = 0.1
 _STUCK_S = 90.0
 _REST_S = 1.0
-#: After the last record its alert is still under way.
-_AFTER_S = 5.0
+#: After the last record its alert is still under way; on a machine that has other work, for a while.
+_AFTER_S = 30.0
 #: So many of the texts must have opened an incident, or something else was measured.
 _LEAST_SHARE = 0.9
 

@@ -158,10 +158,6 @@ class Join:
             forgotten.append(gone.popleft())
         return forgotten
 
-    def lowest(self, side: Side, cut: int, otherwise: int) -> int:
-        """Return the lowest offset of one side that the window held at ``cut``, or ``otherwise``."""
-        return min((held.record.offset for held in self.window_at(cut) if held.record.side is side), default=otherwise)
-
     def _close(self, sequence: int) -> list[Held]:
         closing, now = self._closing, self.stream_ms
         due: list[tuple[int, Side, int, Held]] = []

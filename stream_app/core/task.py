@@ -186,6 +186,7 @@ class Task:
             return None
         outputs = self._settle.take_outputs()
         self._front.prune(at)
+        checkpoint = self.checkpoint()
         self._open_step = Step(
             sequence=at.sequence,
             stream_ms=at.stream_ms,
@@ -194,9 +195,9 @@ class Task:
             decisions=tuple(outputs.decisions),
             dead_letters=tuple(outputs.dead_letters),
             journal=tuple(outputs.journal),
-            checkpoint=encode_checkpoint(self.checkpoint()),
-            commit_text=self._front.join.lowest(Side.TEXT, at.sequence, at.next_text),
-            commit_frame=self._front.join.lowest(Side.FRAME, at.sequence, at.next_frame),
+            checkpoint=encode_checkpoint(checkpoint),
+            commit_text=checkpoint.lowest(Side.TEXT),
+            commit_frame=checkpoint.lowest(Side.FRAME),
         )
         return self._open_step
 
