@@ -80,7 +80,7 @@ def main() -> int:
     figures = run(arguments.only or list(get_args(PartName)), path, arguments.rounds, TINY if arguments.tiny else FULL)
     manifest = bundle.manifest
     report = Report(
-        command=shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        command=_command(arguments),
         bundle=f"{manifest.name}/{manifest.version}, SHA-256 {bundle.sha256[:16]}",
         machine=machine,
         figures=tuple(figures),
@@ -122,6 +122,14 @@ def _measures(
         "scoring": lambda: measure_scoring(bundle, rounds=rounds, frames=size.scored_frames, sizes=pictures),
         "latency": lambda: asyncio.run(measure_latency(there, latency)),
     }
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return the command without where its figures go: that changes nothing in them."""
+    words = ["python", "-m", "benchmarks", "--rounds", str(arguments.rounds)]
+    words += [word for part in arguments.only or () for word in ("--only", part)]
+    words += ["--bundle", str(arguments.bundle)] if arguments.bundle else []
+    return shlex.join([*words, "--tiny"] if arguments.tiny else words)
 
 
 def _arguments() -> argparse.ArgumentParser:

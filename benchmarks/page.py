@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.measured import Figure, PartName, Report
+from benchmarks.measured import Figure, Machine, PartName, Report
+
+#: A load above this per core is not that of an idle machine.
+_BUSY_PER_CORE = 0.25
 
 _PARTS: dict[PartName, tuple[str, str]] = {
     "core": (
@@ -55,7 +58,7 @@ def markdown(report: Report) -> str:
         "Each figure is shown as minimum / median / maximum over the rounds; goals are for the median.",
         "",
         f"- Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB, {machine.system}; no GPU is used.",
-        f"- Load average just before the run: {machine.load:.2f}.",
+        f"- Load average just before the run: {machine.load:.2f}{_remark(machine)}.",
         f"- Python {machine.python}; {packages}.",
         f"- Bundle: {report.bundle}.",
         "",
@@ -76,7 +79,7 @@ def markdown(report: Report) -> str:
 
 def text_lines(figures: list[Figure]) -> list[str]:
     """Return a line per figure for a terminal."""
-    return [f"  {figure.name:<58} {_spread(figure):>32} {figure.unit:<9}{_goal(figure)}" for figure in figures]
+    return [f"  {figure.name:<58} {_spread(figure):>32} {figure.unit:<10} {_goal(figure)}" for figure in figures]
 
 
 def _table(figures: list[Figure]) -> list[str]:
@@ -89,6 +92,12 @@ def _table(figures: list[Figure]) -> list[str]:
         row = f"| {figure.name} | {_spread(figure)} | {figure.unit} |"
         rows.append(f"{row} {_goal(figure)} |" if has_goals else row)
     return [*head, *rows]
+
+
+def _remark(machine: Machine) -> str:
+    """Say so where the machine was not idle: absolute figures are lower then; ratios suffer less."""
+    is_busy = machine.load > _BUSY_PER_CORE * machine.cores
+    return "; other work was running, so absolute figures are below those of an idle machine" if is_busy else ""
 
 
 def _spread(figure: Figure) -> str:
