@@ -292,8 +292,3 @@ class Shell:
         ]
         needed |= {letter.ref for letter in letters}
         return needed | {(item.side, item.offset) for queue in task._merge._queues for item, _ in queue}
-
-
-def steps_of(trace: Trace) -> list[int]:
-    """Return the sequence numbers of the steps."""
-    return [step.sequence for step in trace.steps]

@@ -294,3 +294,32 @@ def test_ids_do_not_repeat_though_a_text_of_a_fast_clock_outlives_its_incident()
     assert shell.trace.scored == [(0, 0), (0, 1)]
     ids = [alert.id for alert in shell.trace.alerts]
     assert len(ids) == len(set(ids)) == 4
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_what_the_rate_bound_lets_pass_does_not_depend_on_commits_though_append_times_run_back(
+    is_committed: bool,  # noqa: FBT001 - the two cases
+) -> None:
+    # A frame appended later is admitted before texts of the other topic, as a live task may see them.
+    shell = shell_of(structs.replace(SETTINGS, rate_per_s=1, rate_burst=2))
+    for offset in range(2):
+        shell.live(TEXT, raw_text(offset, T0))
+    shell.live(FRAME, raw_frame(0, T0 + 2_000))
+    if is_committed:
+        shell.settle()
+    for offset in range(2, 6):
+        shell.live(TEXT, raw_text(offset, T0 + 10))
+    shell.finish(after_ms=60_000)
+    assert [letter.offset for letter in shell.trace.dead_letters] == [4, 5]
+
+
+def test_a_record_that_comes_again_while_it_is_being_scored_keeps_its_bytes() -> None:
+    shell = shell_of()
+    shell.live(FRAME, raw_frame(0, T0))
+    late = raw_text(0, T0 + 1, event_ms=T0 - 60_000)  # scored alone at once, never held
+    shell.live(TEXT, late)
+    assert [one.text and one.text.offset for one in shell.flight.values()] == [0]
+    shell.give(TEXT, late)
+    shell.pump()
+    assert (TEXT, 0) in shell.kept
+    shell.finish(after_ms=60_000)
