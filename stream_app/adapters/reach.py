@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from stream_app.adapters.connection import Connection
 
 #: Seconds that a command waits for a broker before it says that there is none.
-CONNECT_TIMEOUT_S = 12.0
+CONNECT_TIMEOUT_S = 9.0
 #: Seconds that closing a client may take; Ctrl-C has to end a command within 5.
 _CLOSE_TIMEOUT_S = 3.0
 #: Of one request to the brokers, in milliseconds.
@@ -119,4 +119,6 @@ def _said_by_client() -> Iterator[list[str]]:
 
 def _unreachable(connection: Connection, said: list[str]) -> str:
     message = f"no Kafka broker reachable at {connection.bootstrap} ({connection.security_protocol})"
-    return f"{message}: {said[-1] if said else 'no answer'}"
+    # A connection that times out is logged with an empty reason.
+    reason = said[-1].rstrip() if said else ""
+    return f"{message}: {reason} no answer" if reason.endswith(":") else f"{message}: {reason or 'no answer'}"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
+from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -119,6 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
     # Commands say in one line what went wrong; the Kafka clients would say it in twenty. The worker sets up real logs.
     for name in ("aiokafka", "kafka"):
         logging.getLogger(name).addHandler(logging.NullHandler())
+    # SIGTERM is said and has a status of its own as Ctrl-C has, in commands without an event loop too.
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(arguments, prog_name="vigil")
     except CommandError as error:
@@ -127,6 +131,12 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _load(name: str) -> Any:  # noqa: ANN401 - typer's own command type is private

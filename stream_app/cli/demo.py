@@ -79,6 +79,9 @@ def demo(  # noqa: PLR0913 - one parameter an option
     from stream_app.demo.truth import Window  # noqa: PLC0415
     from stream_app.demo.workers import WorkerError  # noqa: PLC0415
 
+    if texts is not None and not video:
+        message = "--texts: expected --video with it; the drawn site says its own"
+        raise CommandError(message, status=USAGE)
     bootstrap = os.environ.get("VIGIL_BROKER") or None
     names = Topics()
     prefix = f"vigil-demo-{os.getpid()}"

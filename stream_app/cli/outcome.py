@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import FrameType
@@ -21,6 +22,8 @@ BROKER_UNREACHABLE = 3
 REFUSED = 4
 INTERRUPTED = 130
 
+#: A second signal so soon after the first is the same wish: some supervisors signal a process and its group. Seconds.
+_SAME_WISH_S = 0.5
 #: A command that has not ended this long after Ctrl-C is ended. Seconds; the promise is 5.
 _GRACE_S = 4.5
 
@@ -71,13 +74,15 @@ def run_command(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
 async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
-    is_interrupted = False
+    interrupted_at: float | None = None
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal is_interrupted
-        if is_interrupted:
-            _end_now()
-        is_interrupted = True
+        nonlocal interrupted_at
+        if interrupted_at is not None:
+            if time.monotonic() - interrupted_at >= _SAME_WISH_S:
+                _end_now()
+            return
+        interrupted_at = time.monotonic()
         # The loop may be stuck in a call that does not return; a thread is not.
         timer = threading.Timer(_GRACE_S, _end_now)
         timer.daemon = True
@@ -89,7 +94,7 @@ async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     try:
         return await task
     except asyncio.CancelledError:
-        if is_interrupted:
+        if interrupted_at is not None:
             raise KeyboardInterrupt from None
         raise
     finally:

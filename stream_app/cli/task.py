@@ -68,12 +68,16 @@ def _require_place(to: str) -> None:
 
 async def _reset(operational: Operational, partitions: list[int], to: str) -> list[Reset]:
     from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings  # noqa: PLC0415
+    from stream_app.adapters.reach import admin_client  # noqa: PLC0415
     from stream_app.adapters.recovery import Recovery, RecoveryError, RecoverySettings  # noqa: PLC0415
     from stream_app.adapters.resetting import reset_task  # noqa: PLC0415
 
     connection, topics = connection_to(operational), topics_of(operational)
     settings = RecoverySettings(deployment=operational.deployment, group=operational.group_id)
     done: list[Reset] = []
+    async with admin_client(connection):
+        # A broker that does not answer is said in time: initialising a producer would wait longer.
+        pass
     for partition in partitions:
         publisher = Publisher(
             connection, PublisherSettings(group=operational.group_id), f"{operational.deployment}-{partition}"

@@ -88,8 +88,9 @@ def watch(  # noqa: PLR0913 - one parameter an option
     except TopicMissingError as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
+        if status:
+            raise
         # Its ordinary end: nothing was asked for that was not done.
-        pass
     foreign = f", {counts.foreign} records were neither alerts nor notices" if counts.foreign else ""
     typer.echo(f"vigil: {counts.shown} shown{foreign}", err=True)
 

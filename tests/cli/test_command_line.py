@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,38 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
+
+
+def test_one_wish_signalled_twice_lets_a_command_close_what_it_opened() -> None:
+    body = """try: await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.1)
+        print("closed", flush=True)"""
+    program = INTERRUPTED_PROGRAM.format(body=body)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(process.pid, number)
+        assert process.stdout.read() == b"closed\n"
+        assert process.wait(timeout=20) == 130
+
+
+def test_sigterm_ends_a_command_without_an_event_loop_with_a_word(tmp_path: Path) -> None:
+    arguments = ["site", "play", "--out", str(tmp_path / "play"), "--seconds", "6000", "--zones", "8"]
+    with subprocess.Popen([sys.executable, "-m", "stream_app", *arguments], stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not (tmp_path / "play").exists():
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.read() == b"vigil: interrupted\n"
+        assert process.wait(timeout=20) == 130
+
+
+def test_sentences_of_the_demo_belong_to_a_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "texts").write_text("smoke\n", encoding="utf-8")
+    assert run("demo", "--texts", str(tmp_path / "texts")) == 2
+    assert "expected --video" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("body", ["await asyncio.sleep(60)", "time.sleep(60)"], ids=["waiting", "stuck"])

@@ -53,8 +53,11 @@ def read_texts(path: Path) -> tuple[TimedText, ...]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             content = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read as UTF-8 text: {error}"
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror or error}"
+        raise FeedError(message) from error
+    except UnicodeDecodeError as error:
+        message = f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x} at {error.start}"
         raise FeedError(message) from error
     suffix = path.suffix.lower()
     read = {".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv_rows}.get(suffix, _plain_lines)
