@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from stream_app.core.types import DeadLetter, JournalEntry, Notice, Observation, Ref, Scored
 
@@ -59,6 +59,7 @@ class Entry:
     """One sequence number on its way to be decided: its position, its observations, and what else it puts out.
 
     ``left`` are records that left the window, gave up their bytes, or never entered it; ``counts`` are for the books.
+    Most entries put nothing out, so what is empty is the one empty tuple, not a list of its own.
     """
 
     __slots__ = (
@@ -76,13 +77,13 @@ class Entry:
     def __init__(self, position: Position, observations: list[Observation]) -> None:
         self.position = position
         self.observations = observations
-        self.results: list[Scored | None] = [None] * len(observations)
         self.missing = len(observations)
-        self.dead_letters: list[DeadLetter] = []
-        self.notices: list[Notice] = []
-        self.journal: list[JournalEntry] = []
-        self.left: list[Ref] = []
-        self.counts: list[tuple[str, int]] = []
+        self.results: list[Scored | None] = [None] * self.missing
+        self.dead_letters: Sequence[DeadLetter] = ()
+        self.notices: Sequence[Notice] = ()
+        self.journal: Sequence[JournalEntry] = ()
+        self.left: Sequence[Ref] = ()
+        self.counts: Sequence[tuple[str, int]] = ()
 
 
 class Cut:

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from stream_app.core.settings import Semantic
     from stream_app.core.types import Model
 
-_RECEIVED = ("texts.received", "frames.received")
-_LATE = ("texts.late", "frames.late")
-_DUPLICATE = ("texts.duplicate", "frames.duplicate")
-_DEAD = ("texts.dead", "frames.dead")
+_Counts = tuple[tuple[str, int], ...]
+# Lines of the books by side; made once, for there is one of them per record.
+_RECEIVED: tuple[_Counts, _Counts] = ((("texts.received", 1),), (("frames.received", 1),))
+_LATE = tuple((*_RECEIVED[side], (f"{word}.late", 1)) for side, word in enumerate(("texts", "frames")))
+_DUPLICATE = tuple((*_RECEIVED[side], (f"{word}.duplicate", 1)) for side, word in enumerate(("texts", "frames")))
+_DEAD = tuple((*_RECEIVED[side], (f"{word}.dead", 1)) for side, word in enumerate(("texts", "frames")))
 
 
 class Front:
@@ -97,7 +99,7 @@ class Front:
         for left in self.join.removed:
             self._shed.leave(left)
         entry = self._enter(unmatched, ())
-        entry.journal.append(JournalTick(to_ms, self.head.next_text, self.head.next_frame))
+        entry.journal = (JournalTick(to_ms, self.head.next_text, self.head.next_frame),)
         return entry
 
     def set_level(self, level: int) -> Entry:
@@ -105,7 +107,7 @@ class Front:
         self.head.sequence += 1
         self._thin.set_level(level, self.head.sequence)
         entry = self._enter((), ())
-        entry.journal.append(JournalThinning(level, self.head.next_text, self.head.next_frame))
+        entry.journal = (JournalThinning(level, self.head.next_text, self.head.next_frame),)
         return entry
 
     def switch(self, model: Model, settings_sha256: str) -> Entry:
@@ -113,7 +115,7 @@ class Front:
         self.head.sequence += 1
         entry = self._enter((), ())
         position = (self.head.next_text, self.head.next_frame)
-        entry.journal.append(JournalSwitch(model.sha256, settings_sha256, *position))
+        entry.journal = (JournalSwitch(model.sha256, settings_sha256, *position),)
         return entry
 
     def forget(self, at: Position) -> list[Held]:
@@ -150,13 +152,13 @@ class Front:
         passes, is_first = self._rate.allows(text.zone, self.head.append_ms, self.head.sequence)
         if passes:
             entry = self._take_record(text, self._thin.sample_ms)
-            entry.journal.append(JournalText(text.offset, self.head.next_frame))
+            entry.journal = (JournalText(text.offset, self.head.next_frame),)
             return entry
         settings = self._settings
         detail = f"more than {settings.rate_per_s}/s with a burst of {settings.rate_burst}"
         entry = self._refuse(text, "rate", detail)
         if is_first:
-            entry.notices.append(Notice("rate", text.zone, self.head.stream_ms, detail))
+            entry.notices = (Notice("rate", text.zone, self.head.stream_ms, detail),)
         return entry
 
     def _take_record(self, record: Record, sample_ms: int) -> Entry:
@@ -174,24 +176,23 @@ class Front:
         shed = self._shed.choose(join.held.values(), head.sequence) if is_held and self._shed.enter(held) else ()
         entry = self._enter(unmatched, pairs)
         if shed:
-            entry.left.extend([one.record.ref for one in shed])
+            entry.left = (*entry.left, *(one.record.ref for one in shed))
         if not is_held:
-            entry.left.append(record.ref)
-        entry.counts.append((_RECEIVED[record.side], 1))
-        if held.is_late:
-            entry.counts.append((_LATE[record.side], 1))
+            entry.left = (*entry.left, record.ref)
+        counts = _LATE[record.side] if held.is_late else _RECEIVED[record.side]
+        entry.counts = (*counts, *entry.counts) if entry.counts else counts
         return entry
 
     def _refuse(self, intake: Intake, reason: str, detail: str) -> Entry:
         entry = self._enter((), ())
-        entry.dead_letters.append(DeadLetter(intake.side, intake.offset, reason, detail, intake.size))
-        entry.counts.extend(((_RECEIVED[intake.side], 1), (_DEAD[intake.side], 1), (f"dead.{reason}", 1)))
+        entry.dead_letters = (DeadLetter(intake.side, intake.offset, reason, detail, intake.size),)
+        entry.counts = (*_DEAD[intake.side], (f"dead.{reason}", 1))
         return entry
 
     def _pass_over(self, record: Record) -> Entry:
         entry = self._enter((), ())
-        entry.left.append(record.ref)
-        entry.counts.extend(((_RECEIVED[record.side], 1), (_DUPLICATE[record.side], 1)))
+        entry.left = (record.ref,)
+        entry.counts = _DUPLICATE[record.side]
         return entry
 
     def _enter(self, unmatched: Sequence[Held], pairs: Sequence[Pair]) -> Entry:
@@ -199,11 +200,11 @@ class Front:
         entry = Entry(self.head.copy(), self._observe(unmatched, pairs) if unmatched or pairs else [])
         removed = self.join.removed
         if removed:
-            entry.left.extend([held.record.ref for held in removed])
+            entry.left = [held.record.ref for held in removed]
             removed.clear()
         if pairs:
             kept = sum(1 for observation in entry.observations if observation.text and observation.frame)
-            entry.counts.extend((("pairs.joined", len(pairs)), ("pairs.thinned", len(pairs) - kept)))
+            entry.counts = (("pairs.joined", len(pairs)), ("pairs.thinned", len(pairs) - kept))
         return entry
 
     def _observe(self, unmatched: Sequence[Held], pairs: Sequence[Pair]) -> list[Observation]:

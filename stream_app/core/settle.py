@@ -107,7 +107,8 @@ class Settle:
         for letter in judged.dead_letters:
             self._keep.use(letter.ref)
             self.dead_letter_bytes += letter.size
-            entry.counts.append((f"dead.{letter.reason}", 1))
+            name = f"dead.{letter.reason}"
+            self.totals[name] = self.totals.get(name, 0) + 1
 
 
 def _fate(held: Held, *, has_failed: bool) -> str:
