@@ -25,7 +25,7 @@ INTERRUPTED = 130
 #: A second signal so soon after the first is the same wish: some supervisors signal a process and its group. Seconds.
 _SAME_WISH_S = 0.5
 #: A command that has not ended this long after Ctrl-C is ended. Seconds; the promise is 5.
-_GRACE_S = 4.5
+_GRACE_S = 4.0
 
 _ResultT = TypeVar("_ResultT")
 

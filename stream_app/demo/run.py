@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -112,12 +113,14 @@ async def _play(scene: Scene, settings: DemoSettings, console: Console, connecti
 @asynccontextmanager
 async def _workers(settings: DemoSettings, console: Console, connection: Connection) -> AsyncIterator[list[Worker]]:
     started: list[Worker] = []
+    # A worker that is killed cannot remove its temporary folder: it lies in one of ours.
+    temporary = TemporaryDirectory(prefix="vigil-demo-", ignore_cleanup_errors=True)
     try:
         for number in (1, 2):
             log = settings.out / f"worker-{number}.log"
             log.unlink(missing_ok=True)
             given = {**settings.worker_settings, "bootstrap": connection.bootstrap, "deployment": settings.deployment}
-            started.append(Worker(f"worker {number}", log, given))
+            started.append(Worker(f"worker {number}", log, given, environment={"TMPDIR": temporary.name}))
         console.print("Starting two workers ...")
         for worker in started:
             await worker.wait_ready()
@@ -127,6 +130,7 @@ async def _workers(settings: DemoSettings, console: Console, connection: Connect
         for worker in started:
             if worker.is_running:
                 await asyncio.shield(worker.stop())
+        temporary.cleanup()
 
 
 async def _kill_one(workers: list[Worker], scene: Scene, settings: DemoSettings, console: Console) -> Worker | None:
