@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import cv2
@@ -108,6 +109,7 @@ def with_comment(data: bytes, comment: bytes) -> bytes:
     return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
 
 
+@cache
 def huge_png() -> bytes:
     """Return a small file of 24 million pixels: 72 MB when decoded."""
     picture = np.zeros((4_000, 6_000, 3), dtype=np.uint8)
