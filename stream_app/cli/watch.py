@@ -33,7 +33,10 @@ from stream_app.cli.outcome import USAGE, CommandError, run_command
 app = typer.Typer(add_completion=False, help="Show alerts as they come.")
 
 _STYLES = {"opened": "bold red", "updated": "yellow", "closed": "green"}
-_COLUMNS = "{:<24} {:<8} {:<14} {:<14} {:>6} {:>3}  {:<20} {}"
+_COLUMNS = "{:<24} {:<8} {:<12} {:<12} {:>5} {:>3}  {:<20} {}"
+#: In terminals that are narrower than this an alert has two lines: the second begins under the phase, with the id.
+_WIDE = 130
+_SECOND_LINE = "\n" + " " * 25
 
 
 class _Counts:
@@ -106,10 +109,10 @@ async def _watch(
     at_most: int | None,
 ) -> None:
     console = Console(highlight=False, soft_wrap=True)
+    is_narrow = console.is_terminal and console.width < _WIDE
     if not as_json:
-        console.print(
-            _COLUMNS.format("end", "phase", "label", "zone", "score", "sev", "cameras", "alert"), style="bold"
-        )
+        alert = f"{_SECOND_LINE}alert" if is_narrow else "alert"
+        console.print(_line("end", "phase", "label", "zone", "score", "sev", "cameras", alert), style="bold")
     async for seen in watch_alerts(connection, topic, from_beginning=from_beginning):
         if seen.content is None:
             counts.foreign += 1
@@ -120,30 +123,41 @@ async def _watch(
             sys.stdout.write(_one_line(seen) + "\n")
             sys.stdout.flush()
         else:
-            console.print(alert_line(seen.content))
+            console.print(alert_line(seen.content, is_narrow=is_narrow))
         counts.shown += 1
         if counts.shown == at_most:
             return
 
 
-def alert_line(content: AlertView | NoticeView) -> Text:
-    """Return an alert or notice as one line for a terminal; control characters of names are made visible."""
+def alert_line(content: AlertView | NoticeView, *, is_narrow: bool = False) -> Text:
+    """Return an alert or notice for a terminal; control characters of names are made visible.
+
+    Args:
+        content: what is shown.
+        is_narrow: on two lines, the id on the second.
+    """
     if isinstance(content, NoticeView):
         return Text(_clean(f"notice: {content.notice} in zone {content.zone}: {content.detail}"), style="magenta")
     marks = [word for word, is_so in (("late", content.late), ("masked", content.masked)) if is_so]
     if content.reason:
         marks.append(content.reason)
-    line = _COLUMNS.format(
-        content.end,
-        content.phase,
-        content.label,
-        content.zone,
+    identity = _clean(" ".join([content.id, *marks]))
+    line = _line(
+        _clean(content.end),
+        _clean(content.phase),
+        _clean(content.label),
+        _clean(content.zone),
         f"{content.score:.3f}",
-        content.severity or "",
-        ",".join(content.cameras) or "-",
-        " ".join([content.id, *marks]),
+        str(content.severity or ""),
+        _clean(",".join(content.cameras)) or "-",
+        f"{_SECOND_LINE}{identity}" if is_narrow else identity,
     )
-    return Text(_clean(line), style=_STYLES.get(content.phase, ""))
+    return Text(line, style=_STYLES.get(content.phase, ""))
+
+
+def _line(*cells: str) -> str:
+    first, newline, second = _COLUMNS.format(*cells).partition("\n")
+    return first.rstrip() + newline + second if newline else first
 
 
 def _one_line(seen: Seen) -> str:

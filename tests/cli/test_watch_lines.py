@@ -34,6 +34,26 @@ def test_filters_take_what_fits_all_of_them() -> None:
     assert not Wanted(phases=frozenset({"closed"})).takes(alert)
 
 
+def test_in_a_narrow_terminal_the_id_has_a_line_of_its_own() -> None:
+    alert = AlertView(
+        "a" * 32,
+        "i",
+        "opened",
+        "fight\x0a",
+        "dock-3",
+        score=0.9,
+        severity=4,
+        cameras=("c1", "c2"),
+        end="2026-01-02T03:04:05.678Z",
+    )
+    lines = alert_line(alert, is_narrow=True).plain.splitlines()
+    assert [line.split() for line in lines] == [
+        ["2026-01-02T03:04:05.678Z", "opened", "fight\N{REPLACEMENT CHARACTER}", "dock-3", "0.900", "4", "c1,c2"],
+        ["a" * 32],
+    ]
+    assert max(len(line) for line in lines) <= 80
+
+
 def test_a_line_shows_marks_and_no_control_characters() -> None:
     line = alert_line(AlertView("a1", "i", "opened", "fight", "z\x1b[2J", late=True, reason="model-changed")).plain
     assert "\x1b" not in line
