@@ -27,7 +27,7 @@ _BURST, _PER_S = 1_000, 50
 #: More than this a worker may not grow by while the flood is on, in bytes.
 _GROWTH = 400 * 1024 * 1024
 #: What an alarm may take to its alert while the flood is on, append to subscriber: in another partition, and in the
-#: flooded one, where the burst that the rate lets through is judged first (200 texts/s is far below what a core scores).
+#: flooded one, where the burst that the rate lets through is judged first (a core scores far more than 200 texts/s).
 _AWAY_MS = 3_000
 _NEIGHBOUR_MS = _AWAY_MS + _BURST * 1_000 // 200
 
