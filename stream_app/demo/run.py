@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_app.adapters.connection import Connection
@@ -197,7 +198,7 @@ def _keep(out: Path, published: Published, outputs: Outputs) -> None:
 
 def _print_alert(console: Console, alert: dict[str, Any], moment: str) -> None:
     style = {"opened": "bold red", "updated": "yellow", "closed": "dim"}[alert["phase"]]
-    cameras = ", ".join(alert["cameras"]) or "no camera"
+    cameras = escape(", ".join(alert["cameras"])) or "no camera"
     console.print(
         f"{moment[11:23]}  [{style}]{alert['phase']:<7}[/] {alert['label']:<10} {alert['zone']:<8} "
         f"score {alert['score']:.4f}  {cameras}  from {' and '.join(alert['present'])}",

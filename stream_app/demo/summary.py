@@ -93,7 +93,8 @@ def show(
     console.print(f"       distinct frames in decisions: {books.distinct_frames_scored}")
     if faults or not books.is_balanced:
         for fault in faults:
-            console.print(f"FAULT: {fault}", style="bold red")
+            # A fault may quote lines of a log: brackets in them are no markup.
+            console.print(f"FAULT: {fault}", style="bold red", markup=False)
         if not books.is_balanced:
             console.print("FAULT: the books do not balance", style="bold red")
     else:
