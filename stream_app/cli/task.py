@@ -103,12 +103,15 @@ async def _reset(operational: Operational, partitions: list[int], to: str) -> li
 async def _show(operational: Operational) -> None:
     from stream_app.adapters.reach import BrokerUnreachableError  # noqa: PLC0415
     from stream_app.adapters.states import read_checkpoints  # noqa: PLC0415
+    from stream_app.adapters.watching import TopicMissingError  # noqa: PLC0415
     from stream_app.core.event_time import format_event_time  # noqa: PLC0415
 
     try:
         found = await read_checkpoints(connection_to(operational), topics_of(operational), operational.deployment)
     except BrokerUnreachableError as error:
         raise CommandError(str(error), status=BROKER_UNREACHABLE) from error
+    except TopicMissingError as error:
+        raise CommandError(str(error)) from error
     table = Table(box=None, pad_edge=False)
     for name in ("task", "next text", "next frame", "stream time", "window", "incidents"):
         table.add_column(name, justify="right")
