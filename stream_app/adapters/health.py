@@ -21,7 +21,8 @@ class HealthSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker knows of itself at one moment.
 
     ``commit_age_s``: the longest time that a task has had something to commit without a confirmed commit, 0 where
-    nothing waits. ``oldest_batch_s``: how long the model has been at its present batch, 0 when idle. ``gaps``: tasks
+    nothing waits. ``oldest_fetch_s``: age of the oldest last fetch of a running task, 0 without tasks.
+    ``oldest_batch_s``: how long the model has been at its present batch, 0 when idle. ``gaps``: tasks
     that stopped because input is missing, in words. ``about``: provider, bundle, settings hash and the like.
     """
 
@@ -31,6 +32,7 @@ class HealthSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tasks_recovered: int
     commit_age_s: float
     oldest_batch_s: float
+    oldest_fetch_s: float = 0.0
     gaps: tuple[str, ...] = ()
     about: Mapping[str, str] = msgspec.field(default_factory=dict)
 
@@ -56,6 +58,7 @@ class HealthRules(msgspec.Struct, frozen=True, kw_only=True):
     """From where on a worker is not well. Seconds."""
 
     max_commit_age_s: float = 15.0
+    max_fetch_age_s: float = 15.0
     watchdog_s: float = 10.0
 
 
@@ -90,6 +93,12 @@ def readiness(snapshot: HealthSnapshot, rules: HealthRules) -> tuple[Check, ...]
             snapshot.commit_age_s <= rules.max_commit_age_s,
             f"{snapshot.commit_age_s:.1f} s uncommitted",
             f"<= {rules.max_commit_age_s:g} s",
+        ),
+        Check(
+            "fetch",
+            snapshot.oldest_fetch_s <= rules.max_fetch_age_s,
+            f"{snapshot.oldest_fetch_s:.1f} s since the brokers answered",
+            f"<= {rules.max_fetch_age_s:g} s",
         ),
         Check("gaps", not snapshot.gaps, "; ".join(snapshot.gaps) or "none", "none"),
         *liveness(snapshot, rules),

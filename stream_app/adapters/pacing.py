@@ -78,7 +78,9 @@ class Pacing:
             has_news = self._task.set_caught_up(side, is_caught_up) or has_news
             if progress is not None:
                 lag = max(0, progress.end - self._task.next_admitted(side))
-                self._ports.telemetry.position(self._partition, side, lag)
+                # A side that is pressed is not fetched: that says nothing about the brokers.
+                age_s = 0.0 if side in self._pressed else now - progress.fetched_at
+                self._ports.telemetry.position(self._partition, side, lag, age_s)
         return has_news
 
     def _look_at_idleness(self) -> bool:

@@ -53,6 +53,7 @@ class WorkerStatus:
         self._running: set[int] = set()
         self._gaps: dict[int, str] = {}
         self._waiting_since: dict[int, float] = {}
+        self._fetched_at: dict[tuple[int, Side], float] = {}
         self.group: Group | None = None
         self.is_model_warm = False
 
@@ -67,6 +68,7 @@ class WorkerStatus:
             tasks_assigned=len(assigned),
             tasks_recovered=len(assigned & self._running),
             commit_age_s=max((now - since for since in self._waiting_since.values()), default=0.0),
+            oldest_fetch_s=max((now - fetched for fetched in self._fetched_at.values()), default=0.0),
             oldest_batch_s=self._oldest_batch_s(),
             gaps=tuple(self._gaps[partition] for partition in sorted(self._gaps)),
             about=self._about,
@@ -97,8 +99,9 @@ class WorkerStatus:
             )
         self._metrics.committed(partition, task, step, seconds)
 
-    def position(self, partition: int, side: Side, lag: int) -> None:
-        """So many offsets lie between what was admitted and the end."""
+    def position(self, partition: int, side: Side, lag: int, age_s: float) -> None:
+        """So many offsets lie between what was admitted and the end; the last fetch is so old."""
+        self._fetched_at[partition, side] = time.monotonic() - age_s
         self._metrics.position(partition, side, lag)
 
     def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
@@ -113,13 +116,14 @@ class WorkerStatus:
     def epoch_ended(self, partition: int, reason: str, *, is_fenced: bool) -> None:
         """A task lost its epoch."""
         self._running.discard(partition)
+        self._forget(partition)
         _log.warning("epoch ended", partition=partition, reason=reason, is_fenced=is_fenced)
         self._metrics.epoch_ended(partition, reason, is_fenced=is_fenced)
 
     def gap(self, partition: int, message: str) -> None:
         """Input that a task needs is gone."""
         self._running.discard(partition)
-        self._waiting_since.pop(partition, None)
+        self._forget(partition)
         self._gaps[partition] = message
         _log.error("gap: this task stands until it is reset", partition=partition, gap=message)
         self._metrics.gap(partition, message)
@@ -128,6 +132,11 @@ class WorkerStatus:
         """A task is no longer ours."""
         self._running.discard(partition)
         self._gaps.pop(partition, None)
-        self._waiting_since.pop(partition, None)
+        self._forget(partition)
         _log.info("task given up", partition=partition)
         self._metrics.stopped(partition)
+
+    def _forget(self, partition: int) -> None:
+        """A task that does not run has nothing to commit and nothing to fetch."""
+        self._waiting_since.pop(partition, None)
+        self._fetched_at = {place: at for place, at in self._fetched_at.items() if place[0] != partition}

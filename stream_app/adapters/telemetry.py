@@ -25,8 +25,8 @@ class Telemetry(Protocol):
         """A step was confirmed; ``seconds`` is how long its transaction took."""
         ...
 
-    def position(self, partition: int, side: Side, lag: int) -> None:
-        """So many offsets lie between what was admitted and the end of this side's partition."""
+    def position(self, partition: int, side: Side, lag: int, age_s: float) -> None:
+        """So many offsets lie between what was admitted and the end; the last fetch is ``age_s`` seconds old."""
         ...
 
     def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:

@@ -7,83 +7,55 @@ all earlier observations are scored, in order. Guarantee: the cut never passes u
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from stream_app.core.types import DeadLetter, JournalEntry, Notice, Observation, Ref, Scored
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from stream_app.core.types import DeadLetter, JournalEntry, Notice, Observation, Ref, Scored
+    from collections.abc import Iterator
 
 
-class Position:
+class Position(msgspec.Struct, eq=False, gc=False):
     """Where a task stands after a sequence number.
 
     Stream time, next offsets, the newest append time of all, and the append time of the last record of each side
     (by which a successor knows the topic again); times in ms.
     """
 
-    __slots__ = ("append_ms", "frame_ms", "next_frame", "next_text", "sequence", "stream_ms", "text_ms")
-
-    def __init__(
-        self,
-        sequence: int,
-        stream_ms: int,
-        next_text: int,
-        next_frame: int,
-        append_ms: int,
-        text_ms: int,
-        frame_ms: int,
-    ) -> None:
-        self.sequence = sequence
-        self.stream_ms = stream_ms
-        self.next_text = next_text
-        self.next_frame = next_frame
-        self.append_ms = append_ms
-        self.text_ms = text_ms
-        self.frame_ms = frame_ms
-
-    def copy(self) -> Position:
-        """Return a copy that does not move with this one."""
-        return Position(
-            self.sequence,
-            self.stream_ms,
-            self.next_text,
-            self.next_frame,
-            self.append_ms,
-            self.text_ms,
-            self.frame_ms,
-        )
+    sequence: int
+    stream_ms: int
+    next_text: int
+    next_frame: int
+    append_ms: int
+    text_ms: int
+    frame_ms: int
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """One sequence number on its way to be decided: its position, its observations, and what else it puts out.
 
     ``left`` are records that left the window, gave up their bytes, or never entered it; ``counts`` are for the books.
     Most entries put nothing out, so what is empty is the one empty tuple, not a list of its own.
     """
 
-    __slots__ = (
-        "counts",
-        "dead_letters",
-        "journal",
-        "left",
-        "missing",
-        "notices",
-        "observations",
-        "position",
-        "results",
-    )
+    position: Position
+    observations: Sequence[Observation] = ()
+    results: list[Scored | None] = []
+    missing: int = 0
+    dead_letters: Sequence[DeadLetter] = ()
+    notices: Sequence[Notice] = ()
+    journal: Sequence[JournalEntry] = ()
+    left: Sequence[Ref] = ()
+    counts: Sequence[tuple[str, int]] = ()
 
-    def __init__(self, position: Position, observations: list[Observation]) -> None:
-        self.position = position
-        self.observations = observations
-        self.missing = len(observations)
-        self.results: list[Scored | None] = [None] * self.missing
-        self.dead_letters: Sequence[DeadLetter] = ()
-        self.notices: Sequence[Notice] = ()
-        self.journal: Sequence[JournalEntry] = ()
-        self.left: Sequence[Ref] = ()
-        self.counts: Sequence[tuple[str, int]] = ()
+    @classmethod
+    def awaiting(cls, position: Position, observations: Sequence[Observation]) -> Entry:
+        """Make an entry that waits for the scores of these observations."""
+        missing = len(observations)
+        return cls(position, observations, [None] * missing, missing)
 
 
 class Cut:

@@ -7,6 +7,7 @@ describe the state as it was at the cut, which lies behind.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, held_from, held_state
@@ -197,7 +198,9 @@ class Front:
 
     def _enter(self, unmatched: Sequence[Held], pairs: Sequence[Pair]) -> Entry:
         """Make the entry of this sequence number, with what is to be scored after thinning."""
-        entry = Entry(self.head.copy(), self._observe(unmatched, pairs) if unmatched or pairs else [])
+        observations = self._observe(unmatched, pairs) if unmatched or pairs else None
+        position = copy(self.head)
+        entry = Entry.awaiting(position, observations) if observations else Entry(position)
         removed = self.join.removed
         if removed:
             entry.left = [held.record.ref for held in removed]

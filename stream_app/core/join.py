@@ -22,6 +22,8 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stream_app.core.types import Record, Ref, Side
 
 if TYPE_CHECKING:
@@ -33,24 +35,21 @@ if TYPE_CHECKING:
 NEVER = 0
 
 
-class Held:
+class Held(msgspec.Struct, eq=False, gc=False):
     """A record in the window with its marks: the sequence numbers at which each thing became true, or NEVER.
 
     ``used`` are the (camera, bucket) slots of a text that thinning has filled, with the sequence number of each.
     """
 
-    __slots__ = ("admitted", "gone", "is_late", "matched", "record", "sample_ms", "scored", "shed", "used")
-
-    def __init__(self, record: Record, admitted: int, *, is_late: bool = False, sample_ms: int = 0) -> None:
-        self.record = record
-        self.admitted = admitted
-        self.is_late = is_late
-        self.sample_ms = sample_ms
-        self.matched = NEVER
-        self.scored = NEVER
-        self.shed = NEVER
-        self.gone = NEVER
-        self.used: dict[tuple[str, int], int] | None = None
+    record: Record
+    admitted: int
+    is_late: bool = False
+    sample_ms: int = 0
+    matched: int = NEVER
+    scored: int = NEVER
+    shed: int = NEVER
+    gone: int = NEVER
+    used: dict[tuple[str, int], int] | None = None
 
 
 Pair = tuple[Held, Held]

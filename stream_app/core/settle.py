@@ -6,6 +6,7 @@ the books. Its state is the state at the cut by construction.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 from stream_app.core.cut import Cut, Entry, Position
@@ -32,7 +33,7 @@ class Settle:
         self._decide = decide
         self._keep = keep
         #: Where the cut stands.
-        self.at: Position = front.head.copy()
+        self.at: Position = copy(front.head)
         self.cut = Cut()
         self.outputs = Outputs()
         self.totals = totals

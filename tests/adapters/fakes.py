@@ -148,8 +148,8 @@ class RecordedTelemetry:
     def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
         del partition, task, step, seconds
 
-    def position(self, partition: int, side: Side, lag: int) -> None:
-        del partition, side, lag
+    def position(self, partition: int, side: Side, lag: int, age_s: float) -> None:
+        del partition, side, lag, age_s
 
     def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
         del partition, task, said

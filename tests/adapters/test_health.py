@@ -48,6 +48,7 @@ def ask(snapshot: HealthSnapshot, path: str) -> tuple[int, bytes]:
         ({}, set(), True),
         ({"tasks_assigned": 0, "tasks_recovered": 0}, set(), True),
         ({"is_group_joined": False}, {"group"}, True),
+        ({"oldest_fetch_s": 15.1}, {"fetch"}, True),
         ({"is_model_warm": False}, {"model"}, True),
         ({"tasks_recovered": 3}, {"tasks"}, True),
         ({"commit_age_s": 15.1}, {"commit"}, True),

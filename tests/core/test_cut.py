@@ -12,7 +12,7 @@ from tests.core.examples import examples
 
 
 def entry(sequence: int, observations: int) -> Entry:
-    return Entry(
+    return Entry.awaiting(
         Position(sequence, 0, 0, 0, 0, 0, 0),
         [Observation(sequence, index, "x", None, None) for index in range(observations)],
     )
