@@ -38,8 +38,8 @@ _PARTS: dict[PartName, tuple[str, str]] = {
         (
             "A real worker process, a local broker, the publisher and the subscriber on the same cores. Each "
             "camera has a zone of its own and 5 frames a second of 640x480; each zone has a text every 5 s that "
-            "opens an incident. Saturation is what a backlog shows, published before; live, the publisher needs the same "
-            "cores and leaves about half of that (an estimate). Half load is half of the rest, in real time. A "
+            "opens an incident. Saturation is what a backlog shows, published before; live, the publisher needs the "
+            "same cores and leaves about half of that (an estimate). Half load is half of the rest, in real time. A "
             "latency runs from the append time of an opened alert's newest evidence to its arrival at a "
             "read_committed subscriber. Memory is the resident memory of the worker and its decode children "
             "together."
