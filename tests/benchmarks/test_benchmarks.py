@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from benchmarks.core_rate import measure_core
+from benchmarks.latency import steepness
 from benchmarks.measured import Figure, Machine, Report, percentile, ratios
 from benchmarks.page import markdown
 from benchmarks.records import jpeg, jpeg_of_size
@@ -53,6 +54,21 @@ def test_a_tiny_run_of_all_of_them_ends_by_itself_and_writes_its_figures_and_the
     assert {figure.part for figure in report.figures} == {"core", "kafka", "scoring", "latency"}
     assert all(value > 0 for figure in report.figures for value in figure.values)
     assert page.read_text(encoding="utf-8") == markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        # Start (0 to 5 s) and last window (95 to 100) are flat; in between 10 a second.
+        ([(0.0, 0.0), (5.0, 4.0), (6.0, 10.0), (10.0, 50.0), (14.0, 90.0), (20.0, 96.0), (30.0, 100.0)], 10.0),
+        ([(0.0, 0.0), (0.1, 0.0), (0.2, 482.0), (0.3, 482.0)], None),
+        ([(0.0, 0.0), (0.1, 240.0), (0.2, 482.0)], None),
+    ],
+)
+def test_a_rate_is_taken_from_the_middle_of_a_backlog_or_not_at_all(
+    samples: list[tuple[float, float]], expected: float | None
+) -> None:
+    assert steepness(samples) == expected
 
 
 @pytest.mark.parametrize("size", [1_000, 1_003, 30_000, 200_001])
