@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from stream_app.adapters import providers
 from stream_app.adapters.providers import ProviderChoice
-from stream_app.bundle.graphs import CPU_PROVIDER, Graphs
+from stream_app.bundle.errors import BundleError
+from stream_app.bundle.graphs import CPU_PROVIDER, GraphError, Graphs
 from stream_app.bundle.image import self_check_image
 from stream_app.bundle.load import Bundle
 from stream_app.bundle.text import pad_tokens, token_bucket, token_buckets
@@ -77,8 +78,8 @@ class Engine:
 
         Raises:
             ProviderError: if a required provider does not run, or ONNX Runtime is installed twice.
-            BundleError: if a graph does not fit the manifest, or the self-check is outside its tolerance.
-            GraphError: if a graph cannot be run at all.
+            BundleError: if a graph does not fit the manifest, cannot be run at all, or the self-check is outside its
+                tolerance.
         """
         chosen = settings or EngineSettings()
         providers.refuse_double_install(providers.installed_runtimes())
@@ -92,10 +93,14 @@ class Engine:
         notice = providers.judge(chosen.provider, graphs.provider, has_device=has_device)
         if notice:
             on_notice(notice)
-        measurement = measure(bundle, graphs)
-        require(measurement)
-        engine = cls(bundle, settings=chosen, graphs=graphs, measurement=measurement)
-        engine.warm()
+        try:
+            measurement = measure(bundle, graphs)
+            require(measurement)
+            engine = cls(bundle, settings=chosen, graphs=graphs, measurement=measurement)
+            engine.warm()
+        except GraphError as error:
+            expected = "graphs that run on known inputs and give finite numbers"
+            raise BundleError("self-check", expected=expected, found=error) from error
         return engine
 
     @property

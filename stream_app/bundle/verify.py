@@ -179,8 +179,7 @@ def _largest(
 
 def _token_rows(bundle: Bundle, count: int) -> list[tuple[int, ...]]:
     """Return token rows of different lengths, from one token to the bound, made of the self-check's texts."""
-    texts = [case.text for case in bundle.manifest.self_check.cases if case.text] or ["a", "b c"]
-    words = " ".join(texts).split()
+    words = " ".join(case.text or "" for case in bundle.manifest.self_check.cases).split() or ["a", "b", "c"]
     rows = []
     for index in range(count):
         start = index % len(words)

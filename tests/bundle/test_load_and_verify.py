@@ -81,6 +81,26 @@ def test_missing_and_additional_files_are_refused(bundle_path: Path) -> None:
         load_bundle(bundle_path / "nowhere")
 
 
+def test_a_file_that_cannot_be_read_is_refused(bundle_path: Path) -> None:
+    (bundle_path / m.TOKENIZER).unlink()
+    # A regular file whose first byte cannot be read, also by those whom permissions do not stop.
+    (bundle_path / m.TOKENIZER).symlink_to("/proc/self/mem")
+    with pytest.raises(BundleError, match=r"tokenizer\.json: expected a file that can be read"):
+        load_bundle(bundle_path)
+
+
+def test_a_self_check_without_words_is_one(bundle_path: Path) -> None:
+    def wordless(manifest: m.Manifest) -> m.Manifest:
+        cases = tuple(case for case in manifest.self_check.cases if case.text is None)
+        blank = msgspec.structs.replace(cases[0], image_seed=None, text=" ")
+        check = msgspec.structs.replace(manifest.self_check, cases=(*cases, blank))
+        return msgspec.structs.replace(manifest, self_check=check)
+
+    _rewrite(bundle_path, wordless)
+    bundle = load_bundle(bundle_path)
+    assert measure(bundle, Graphs(bundle)).case_count == 2
+
+
 def test_the_opset_is_read_and_compared(bundle_path: Path) -> None:
     assert read_opset((bundle_path / m.IMAGE_ENCODER).read_bytes(), "x") == OPSET
     _rewrite(bundle_path, lambda manifest: msgspec.structs.replace(manifest, opset=21))

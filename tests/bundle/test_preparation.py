@@ -138,6 +138,12 @@ def test_a_tokenizer_without_the_padding_token_is_refused(tokenizer_bytes: bytes
         Tokenizer(b"{}", _TEXT)
 
 
+def test_a_tokenizer_that_fails_on_unknown_words_is_refused() -> None:
+    words = b'{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"fight": 0}, "unk_token": "[UNK]"}}'
+    with pytest.raises(BundleError, match="expected token ids for any text"):
+        Tokenizer(words, _TEXT)
+
+
 def test_padding_keeps_rows_and_lengths() -> None:
     tokens, length = pad_tokens([(1, 2, 3), (4,)], pad_id=9, padded_length=5)
     assert tokens.tolist() == [[1, 2, 3, 9, 9], [4, 9, 9, 9, 9]]
