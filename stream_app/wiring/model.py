@@ -95,7 +95,11 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
         engine=engine,
         decoder=decoder,
         on_hang=_end_hung,
-        settings=ScorerSettings(watchdog_s=operational.watchdog_s),
+        settings=ScorerSettings(
+            max_in_flight=operational.scorer_in_flight,
+            cache_bytes=operational.feature_bytes,
+            watchdog_s=operational.watchdog_s,
+        ),
     )
     await decoder.start()
     try:
