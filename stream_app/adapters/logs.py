@@ -20,6 +20,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 #: A broker outage makes the clients log 1,000 lines a second.
 _NOISY = ("aiokafka", "faust", "kafka", "mode", "aiohttp")
 _CHATTY = ("aiokafka", "faust", "mode", "stream_app.adapters.source.driver", "stream_app.adapters.source.faust_source")
+#: Their "debug" prints requests and responses whole, with the texts and images in them.
+_TELLING = ("aiokafka",)
 _LINES = 5
 _PERIOD_S = 10.0
 _MAX_TEMPLATES = 512
@@ -88,10 +90,12 @@ def configure_logging(
     handler.setFormatter(_formatter(shared, dict(context or {}), is_json=is_json, is_coloured=target.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    asked_for = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(asked_for)
     for name in _CHATTY:
         # Their "info" is every step of every service's start and stop.
-        logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
+        least = logging.WARNING if level != "debug" else logging.INFO if name in _TELLING else logging.DEBUG
+        logging.getLogger(name).setLevel(max(least, asked_for))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -82,6 +82,22 @@ def test_text_contents_images_and_passwords_are_not_logged(lines: io.StringIO) -
     assert read(lines)[0]["frame"] == "<5 bytes>"
 
 
+def test_the_kafka_clients_requests_and_responses_are_not_logged_even_for_debugging(lines: io.StringIO) -> None:
+    configure_logging("json", "debug", stream=lines)
+    client = logging.getLogger("aiokafka.conn")
+    client.debug("Response from %s:%d %d: %s", "kafka-1", 9092, 7, {"records": b'{"text": "two men fighting"}'})
+    client.info("connected")
+    logging.getLogger("vigil.worker").debug("ours")
+    assert [line["event"] for line in read(lines)] == ["connected", "ours"]
+
+
+def test_a_level_holds_for_the_clients_too(lines: io.StringIO) -> None:
+    configure_logging("json", "error", stream=lines)
+    logging.getLogger("aiokafka.conn").warning("not severe")
+    logging.getLogger("aiokafka.conn").error("severe")
+    assert [line["event"] for line in read(lines)] == ["severe"]
+
+
 def test_local_variables_are_not_part_of_a_traceback(lines: io.StringIO) -> None:
     def refuse(text: str) -> None:
         raise ValueError(len(text))
