@@ -22,7 +22,7 @@ from stream_app.bundle.graphs import CPU_PROVIDER, GraphError, Graphs
 from stream_app.bundle.image import self_check_image
 from stream_app.bundle.load import Bundle
 from stream_app.bundle.text import pad_tokens, token_bucket, token_buckets
-from stream_app.bundle.verify import Measurement, measure, require
+from stream_app.bundle.verify import Measurement, measure, remark, require
 
 #: Features of both sides; None where the side is absent.
 FusionRow = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
@@ -73,7 +73,8 @@ class Engine:
 
         Args:
             bundle: a loaded bundle.
-            on_notice: gets a sentence when ``auto`` fell back, to be said loudly.
+            on_notice: gets a sentence, to be said loudly, when ``auto`` fell back, and when a row's result depends on
+                its batch.
             settings: see ``EngineSettings``.
 
         Raises:
@@ -101,6 +102,8 @@ class Engine:
         except GraphError as error:
             expected = "graphs that run on known inputs and give finite numbers"
             raise BundleError("self-check", expected=expected, found=error) from error
+        if words := remark(measurement):
+            on_notice(words)
         return engine
 
     @property

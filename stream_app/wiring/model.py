@@ -72,7 +72,7 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
     bundle = load_bundle(bundle_directory(operational))
     engine = Engine.open(
         bundle,
-        on_notice=lambda sentence: _log.warning("execution provider", notice=sentence),
+        on_notice=lambda sentence: _log.warning("inference", notice=sentence),
         settings=EngineSettings(
             provider=operational.provider,
             intra_op_threads=operational.ort_threads,

@@ -89,6 +89,25 @@ def test_a_model_that_gives_no_number_on_known_inputs_is_refused(bundle: Bundle)
         _open(broken)
 
 
+def test_a_model_whose_rows_depend_on_their_batch_is_said(bundle: Bundle) -> None:
+    model = onnx.load_from_string(bundle.fusion_head)
+    (last,) = (node for node in model.graph.node if list(node.output) == ["logits"])
+    last.output[0] = "plain"
+    little = onnx.numpy_helper.from_array(np.array([1e-6], dtype=np.float32), "little")
+    model.graph.initializer.append(little)
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("ReduceSum", ["image_present"], ["neighbours"]),
+            onnx.helper.make_node("Mul", ["neighbours", "little"], ["nudge"]),
+            onnx.helper.make_node("Add", ["plain", "nudge"], ["logits"]),
+        ]
+    )
+    leaning = dataclasses.replace(bundle, graphs=bundle.graphs | {FUSION_HEAD: model.SerializeToString()})
+    said: list[str] = []
+    Engine.open(leaning, on_notice=said.append, settings=EngineSettings(provider="cpu"))
+    assert [sentence for sentence in said if "depends on its batch" in sentence] == said != []
+
+
 @pytest.mark.skipif(providers.has_nvidia_device(), reason="this machine has an NVIDIA device")
 def test_cuda_required_without_a_device_is_refused(bundle: Bundle) -> None:
     with pytest.raises(ProviderError, match="provider cuda: expected CUDAExecutionProvider"):

@@ -14,7 +14,7 @@ from stream_app.bundle import manifest as m
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import load_bundle
 from stream_app.bundle.opset import read_opset
-from stream_app.bundle.verify import THOROUGH_BATCHES, measure, require
+from stream_app.bundle.verify import THOROUGH_BATCHES, measure, remark, require
 from tests.bundle.tiny_bundle import OPSET, write_tiny_bundle
 
 
@@ -168,6 +168,16 @@ def test_a_text_encoder_that_looks_at_padding_is_refused(bundle_path: Path) -> N
     assert measurement.padding_difference > 0.01
     with pytest.raises(BundleError):
         require(measurement)
+
+
+def test_a_row_that_depends_on_its_batch_within_the_tolerance_is_remarked(original: Path) -> None:
+    bundle = load_bundle(original)
+    exact = measure(bundle, Graphs(bundle))
+    assert not remark(exact)
+    differences = {"image_encoder": 0.0, "text_encoder": 1e-7, "fusion_head": 2e-7}
+    close = msgspec.structs.replace(exact, batch_differences=differences)
+    require(close)
+    assert "expected equal bits, found differences up to 2e-07 in fusion_head" in remark(close)
 
 
 def test_an_absent_side_has_no_influence(original: Path) -> None:
