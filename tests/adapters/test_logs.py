@@ -49,6 +49,21 @@ def test_a_flood_of_one_message_is_cut_to_five_lines_and_counted() -> None:
     assert first.suppressed == 995  # type: ignore[attr-defined] # set by the filter
 
 
+def test_a_flood_whose_lines_all_differ_is_cut_too_and_counted() -> None:
+    clock = ManualClock()
+    flood = FloodFilter(clock=clock)
+    addresses = (
+        record(f"Future exception was never retrieved at {n:#x}", "asyncio") for n in range(2**24, 2**24 + 999)
+    )
+    assert sum(map(flood.filter, addresses)) == 5
+    names = ["".join(chr(ord("g") + int(digit)) for digit in f"{n:03}") for n in range(1_000)]
+    assert sum(flood.filter(record(f"member {name} lost", "faust.transport")) for name in names) == 50
+    clock.now = 10.0
+    first = record("member new lost", "faust.transport")
+    assert flood.filter(first)
+    assert first.suppressed == 950  # type: ignore[attr-defined] # set by the filter
+
+
 def test_other_messages_and_our_own_lines_are_not_cut() -> None:
     flood = FloodFilter(clock=ManualClock())
     assert all(flood.filter(record("ours", "stream_app.worker")) for _ in range(100))
