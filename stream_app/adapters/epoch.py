@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: How often the clock looks at fetch progress, idleness and overload, in seconds.
 _CLOCK_S = 0.02
 #: A last commit on a graceful stop may take this long, in seconds.
-_LAST_COMMIT_S = 3.0
+_LAST_COMMIT_S = 1.5
 
 _epochs = itertools.count(1)
 
@@ -66,12 +66,11 @@ class Epoch:
         restored_ms = point.checkpoint.append_ms if point.checkpoint is not None else None
         self._pacing = Pacing(self.task, settings, ports, restored_ms=restored_ms)
 
-    async def run(self, is_stopping: asyncio.Event) -> None:
-        """Run until asked to stop.
+    async def open(self) -> None:
+        """Let both sides come, from where the starting point says.
 
         Raises:
-            EpochEndedError: when a commit is not confirmed.
-            GapError: when input that is needed turns out to be gone.
+            EpochEndedError: if the task is not ours any more.
         """
         try:
             for side in Side:
@@ -80,6 +79,14 @@ class Epoch:
                 self._ports.source.release(side, self._partition)
         except NotOurPartitionError as error:
             raise EpochEndedError(str(error)) from error
+
+    async def run(self, is_stopping: asyncio.Event) -> None:
+        """Run until asked to stop; :meth:`open` comes first.
+
+        Raises:
+            EpochEndedError: when a commit is not confirmed.
+            GapError: when input that is needed turns out to be gone.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 pump, clock = group.create_task(self._pump()), group.create_task(self._clock())

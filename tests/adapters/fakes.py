@@ -116,13 +116,16 @@ class FakePublisher:
 
 @dataclass
 class FakeRecovery:
-    """Hands out starting points one after the other; the last one again and again."""
+    """Hands out starting points one after the other; the last one again and again; none while it is silent."""
 
     points: list[StartingPoint]
     log_starts: dict[Side, int] = field(default_factory=dict)
+    is_silent: bool = False
 
     async def find(self, partition: int) -> StartingPoint:
         del partition
+        if self.is_silent:
+            await asyncio.Event().wait()
         return self.points.pop(0) if len(self.points) > 1 else self.points[0]
 
     async def log_start(self, side: Side, partition: int) -> int:

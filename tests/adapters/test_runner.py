@@ -180,3 +180,18 @@ def test_a_graceful_stop_publishes_what_is_decided_and_nothing_is_kept() -> None
     last = decode_checkpoint(state[-1])
     assert last.next_text in {1, 2}
     assert stage.runner.task is None
+
+
+def test_a_stop_does_not_wait_for_brokers_that_do_not_answer() -> None:
+    async def whole() -> Stage:
+        stage = Stage()
+        stage.recovery.is_silent = True
+        job = asyncio.create_task(stage.runner.run())
+        await stage.until(lambda: stage.publisher.starts)
+        stage.runner.stop()
+        async with asyncio.timeout(5):
+            await job
+        return stage
+
+    stage = asyncio.run(whole())
+    assert (stage.publisher.stops, stage.telemetry.started, stage.telemetry.ended) == (1, 0, [])
