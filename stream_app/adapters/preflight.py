@@ -16,8 +16,10 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuth
 from aiokafka.partitioner import murmur2
 
 from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
+from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Topics
+from stream_app.adapters.publisher import MAX_REQUEST_BYTES
 from stream_app.adapters.reach import admin_client, consumer
+from stream_app.adapters.topics import MAX_MESSAGE_BYTES
 
 _TOPIC_NOT_ALLOWED: Final = 29
 #: One fetch of so many bytes per partition is enough for a sample of keys, and bounds what a start downloads.
@@ -55,12 +57,16 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PreflightReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `misplaced` of the `sampled` records with a key lie where murmur2(key) does not put them."""
+    """What was found. `misplaced` of the `sampled` records with a key lie where murmur2(key) does not put them.
+
+    `letter_bytes`: the dead-letter topic takes a record of so many bytes, with our headers added.
+    """
 
     partitions: int
     sampled: int
     misplaced: int
     warnings: tuple[str, ...]
+    letter_bytes: int = DEFAULT_LETTER_BYTES
 
 
 class _Sample(msgspec.Struct):
@@ -86,7 +92,7 @@ async def preflight(settings: PreflightSettings) -> PreflightReport:
         async with admin_client(settings.connection) as admin:
             counts = await _partition_counts(admin, topics)
             partitions = _check_counts(counts, topics)
-            configs, warnings = await _configs(admin, (topics.frames, topics.texts, topics.state))
+            configs, warnings = await _configs(admin, (topics.frames, topics.texts, topics.state, topics.dead_letters))
         _check_policies(configs, topics)
         warnings += _costly(configs, settings)
         samples = await _read_samples(settings, partitions)
@@ -102,6 +108,7 @@ async def preflight(settings: PreflightSettings) -> PreflightReport:
         sampled=sum(sample.count for sample in samples.values()),
         misplaced=sum(sample.misplaced for sample in samples.values()),
         warnings=tuple(warnings),
+        letter_bytes=_letter_bytes(configs.get(topics.dead_letters, {})),
     )
 
 
@@ -183,13 +190,31 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
                 f"{name}: expected message.timestamp.type LogAppendTime, found {found}: producers' clocks order the "
                 "merge, and one that runs ahead makes other cameras' records late"
             )
-    found = configs.get(topics.frames, {}).get("max.message.bytes", "")
-    if found.isdecimal() and int(found) < settings.max_image_bytes:
+    limits = {name: int(config.get("max.message.bytes") or MAX_MESSAGE_BYTES) for name, config in configs.items()}
+    frames, letters, state = (limits.get(name) for name in (topics.frames, topics.dead_letters, topics.state))
+    if frames is not None and frames < settings.max_image_bytes:
         warnings.append(
             f"{topics.frames}: expected max.message.bytes of at least {settings.max_image_bytes} (the largest image "
-            f"that is let in), found {found}: the broker refuses larger frames, and only their producer is told"
+            f"that is let in), found {frames}: the broker refuses larger frames, and only their producer is told"
+        )
+    if frames is not None and letters is not None and letters < min(frames, MAX_MESSAGE_BYTES):
+        warnings.append(
+            f"{topics.dead_letters}: expected max.message.bytes of at least {min(frames, MAX_MESSAGE_BYTES)}, as the "
+            f"frames have, found {letters}: of refused frames that are larger only the beginning is kept"
+        )
+    if state is not None and state < MAX_MESSAGE_BYTES:
+        warnings.append(
+            f"{topics.state}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {state}: a task whose "
+            "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) stands until it is raised"
         )
     return warnings
+
+
+def _letter_bytes(config: Mapping[str, str]) -> int:
+    found = config.get("max.message.bytes", "")
+    if not found.isdecimal():
+        return DEFAULT_LETTER_BYTES
+    return max(min(int(found), MAX_REQUEST_BYTES) - LETTER_OVERHEAD_BYTES, LETTER_OVERHEAD_BYTES)
 
 
 async def _read_samples(settings: PreflightSettings, partitions: int) -> dict[str, _Sample]:

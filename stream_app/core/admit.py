@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Zone and camera names end up in metrics, ids and tables; longer ones are mistakes.
 MAX_NAME_BYTES = 256
+#: Headers of one record in all, names included. They lie in memory with it, where the bounds count the value only.
+MAX_HEADERS_BYTES = 16 * 1024
 _STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch"
 _MAX_SEVERITY = 5
@@ -64,7 +66,17 @@ def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
     try:
         return _admit(side, raw, settings)
     except _RefusedError as refusal:
-        return Refused(side, raw.offset, raw.timestamp, refusal.reason, refusal.detail, len(raw.value or b""))
+        return Refused(side, raw.offset, raw.timestamp, refusal.reason, refusal.detail, record_bytes(raw))
+
+
+def record_bytes(raw: RawRecord) -> int:
+    """Return the bytes of key, value and headers."""
+    return len(raw.key or b"") + len(raw.value or b"") + headers_bytes(raw)
+
+
+def headers_bytes(raw: RawRecord) -> int:
+    """Return the bytes of all headers, names included."""
+    return sum(len(name) + len(content or b"") for name, content in raw.headers)
 
 
 def read_text(raw: RawRecord) -> TextBody:
@@ -125,6 +137,8 @@ def _zone(key: bytes | None) -> str:
 def _attributes(raw: RawRecord) -> dict[str, str]:
     """Read the headers that mean something here; others (tracing, say) may hold what they like."""
     found: dict[str, str] = {}
+    if (size := headers_bytes(raw)) > MAX_HEADERS_BYTES:
+        raise _RefusedError("headers", f"expected <= {MAX_HEADERS_BYTES} bytes in all, found {size}")
     for name, content in raw.headers:
         # The usual names are looked up: lower() and startswith() cost as much as all the rest of this loop.
         known = _USUAL.get(name) or name.lower()

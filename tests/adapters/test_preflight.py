@@ -13,11 +13,12 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
+from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Topics
 from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.adapters.preflight import PreflightError, PreflightReport, PreflightSettings, preflight
 from stream_app.adapters.reach import BrokerUnreachableError, admin_client
 from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.adapters.topics import MAX_MESSAGE_BYTES
 from stream_app.core.types import Side
 from tests.adapters.source_rig import Recorder, running, until
 
@@ -51,7 +52,7 @@ async def _make(
     fit = {
         "frames": {"message.timestamp.type": "LogAppendTime"},
         "texts": {"message.timestamp.type": "LogAppendTime"},
-        "state": {"cleanup.policy": "compact"},
+        "state": {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES)},
     }
     admin = AIOKafkaAdminClient(**settings.connection.client_arguments())
     await admin.start()
@@ -91,12 +92,14 @@ def test_a_fit_cluster_passes_without_a_word(kafka: Broker, topic_prefix: str) -
     settings = _settings(kafka.bootstrap, topic_prefix)
 
     async def scenario() -> PreflightReport:
-        await _make(settings)
+        await _make(settings, dead_letters={"max.message.bytes": str(MAX_MESSAGE_BYTES)})
         for topic in (settings.topics.frames, settings.topics.texts):
             await _write(settings, topic, [*_OF_ZONE.items(), (None, 0), (None, 1)])
         return await preflight(settings)
 
-    assert asyncio.run(scenario()) == PreflightReport(partitions=2, sampled=6, misplaced=0, warnings=())
+    assert asyncio.run(scenario()) == PreflightReport(
+        partitions=2, sampled=6, misplaced=0, warnings=(), letter_bytes=MAX_MESSAGE_BYTES - LETTER_OVERHEAD_BYTES
+    )
 
 
 def test_empty_topics_are_judged_at_once(kafka: Broker, topic_prefix: str) -> None:
@@ -146,6 +149,19 @@ def test_producers_clocks_and_a_small_size_limit_are_warned_of(kafka: Broker, to
     assert "expected message.timestamp.type LogAppendTime, found CreateTime" in warnings[0]
     assert "expected max.message.bytes of at least 500000" in warnings[1]
     assert "found 100000" in warnings[1]
+
+
+def test_small_dead_letters_and_checkpoints_are_warned_of_and_letters_are_cut_to_fit(
+    kafka: Broker, topic_prefix: str
+) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    state = {"cleanup.policy": "compact", "max.message.bytes": "1000000"}
+    frames = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "1048588"}
+    report = _look(settings, frames=frames, state=state, dead_letters={"max.message.bytes": "300000"})
+    assert len(report.warnings) == 2
+    assert "dead_letters: expected max.message.bytes of at least 1048588" in report.warnings[0]
+    assert f"state: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found 1000000" in report.warnings[1]
+    assert 200_000 < report.letter_bytes < 300_000
 
 
 def test_a_foreign_partitioner_is_refused_or_warned_of_with_the_count(kafka: Broker, topic_prefix: str) -> None:
@@ -232,7 +248,8 @@ def test_rights_that_are_missing_are_named_at_once_and_those_that_suffice_do(
                 await asyncio.wait_for(preflight(settings), timeout=8)
             await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_READ,))
             report = await preflight(settings)
-            assert len(report.warnings) == 3, "inputs and state: settings unread"
+            assert len(report.warnings) == 4, "inputs, state and dead letters: settings unread"
+            assert report.letter_bytes == DEFAULT_LETTER_BYTES
             assert "grant DESCRIBE_CONFIGS" in report.warnings[0]
             other_group = msgspec.structs.replace(settings, group="somebody-else")
             with pytest.raises(PreflightError, match="group somebody-else: expected the rights READ"):
