@@ -12,12 +12,21 @@ from typing import Any, Final, Literal
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedCodecError,
+    for_code,
+)
 from aiokafka.partitioner import murmur2
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Topics
 from stream_app.adapters.publisher import MAX_REQUEST_BYTES
+from stream_app.adapters.publishing_rights import unwritable
 from stream_app.adapters.reach import admin_client, consumer
 from stream_app.adapters.topics import MAX_MESSAGE_BYTES
 
@@ -41,6 +50,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
         connection: addresses and credentials.
         group: the consumer group whose rights are tried.
         topics: names of the inputs and outputs.
+        transactional_id: for trying the right to publish; with the prefix of the tasks' own, and none of them.
         max_image_bytes: the largest image that admission lets in.
         partitioner: what to do when records do not lie where Kafka's own partitioner puts their keys.
         sample_records: how many of the newest records of each input partition are looked at.
@@ -50,6 +60,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
     connection: Connection
     group: str
     topics: Topics
+    transactional_id: str
     max_image_bytes: int
     partitioner: Literal["reject", "warn"] = "reject"
     sample_records: int = 20
@@ -94,12 +105,19 @@ async def preflight(settings: PreflightSettings) -> PreflightReport:
             partitions = _check_counts(counts, topics)
             configs, warnings = await _configs(admin, (topics.frames, topics.texts, topics.state, topics.dead_letters))
         _check_policies(configs, topics)
+        _check_codecs(configs, topics)
+        await _check_publishing(settings)
         warnings += _costly(configs, settings)
         samples = await _read_samples(settings, partitions)
     except TopicAuthorizationFailedError as error:
         raise PreflightError(_not_allowed(f"topic {error}", "READ and DESCRIBE on both inputs")) from error
     except GroupAuthorizationFailedError as error:
         raise PreflightError(_not_allowed(f"group {settings.group}", "READ on the group")) from error
+    except TransactionalIdAuthorizationFailed as error:
+        what = f"transactional id {settings.transactional_id}"
+        raise PreflightError(_not_allowed(what, "WRITE and DESCRIBE on transactional ids of this prefix")) from error
+    except UnsupportedCodecError as error:
+        raise PreflightError(f"the newest records of an input cannot be read: {error}. {_CODEC}") from error
     except KafkaError as error:
         raise PreflightError(f"the brokers at {settings.connection.bootstrap} refused: {error!r}") from error
     warnings += _judge_partitioner(samples, partitions, settings)
@@ -178,6 +196,29 @@ def _check_policies(configs: Mapping[str, Mapping[str, str]], topics: Topics) ->
                 f"{name}: expected cleanup.policy delete, found {','.join(sorted(found))}: all but the newest record "
                 "of a zone would vanish, and evidence with them. Set cleanup.policy=delete"
             )
+
+
+_CODEC: Final = "Install the package cramjam beside Vigil, or let producers and topics compress with gzip or not at all"
+
+
+def _check_codecs(configs: Mapping[str, Mapping[str, str]], topics: Topics) -> None:
+    """Refuse topics whose broker compresses with what is not installed: the first record would end every worker."""
+    installed = {"gzip": has_gzip, "lz4": has_lz4, "snappy": has_snappy, "zstd": has_zstd}
+    for name in (topics.frames, topics.texts, topics.state):
+        codec = configs.get(name, {}).get("compression.type", "producer")
+        if codec in installed and not installed[codec]():
+            raise PreflightError(
+                f"{name}: expected a compression.type that can be read here, found {codec}, whose library is not "
+                f"installed. {_CODEC}"
+            )
+
+
+async def _check_publishing(settings: PreflightSettings) -> None:
+    topics = settings.topics
+    outputs = (topics.alerts, topics.decisions, topics.journal, topics.state, topics.dead_letters)
+    denied = await unwritable(settings.connection, outputs, transactional_id=settings.transactional_id)
+    if denied:
+        raise PreflightError(_not_allowed(f"topics {', '.join(denied)}", "WRITE on all outputs"))
 
 
 def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSettings) -> list[str]:

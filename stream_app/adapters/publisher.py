@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 if TYPE_CHECKING:
@@ -94,10 +94,18 @@ class Publisher:
         except ProducerFenced as error:
             message = "another worker took this task over"
             raise EpochEndedError(message, is_fenced=True) from error
+        except IllegalOperation as error:
+            # It failed while records were still being handed over: a right was missing, say. The reason lies elsewhere.
+            message = f"the commit was not confirmed: {_say(self._failure_of_transaction() or error)}"
+            raise EpochEndedError(message) from error
         except (KafkaError, TimeoutError, AssertionError, OSError) as error:
             # aiokafka asserts on the state of a transaction that has failed fatally before.
             message = f"the commit was not confirmed: {_say(error)}"
             raise EpochEndedError(message) from error
+
+    def _failure_of_transaction(self) -> BaseException | None:
+        ended: asyncio.Future[None] = self._producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+        return ended.exception() if ended.done() else None
 
     async def _publish(self, messages: Iterable[Message], offsets: Mapping[tuple[str, int], int]) -> None:
         producer = self._producer

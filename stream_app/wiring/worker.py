@@ -82,6 +82,7 @@ async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:
             connection=connection_to(operational),
             topics=topics_of(operational),
             group=operational.group_id,
+            transactional_id=f"{operational.deployment}-preflight",
             partitioner=operational.partitioner,
             max_image_bytes=loaded.semantic.max_image_bytes,
         )
