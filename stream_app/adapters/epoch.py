@@ -62,6 +62,7 @@ class Epoch:
         self._due = asyncio.Event()
         self._gap: GapError | None = None
         self._jumps: dict[Side, int] = {}
+        self._begun: set[Side] = set()
         self._failure: BaseException | None = None
         restored_ms = point.checkpoint.append_ms if point.checkpoint is not None else None
         self._pacing = Pacing(self.task, settings, ports, restored_ms=restored_ms)
@@ -103,8 +104,11 @@ class Epoch:
             if raw.offset < expected:
                 self._found_gap(side, raw.offset, expected)
                 return
-            if raw.offset > expected:
-                self._jumps.setdefault(side, expected)
+            if side not in self._begun:
+                # Only here can the source have begun further up than it was told: what it loses later, it raises.
+                self._begun.add(side)
+                if raw.offset > expected:
+                    self._jumps[side] = expected
             expected = raw.offset + 1
             self._payloads[(side, raw.offset)] = raw
             fresh.append(raw)
@@ -187,7 +191,7 @@ class Epoch:
         self._work.set()
 
     async def _check_jumps(self) -> None:
-        """Before a commit, tell harmless jumps in the offsets (transaction markers) from what retention took."""
+        """Before a commit, tell a side's harmless first jump (transaction markers) from a lost beginning."""
         while self._jumps:
             side, expected = self._jumps.popitem()
             log_start = await self._ports.recovery.log_start(side, self._partition)

@@ -31,6 +31,7 @@ _FIRST_LOOK = 64
 _STATE_READ_S = 15.0
 #: The clients ask for offsets for ever while a broker or a coordinator is away. In seconds.
 _ASK_S = 30.0
+_RETRY_BACKOFF_MS = 20
 
 
 class GapError(Exception):
@@ -101,7 +102,12 @@ class Recovery:
     async def _client(self, **options: str) -> AsyncIterator[AIOKafkaConsumer]:
         """Start a consumer that commits nothing, and close it at the end."""
         client = AIOKafkaConsumer(
-            **self._connection.client_arguments(), enable_auto_commit=False, auto_offset_reset="earliest", **options
+            **self._connection.client_arguments(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # The first question about a topic is answered after one wait of this length, 100 ms by default.
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
+            **options,
         )
         try:
             await client.start()

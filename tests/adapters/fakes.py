@@ -121,6 +121,7 @@ class FakeRecovery:
     points: list[StartingPoint]
     log_starts: dict[Side, int] = field(default_factory=dict)
     is_silent: bool = False
+    asked: list[Side] = field(default_factory=list)
 
     async def find(self, partition: int) -> StartingPoint:
         del partition
@@ -130,6 +131,7 @@ class FakeRecovery:
 
     async def log_start(self, side: Side, partition: int) -> int:
         del partition
+        self.asked.append(side)
         return self.log_starts.get(side, 0)
 
 
