@@ -137,9 +137,9 @@ def _zone(key: bytes | None) -> str:
 def _attributes(raw: RawRecord) -> dict[str, str]:
     """Read the headers that mean something here; others (tracing, say) may hold what they like."""
     found: dict[str, str] = {}
-    if (size := headers_bytes(raw)) > MAX_HEADERS_BYTES:
-        raise _RefusedError("headers", f"expected <= {MAX_HEADERS_BYTES} bytes in all, found {size}")
+    size = 0
     for name, content in raw.headers:
+        size += len(name) + (len(content) if content else 0)
         # The usual names are looked up: lower() and startswith() cost as much as all the rest of this loop.
         known = _USUAL.get(name) or name.lower()
         if known not in _MEANT and not known.startswith("ce_"):
@@ -150,6 +150,8 @@ def _attributes(raw: RawRecord) -> dict[str, str]:
             found[known] = content.decode() if content is not None else ""
         except UnicodeDecodeError as error:
             raise _RefusedError("headers", f"{known} is not UTF-8") from error
+    if size > MAX_HEADERS_BYTES:
+        raise _RefusedError("headers", f"expected <= {MAX_HEADERS_BYTES} bytes in all, found {size}")
     version = found.get("ce_specversion")
     if version is not None and not version.startswith("1."):
         raise _RefusedError("specversion", f"expected 1.x, found {version}")
