@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: How often the clock looks at fetch progress, idleness and overload, in seconds.
 _CLOCK_S = 0.02
 #: A last commit on a graceful stop may take this long, in seconds.
-_LAST_COMMIT_S = 3.0
+_LAST_COMMIT_S = 1.5
 
 _epochs = itertools.count(1)
 
@@ -62,16 +62,16 @@ class Epoch:
         self._due = asyncio.Event()
         self._gap: GapError | None = None
         self._jumps: dict[Side, int] = {}
+        self._begun: set[Side] = set()
         self._failure: BaseException | None = None
         restored_ms = point.checkpoint.append_ms if point.checkpoint is not None else None
         self._pacing = Pacing(self.task, settings, ports, restored_ms=restored_ms)
 
-    async def run(self, is_stopping: asyncio.Event) -> None:
-        """Run until asked to stop.
+    async def open(self) -> None:
+        """Let both sides come, from where the starting point says.
 
         Raises:
-            EpochEndedError: when a commit is not confirmed.
-            GapError: when input that is needed turns out to be gone.
+            EpochEndedError: if the task is not ours any more.
         """
         try:
             for side in Side:
@@ -80,6 +80,14 @@ class Epoch:
                 self._ports.source.release(side, self._partition)
         except NotOurPartitionError as error:
             raise EpochEndedError(str(error)) from error
+
+    async def run(self, is_stopping: asyncio.Event) -> None:
+        """Run until asked to stop; :meth:`open` comes first.
+
+        Raises:
+            EpochEndedError: when a commit is not confirmed.
+            GapError: when input that is needed turns out to be gone.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 pump, clock = group.create_task(self._pump()), group.create_task(self._clock())
@@ -96,8 +104,11 @@ class Epoch:
             if raw.offset < expected:
                 self._found_gap(side, raw.offset, expected)
                 return
-            if raw.offset > expected:
-                self._jumps.setdefault(side, expected)
+            if side not in self._begun:
+                # Only here can the source have begun further up than it was told: what it loses later, it raises.
+                self._begun.add(side)
+                if raw.offset > expected:
+                    self._jumps[side] = expected
             expected = raw.offset + 1
             self._payloads[(side, raw.offset)] = raw
             fresh.append(raw)
@@ -180,7 +191,7 @@ class Epoch:
         self._work.set()
 
     async def _check_jumps(self) -> None:
-        """Before a commit, tell harmless jumps in the offsets (transaction markers) from what retention took."""
+        """Before a commit, tell a side's harmless first jump (transaction markers) from a lost beginning."""
         while self._jumps:
             side, expected = self._jumps.popitem()
             log_start = await self._ports.recovery.log_start(side, self._partition)

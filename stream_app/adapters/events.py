@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from stream_app.core.admit import headers_bytes, record_bytes
 from stream_app.core.event_time import format_event_time
 from stream_app.core.score import probability
 from stream_app.core.types import Alert, DeadLetter, Decision, Evidence, Notice, Record, Side
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: Of a record that was too large, this much goes to the dead letters.
 DEAD_LETTER_HEAD_BYTES = 64 * 1024
+#: What Kafka takes by default (max.message.bytes), less room for a letter's own headers and the framing.
+LETTER_OVERHEAD_BYTES = 4 * 1024
+DEFAULT_LETTER_BYTES = 1_048_588 - LETTER_OVERHEAD_BYTES
 _JSON = b"application/json"
 # Stream time before the first record lies before the year 1; RFC 3339 cannot write that.
 _EARLIEST_MS = -62_135_596_800_000
@@ -46,7 +50,11 @@ class Topics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What the deployment adds to the core's outputs."""
+    """What the deployment adds to the core's outputs.
+
+    ``letter_bytes``: a refused record goes whole to the dead letters up to so many bytes of key, value and headers. The
+    topic must take that: a step that the brokers refuse would be tried again for ever.
+    """
 
     deployment: str
     partition: int
@@ -54,6 +62,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     model: Model
     settings_sha256: str
     provider: str
+    letter_bytes: int = DEFAULT_LETTER_BYTES
 
     @property
     def state_key(self) -> bytes:
@@ -174,9 +183,11 @@ def render_decision(decision: Decision, context: Context) -> Message:
 
 
 def render_dead_letter(letter: DeadLetter, raw: RawRecord, context: Context) -> Message:
-    """Render a dead letter: the original bytes and headers, with reason and coordinates as headers of ours."""
+    """Render a dead letter: the original bytes and headers, with reason and coordinates as headers of ours.
+
+    Of a record that was too large, or that the topic would not take, only the beginning goes along.
+    """
     topic = context.topics.of(letter.side)
-    value = raw.value
     extra = [
         ("vigil_reason", letter.reason.encode()),
         ("vigil_topic", topic.encode()),
@@ -185,11 +196,20 @@ def render_dead_letter(letter: DeadLetter, raw: RawRecord, context: Context) -> 
         ("vigil_detail", letter.detail.encode("utf-8", "replace")),
         ("vigil_deployment", context.deployment.encode()),
     ]
-    if letter.reason == "too-large" and value is not None and len(value) > DEAD_LETTER_HEAD_BYTES:
-        extra.append(("vigil_size", str(len(value)).encode()))
-        value = value[:DEAD_LETTER_HEAD_BYTES]
-    headers = (*((name, content or b"") for name, content in raw.headers), *extra)
-    return Message(context.topics.dead_letters, raw.key, value, headers)
+    key, value, headers = raw.key, raw.value, raw.headers
+    if letter.reason == "too-large" or record_bytes(raw) > context.letter_bytes:
+        head = min(DEAD_LETTER_HEAD_BYTES, context.letter_bytes // 4)
+        if value is not None and len(value) > head:
+            extra.append(("vigil_size", str(len(value)).encode()))
+            value = value[:head]
+        if key is not None and len(key) > head:
+            extra.append(("vigil_key_size", str(len(key)).encode()))
+            key = key[:head]
+        if headers_bytes(raw) > head:
+            extra.append(("vigil_headers_left_out", str(len(headers)).encode()))
+            headers = ()
+    kept = ((name, content or b"") for name, content in headers)
+    return Message(context.topics.dead_letters, key, value, (*kept, *extra))
 
 
 def _headers(context: Context, event_id: str, kind: str, zone: str, time_ms: int) -> tuple[tuple[str, bytes], ...]:

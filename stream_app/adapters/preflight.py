@@ -12,12 +12,23 @@ from typing import Any, Final, Literal
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedCodecError,
+    for_code,
+)
 from aiokafka.partitioner import murmur2
 
 from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
+from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Topics
+from stream_app.adapters.publisher import MAX_REQUEST_BYTES
+from stream_app.adapters.publishing_rights import unwritable
 from stream_app.adapters.reach import admin_client, consumer
+from stream_app.adapters.topics import MAX_MESSAGE_BYTES
 
 _TOPIC_NOT_ALLOWED: Final = 29
 #: One fetch of so many bytes per partition is enough for a sample of keys, and bounds what a start downloads.
@@ -39,6 +50,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
         connection: addresses and credentials.
         group: the consumer group whose rights are tried.
         topics: names of the inputs and outputs.
+        transactional_id: for trying the right to publish; with the prefix of the tasks' own, and none of them.
         max_image_bytes: the largest image that admission lets in.
         partitioner: what to do when records do not lie where Kafka's own partitioner puts their keys.
         sample_records: how many of the newest records of each input partition are looked at.
@@ -48,6 +60,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
     connection: Connection
     group: str
     topics: Topics
+    transactional_id: str
     max_image_bytes: int
     partitioner: Literal["reject", "warn"] = "reject"
     sample_records: int = 20
@@ -55,12 +68,16 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PreflightReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `misplaced` of the `sampled` records with a key lie where murmur2(key) does not put them."""
+    """What was found. `misplaced` of the `sampled` records with a key lie where murmur2(key) does not put them.
+
+    `letter_bytes`: the dead-letter topic takes a record of so many bytes, with our headers added.
+    """
 
     partitions: int
     sampled: int
     misplaced: int
     warnings: tuple[str, ...]
+    letter_bytes: int = DEFAULT_LETTER_BYTES
 
 
 class _Sample(msgspec.Struct):
@@ -86,14 +103,21 @@ async def preflight(settings: PreflightSettings) -> PreflightReport:
         async with admin_client(settings.connection) as admin:
             counts = await _partition_counts(admin, topics)
             partitions = _check_counts(counts, topics)
-            configs, warnings = await _configs(admin, (topics.frames, topics.texts, topics.state))
+            configs, warnings = await _configs(admin, (topics.frames, topics.texts, topics.state, topics.dead_letters))
         _check_policies(configs, topics)
+        _check_codecs(configs, topics)
+        await _check_publishing(settings)
         warnings += _costly(configs, settings)
         samples = await _read_samples(settings, partitions)
     except TopicAuthorizationFailedError as error:
         raise PreflightError(_not_allowed(f"topic {error}", "READ and DESCRIBE on both inputs")) from error
     except GroupAuthorizationFailedError as error:
         raise PreflightError(_not_allowed(f"group {settings.group}", "READ on the group")) from error
+    except TransactionalIdAuthorizationFailed as error:
+        what = f"transactional id {settings.transactional_id}"
+        raise PreflightError(_not_allowed(what, "WRITE and DESCRIBE on transactional ids of this prefix")) from error
+    except UnsupportedCodecError as error:
+        raise PreflightError(f"the newest records of an input cannot be read: {error}. {_CODEC}") from error
     except KafkaError as error:
         raise PreflightError(f"the brokers at {settings.connection.bootstrap} refused: {error!r}") from error
     warnings += _judge_partitioner(samples, partitions, settings)
@@ -102,6 +126,7 @@ async def preflight(settings: PreflightSettings) -> PreflightReport:
         sampled=sum(sample.count for sample in samples.values()),
         misplaced=sum(sample.misplaced for sample in samples.values()),
         warnings=tuple(warnings),
+        letter_bytes=_letter_bytes(configs.get(topics.dead_letters, {})),
     )
 
 
@@ -173,6 +198,29 @@ def _check_policies(configs: Mapping[str, Mapping[str, str]], topics: Topics) ->
             )
 
 
+_CODEC: Final = "Install the package cramjam beside Vigil, or let producers and topics compress with gzip or not at all"
+
+
+def _check_codecs(configs: Mapping[str, Mapping[str, str]], topics: Topics) -> None:
+    """Refuse topics whose broker compresses with what is not installed: the first record would end every worker."""
+    installed = {"gzip": has_gzip, "lz4": has_lz4, "snappy": has_snappy, "zstd": has_zstd}
+    for name in (topics.frames, topics.texts, topics.state):
+        codec = configs.get(name, {}).get("compression.type", "producer")
+        if codec in installed and not installed[codec]():
+            raise PreflightError(
+                f"{name}: expected a compression.type that can be read here, found {codec}, whose library is not "
+                f"installed. {_CODEC}"
+            )
+
+
+async def _check_publishing(settings: PreflightSettings) -> None:
+    topics = settings.topics
+    outputs = (topics.alerts, topics.decisions, topics.journal, topics.state, topics.dead_letters)
+    denied = await unwritable(settings.connection, outputs, transactional_id=settings.transactional_id)
+    if denied:
+        raise PreflightError(_not_allowed(f"topics {', '.join(denied)}", "WRITE on all outputs"))
+
+
 def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSettings) -> list[str]:
     topics = settings.topics
     warnings = []
@@ -183,13 +231,31 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
                 f"{name}: expected message.timestamp.type LogAppendTime, found {found}: producers' clocks order the "
                 "merge, and one that runs ahead makes other cameras' records late"
             )
-    found = configs.get(topics.frames, {}).get("max.message.bytes", "")
-    if found.isdecimal() and int(found) < settings.max_image_bytes:
+    limits = {name: int(config.get("max.message.bytes") or MAX_MESSAGE_BYTES) for name, config in configs.items()}
+    frames, letters, state = (limits.get(name) for name in (topics.frames, topics.dead_letters, topics.state))
+    if frames is not None and frames < settings.max_image_bytes:
         warnings.append(
             f"{topics.frames}: expected max.message.bytes of at least {settings.max_image_bytes} (the largest image "
-            f"that is let in), found {found}: the broker refuses larger frames, and only their producer is told"
+            f"that is let in), found {frames}: the broker refuses larger frames, and only their producer is told"
+        )
+    if frames is not None and letters is not None and letters < min(frames, MAX_MESSAGE_BYTES):
+        warnings.append(
+            f"{topics.dead_letters}: expected max.message.bytes of at least {min(frames, MAX_MESSAGE_BYTES)}, as the "
+            f"frames have, found {letters}: of refused frames that are larger only the beginning is kept"
+        )
+    if state is not None and state < MAX_MESSAGE_BYTES:
+        warnings.append(
+            f"{topics.state}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {state}: a task whose "
+            "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) stands until it is raised"
         )
     return warnings
+
+
+def _letter_bytes(config: Mapping[str, str]) -> int:
+    found = config.get("max.message.bytes", "")
+    if not found.isdecimal():
+        return DEFAULT_LETTER_BYTES
+    return max(min(int(found), MAX_REQUEST_BYTES) - LETTER_OVERHEAD_BYTES, LETTER_OVERHEAD_BYTES)
 
 
 async def _read_samples(settings: PreflightSettings, partitions: int) -> dict[str, _Sample]:

@@ -52,6 +52,8 @@ async def consumer(connection: Connection, **options: Any) -> AsyncIterator[Any]
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
         "group_id": None,
+        # Where a position is lost to retention or a new topic, nothing that is there may be passed over.
+        "auto_offset_reset": "earliest",
         "request_timeout_ms": _REQUEST_TIMEOUT_MS,
         **options,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,8 @@ from stream_app.core.event_time import parse_event_time
 from stream_app.core.types import Side
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from stream_app.adapters.connection import Connection
     from stream_app.adapters.events import Topics
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 _FIRST_LOOK = 64
 #: A read of the state partition that gets nothing for this long is over, or stuck behind a foreign transaction.
 _STATE_READ_S = 15.0
+#: The clients ask for offsets for ever while a broker or a coordinator is away. In seconds.
+_ASK_S = 30.0
+_RETRY_BACKOFF_MS = 20
 
 
 class GapError(Exception):
@@ -68,21 +74,15 @@ class Recovery:
             GapError: if input that the checkpoint needs is gone, or lies beyond the end of the log.
             RecoveryError: if the brokers cannot be asked, or the checkpoint cannot be read.
         """
-        consumer = AIOKafkaConsumer(
-            **self._connection.client_arguments(),
-            group_id=self._settings.group,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-        )
         try:
-            await consumer.start()
-            return await self._find(consumer, partition)
+            async with (
+                self._client(group_id=self._settings.group, isolation_level="read_committed") as reader,
+                self._client() as asker,
+            ):
+                return await self._find(reader, asker, partition)
         except (KafkaError, TimeoutError, OSError, CheckpointError) as error:
             message = f"task {partition}: state could not be read: {type(error).__name__} {error}"
             raise RecoveryError(message) from error
-        finally:
-            await consumer.stop()
 
     async def log_start(self, side: Side, partition: int) -> int:
         """Return the first offset that the log of one side still has.
@@ -90,27 +90,44 @@ class Recovery:
         Raises:
             RecoveryError: if the brokers cannot be asked.
         """
-        consumer = AIOKafkaConsumer(**self._connection.client_arguments())
         where = TopicPartition(self._topics.of(side), partition)
         try:
-            await consumer.start()
-            return int((await consumer.beginning_offsets([where]))[where])
+            async with self._client() as asker, asyncio.timeout(_ASK_S):
+                return int((await asker.beginning_offsets([where]))[where])
         except (KafkaError, TimeoutError, OSError) as error:
             message = f"{where.topic}/{partition}: the log start could not be read: {type(error).__name__} {error}"
             raise RecoveryError(message) from error
-        finally:
-            await consumer.stop()
 
-    async def _find(self, consumer: AIOKafkaConsumer, partition: int) -> StartingPoint:
+    @asynccontextmanager
+    async def _client(self, **options: str) -> AsyncIterator[AIOKafkaConsumer]:
+        """Start a consumer that commits nothing, and close it at the end."""
+        client = AIOKafkaConsumer(
+            **self._connection.client_arguments(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # The first question about a topic is answered after one wait of this length, 100 ms by default.
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
+            **options,
+        )
+        try:
+            await client.start()
+            yield client
+        finally:
+            await client.stop()
+
+    async def _find(self, consumer: AIOKafkaConsumer, asker: AIOKafkaConsumer, partition: int) -> StartingPoint:
         inputs = [TopicPartition(self._topics.of(side), partition) for side in Side]
         state = TopicPartition(self._topics.state, partition)
         consumer.assign([*inputs, state])
         consumer.pause(*inputs)
         key = f"{self._settings.deployment}/{partition}".encode()
-        found = await _newest(consumer, state, key)
-        committed = [await consumer.committed(side) for side in inputs]
-        first = await consumer.beginning_offsets(inputs)
-        last = await consumer.end_offsets(inputs)
+        # Of the log, not of what is committed in it: the reader's own answer would end at the first open transaction,
+        # and in a state topic that deployments share a newer checkpoint may lie behind another's.
+        async with asyncio.timeout(_ASK_S):
+            last = await asker.end_offsets([*inputs, state])
+            first = await asker.beginning_offsets([*inputs, state])
+            committed = [await consumer.committed(side) for side in inputs]
+        found = await _newest(consumer, state, key, (first[state], last[state]))
         bounds = [(first[side], last[side]) for side in inputs]
         if found is None:
             return await self._first_start(consumer, inputs, committed, bounds)
@@ -128,18 +145,15 @@ class Recovery:
         Raises:
             RecoveryError: if the brokers cannot be asked.
         """
-        consumer = AIOKafkaConsumer(**self._connection.client_arguments())
         inputs = [TopicPartition(self._topics.of(side), partition) for side in Side]
         try:
-            await consumer.start()
-            first = await consumer.beginning_offsets(inputs)
-            last = await consumer.end_offsets(inputs)
-            found = [await _from(consumer, side, (first[side], last[side]), start_from) for side in inputs]
+            async with self._client() as asker, asyncio.timeout(_ASK_S):
+                first = await asker.beginning_offsets(inputs)
+                last = await asker.end_offsets(inputs)
+                found = [await _from(asker, side, (first[side], last[side]), start_from) for side in inputs]
         except (KafkaError, TimeoutError, OSError) as error:
             message = f"task {partition}: offsets could not be read: {type(error).__name__} {error}"
             raise RecoveryError(message) from error
-        finally:
-            await consumer.stop()
         return found[0], found[1]
 
     def _resume(
@@ -195,9 +209,11 @@ class Recovery:
             wanted = self._settings.start_from
             start[side] = offset if offset is not None else await _from(consumer, inputs[side], bounds[side], wanted)
             origin = "committed offset" if offset is not None else f"start_from {self._settings.start_from}"
-            said.append(f"{where}: no checkpoint; starting at offset {start[side]} ({origin})")
+            said.append(f"{where} at offset {start[side]} ({origin})")
         first = (start[0], start[1])
-        return StartingPoint(checkpoint=None, start=first, open_at=first, said=tuple(said))
+        return StartingPoint(
+            checkpoint=None, start=first, open_at=first, said=("no checkpoint; starting " + " and ".join(said),)
+        )
 
 
 async def _from(consumer: AIOKafkaConsumer, side: TopicPartition, bounds: tuple[int, int], start_from: str) -> int:
@@ -231,10 +247,11 @@ async def _require_known(consumer: AIOKafkaConsumer, where: TopicPartition, offs
     raise RecoveryError(message)
 
 
-async def _newest(consumer: AIOKafkaConsumer, state: TopicPartition, key: bytes) -> bytes | None:
-    """Read the newest value under ``key``, from near the end of the partition, doubling back until found."""
-    start = (await consumer.beginning_offsets([state]))[state]
-    end = (await consumer.end_offsets([state]))[state]
+async def _newest(
+    consumer: AIOKafkaConsumer, state: TopicPartition, key: bytes, bounds: tuple[int, int]
+) -> bytes | None:
+    """Read the newest committed value under ``key``, from near the end of the partition, doubling back until found."""
+    start, end = bounds
     look = _FIRST_LOOK
     while True:
         begin = max(start, end - look)
@@ -256,7 +273,10 @@ async def _last_value(consumer: AIOKafkaConsumer, state: TopicPartition, key: by
         if batch:
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since > _STATE_READ_S:
-            message = f"{state.topic}/{state.partition}: nothing came below offset {end} for {_STATE_READ_S:.0f} s"
+            message = (
+                f"{state.topic}/{state.partition}: nothing came below offset {end} for {_STATE_READ_S:.0f} s; a "
+                "transaction of another deployment may be open there"
+            )
             raise TimeoutError(message)
         await asyncio.sleep(0)
     return newest

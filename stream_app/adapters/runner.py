@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stream_app.adapters.epoch import Epoch, wait_for
 from stream_app.adapters.publisher import EpochEndedError
@@ -12,7 +12,7 @@ from stream_app.adapters.recovery import GapError, RecoveryError
 from stream_app.core.types import RawRecord, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from stream_app.adapters.ports import Ports, RunnerSettings
     from stream_app.core.task import Task
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _RETRY_S = (0.2, 5.0)
 #: A task that stands at a gap looks this often whether it was reset, in seconds.
 _GAP_LOOK_S = 10.0
+#: What is given up at a stop may take this long to close its connections, in seconds.
+_CLOSE_S = 1.0
+
+_ResultT = TypeVar("_ResultT")
+
+
+class _StoppedError(Exception):
+    """The runner was asked to stop before the epoch ran; never leaves this module."""
 
 
 class TaskRunner:
@@ -71,14 +79,36 @@ class TaskRunner:
 
     async def _run_epoch(self) -> None:
         publisher = self._ports.make_publisher(self.partition)
-        await publisher.start()
         try:
-            point = await self._ports.recovery.find(self.partition)
+            await self._unless_stopped(publisher.start())
+            point = await self._unless_stopped(self._ports.recovery.find(self.partition))
             self._epoch = Epoch(self._settings, self._ports, publisher, point)
             self._ports.telemetry.epoch_started(self.partition, self._epoch.task, point.said)
+            await self._unless_stopped(self._epoch.open())
             await self._epoch.run(self._is_stopping)
+        except _StoppedError:
+            return
         finally:
             if self._epoch is not None:
                 self._epoch.close()
                 self._epoch = None
             await publisher.stop()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
+        """Await what precedes an epoch; a stop does not wait for brokers that do not answer.
+
+        Raises:
+            _StoppedError: if the runner is asked to stop first.
+        """
+        job = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._is_stopping.wait())
+        try:
+            await asyncio.wait({job, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if job.done():
+                return job.result()
+            raise _StoppedError
+        finally:
+            stop.cancel()
+            job.cancel()
+            # Its clients close their connections; those that cannot are left to the end of the process.
+            await asyncio.wait({job}, timeout=_CLOSE_S)

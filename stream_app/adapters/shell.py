@@ -34,6 +34,7 @@ class Shell:
         self._telemetry = telemetry
         self._runners: dict[int, TaskRunner] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._is_stopping = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -42,7 +43,12 @@ class Shell:
         return dict(self._runners)
 
     def on_assigned(self, partitions: frozenset[int]) -> None:
-        """Start a runner for each task; one that is still stopping for the same task is waited for first."""
+        """Start a runner for each task; one that is still stopping for the same task is waited for first.
+
+        None is started once the worker stops: a rebalance may still give it tasks until it has left the group.
+        """
+        if self._is_stopping:
+            return
         for partition in sorted(partitions - self._runners.keys()):
             runner = self._make_runner(partition)
             self._runners[partition] = runner
@@ -71,6 +77,7 @@ class Shell:
 
     async def stop(self) -> None:
         """Stop all runners and wait for their last commits."""
+        self._is_stopping = True
         self.on_revoked(frozenset(self._runners))
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
 

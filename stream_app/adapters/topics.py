@@ -100,6 +100,8 @@ def plan_topics(topics: Topics, partitions: int, *, retention: Retention | None 
         "min.cleanable.dirty.ratio": "0.1",
         "segment.bytes": str(16 * 1024 * 1024),
         "segment.ms": str(_HOUR_MS // 6),
+        # A flood of texts, many cameras or a wide window make a checkpoint larger than the 1 MB of the default.
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
     }
     return (
         plan(topics.frames, keep.frames_hours, message_timestamp_type=appended, max_message_bytes=large),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Zone and camera names end up in metrics, ids and tables; longer ones are mistakes.
 MAX_NAME_BYTES = 256
+#: Headers of one record in all, names included. They lie in memory with it, where the bounds count the value only.
+MAX_HEADERS_BYTES = 16 * 1024
 _STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch"
 _MAX_SEVERITY = 5
@@ -64,7 +66,17 @@ def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
     try:
         return _admit(side, raw, settings)
     except _RefusedError as refusal:
-        return Refused(side, raw.offset, raw.timestamp, refusal.reason, refusal.detail, len(raw.value or b""))
+        return Refused(side, raw.offset, raw.timestamp, refusal.reason, refusal.detail, record_bytes(raw))
+
+
+def record_bytes(raw: RawRecord) -> int:
+    """Return the bytes of key, value and headers."""
+    return len(raw.key or b"") + len(raw.value or b"") + headers_bytes(raw)
+
+
+def headers_bytes(raw: RawRecord) -> int:
+    """Return the bytes of all headers, names included."""
+    return sum(len(name) + len(content or b"") for name, content in raw.headers)
 
 
 def read_text(raw: RawRecord) -> TextBody:
@@ -125,7 +137,9 @@ def _zone(key: bytes | None) -> str:
 def _attributes(raw: RawRecord) -> dict[str, str]:
     """Read the headers that mean something here; others (tracing, say) may hold what they like."""
     found: dict[str, str] = {}
+    size = 0
     for name, content in raw.headers:
+        size += len(name) + (len(content) if content else 0)
         # The usual names are looked up: lower() and startswith() cost as much as all the rest of this loop.
         known = _USUAL.get(name) or name.lower()
         if known not in _MEANT and not known.startswith("ce_"):
@@ -136,6 +150,8 @@ def _attributes(raw: RawRecord) -> dict[str, str]:
             found[known] = content.decode() if content is not None else ""
         except UnicodeDecodeError as error:
             raise _RefusedError("headers", f"{known} is not UTF-8") from error
+    if size > MAX_HEADERS_BYTES:
+        raise _RefusedError("headers", f"expected <= {MAX_HEADERS_BYTES} bytes in all, found {size}")
     version = found.get("ce_specversion")
     if version is not None and not version.startswith("1."):
         raise _RefusedError("specversion", f"expected 1.x, found {version}")

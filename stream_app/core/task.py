@@ -102,7 +102,8 @@ class Task:
                     self._keep.let_go((side, raw.offset))
                 continue
             expected = raw.offset + 1
-            fresh.append((admit(side, raw, settings), len(raw.value) if raw.value is not None else 0))
+            intake = admit(side, raw, settings)
+            fresh.append((intake, intake.size))
         self._received[side] = expected
         self._merge.offer(side, fresh)
 

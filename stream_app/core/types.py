@@ -85,7 +85,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """A record that admission refused: it takes its place in the merge order and goes to the dead letters."""
+    """A record that admission refused: it takes its place in the merge order and goes to the dead letters.
+
+    ``size`` counts key, value and headers in bytes: no bound on any of them has let it through.
+    """
 
     side: Side
     offset: int

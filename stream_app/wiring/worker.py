@@ -27,6 +27,7 @@ from stream_app.wiring.model import inference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stream_app.adapters.preflight import PreflightReport
     from stream_app.adapters.source import Source
     from stream_app.config import LoadedSettings
     from stream_app.wiring.model import Inference
@@ -68,17 +69,18 @@ async def run_worker(loaded: LoadedSettings) -> None:
         port = await health.start()
         stack.push_async_callback(health.stop)
         _log.info("model ready", health=f"http://{operational.health_host}:{port}/health/ready", **about)
-        await _check_kafka(loaded)
-        await _consume(loaded, model, status)
+        report = await _check_kafka(loaded)
+        await _consume(loaded, model, status, report)
 
 
-async def _check_kafka(loaded: LoadedSettings) -> None:
+async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:
     operational = loaded.operational
     report = await preflight(
         PreflightSettings(
             connection=connection_to(operational),
             topics=topics_of(operational),
             group=operational.group_id,
+            transactional_id=f"{operational.deployment}-preflight",
             partitioner=operational.partitioner,
             max_image_bytes=loaded.semantic.max_image_bytes,
         )
@@ -86,14 +88,15 @@ async def _check_kafka(loaded: LoadedSettings) -> None:
     for warning in report.warnings:
         _log.warning("preflight", found=warning)
     _log.info("preflight passed", partitions=report.partitions)
+    return report
 
 
-async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatus) -> None:
+async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatus, report: PreflightReport) -> None:
     operational = loaded.operational
     connection = connection_to(operational)
     topics = topics_of(operational)
     source: FaustSource
-    shell = Shell(lambda partition: _runner(loaded, model, source, status, partition), status)
+    shell = Shell(lambda partition: _runner(loaded, model, source, status, partition, report.letter_bytes), status)
     source = FaustSource(
         SourceSettings(
             connection=connection,
@@ -119,7 +122,7 @@ async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatu
 
 
 def _runner(
-    loaded: LoadedSettings, model: Inference, source: Source, status: WorkerStatus, partition: int
+    loaded: LoadedSettings, model: Inference, source: Source, status: WorkerStatus, partition: int, letter_bytes: int
 ) -> TaskRunner:
     operational = loaded.operational
     connection = connection_to(operational)
@@ -142,6 +145,7 @@ def _runner(
             model=model.model,
             settings_sha256=loaded.sha256,
             provider=model.engine.provider,
+            letter_bytes=letter_bytes,
         ),
         commit_ms=operational.commit_ms,
         idle_ms=operational.idle_ms,

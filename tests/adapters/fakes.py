@@ -116,17 +116,22 @@ class FakePublisher:
 
 @dataclass
 class FakeRecovery:
-    """Hands out starting points one after the other; the last one again and again."""
+    """Hands out starting points one after the other; the last one again and again; none while it is silent."""
 
     points: list[StartingPoint]
     log_starts: dict[Side, int] = field(default_factory=dict)
+    is_silent: bool = False
+    asked: list[Side] = field(default_factory=list)
 
     async def find(self, partition: int) -> StartingPoint:
         del partition
+        if self.is_silent:
+            await asyncio.Event().wait()
         return self.points.pop(0) if len(self.points) > 1 else self.points[0]
 
     async def log_start(self, side: Side, partition: int) -> int:
         del partition
+        self.asked.append(side)
         return self.log_starts.get(side, 0)
 
 

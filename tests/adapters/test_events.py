@@ -282,6 +282,20 @@ def test_only_a_dead_letter_that_was_too_large_is_cut(reason: str, kept: int) ->
     assert headers(message).get("vigil_size") == ("100000" if reason == "too-large" else None)
 
 
+@pytest.mark.parametrize("part", ["key", "value", "headers"])
+def test_a_dead_letter_is_cut_where_its_topic_would_not_take_it_whole(part: str) -> None:
+    context = msgspec.structs.replace(CONTEXT, letter_bytes=200_000)
+    parts: dict[str, Any] = {"key": b"dock-3", "value": b"x", "headers": ()}
+    long = bytes(250_000)
+    raw = Raw(5, START_MS, **{**parts, part: (("baggage", long),) if part == "headers" else long})
+    message = render_dead_letter(DeadLetter(Side.FRAME, 5, "headers"), raw, context)
+    kept = len(message.key or b"") + len(message.value or b"") + sum(len(content) for _, content in message.headers)
+    assert kept < 60_000
+    said = {"key": ("vigil_key_size", "250000"), "value": ("vigil_size", "250000")}
+    name, content = said.get(part, ("vigil_headers_left_out", "1"))
+    assert headers(message)[name] == content
+
+
 def test_a_step_ends_with_its_checkpoint_on_the_task_s_own_partition() -> None:
     *others, last = _rendered(_step(alerts=(opened(),), decisions=(decision(),), journal=(JournalText(17, 4711),)))
     assert [message.topic for message in others] == ["vigil.alerts", "vigil.decisions", "vigil.journal"]

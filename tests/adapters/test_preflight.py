@@ -7,17 +7,19 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
+from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Message, Topics
 from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.adapters.preflight import PreflightError, PreflightReport, PreflightSettings, preflight
-from stream_app.adapters.reach import BrokerUnreachableError, admin_client
+from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings
+from stream_app.adapters.reach import BrokerUnreachableError, admin_client, consumer
 from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.adapters.topics import MAX_MESSAGE_BYTES
 from stream_app.core.types import Side
 from tests.adapters.source_rig import Recorder, running, until
 
@@ -35,6 +37,7 @@ def _settings(bootstrap: str, prefix: str, **options: Any) -> PreflightSettings:
     return PreflightSettings(
         connection=Connection(bootstrap=bootstrap),
         group=prefix,
+        transactional_id=f"{prefix}-preflight",
         topics=Topics(**names),
         **{"max_image_bytes": 500_000, **options},
     )
@@ -51,7 +54,7 @@ async def _make(
     fit = {
         "frames": {"message.timestamp.type": "LogAppendTime"},
         "texts": {"message.timestamp.type": "LogAppendTime"},
-        "state": {"cleanup.policy": "compact"},
+        "state": {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES)},
     }
     admin = AIOKafkaAdminClient(**settings.connection.client_arguments())
     await admin.start()
@@ -91,12 +94,14 @@ def test_a_fit_cluster_passes_without_a_word(kafka: Broker, topic_prefix: str) -
     settings = _settings(kafka.bootstrap, topic_prefix)
 
     async def scenario() -> PreflightReport:
-        await _make(settings)
+        await _make(settings, dead_letters={"max.message.bytes": str(MAX_MESSAGE_BYTES)})
         for topic in (settings.topics.frames, settings.topics.texts):
             await _write(settings, topic, [*_OF_ZONE.items(), (None, 0), (None, 1)])
         return await preflight(settings)
 
-    assert asyncio.run(scenario()) == PreflightReport(partitions=2, sampled=6, misplaced=0, warnings=())
+    assert asyncio.run(scenario()) == PreflightReport(
+        partitions=2, sampled=6, misplaced=0, warnings=(), letter_bytes=MAX_MESSAGE_BYTES - LETTER_OVERHEAD_BYTES
+    )
 
 
 def test_empty_topics_are_judged_at_once(kafka: Broker, topic_prefix: str) -> None:
@@ -148,6 +153,19 @@ def test_producers_clocks_and_a_small_size_limit_are_warned_of(kafka: Broker, to
     assert "found 100000" in warnings[1]
 
 
+def test_small_dead_letters_and_checkpoints_are_warned_of_and_letters_are_cut_to_fit(
+    kafka: Broker, topic_prefix: str
+) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    state = {"cleanup.policy": "compact", "max.message.bytes": "1000000"}
+    frames = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "1048588"}
+    report = _look(settings, frames=frames, state=state, dead_letters={"max.message.bytes": "300000"})
+    assert len(report.warnings) == 2
+    assert "dead_letters: expected max.message.bytes of at least 1048588" in report.warnings[0]
+    assert f"state: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found 1000000" in report.warnings[1]
+    assert 200_000 < report.letter_bytes < 300_000
+
+
 def test_a_foreign_partitioner_is_refused_or_warned_of_with_the_count(kafka: Broker, topic_prefix: str) -> None:
     async def scenario() -> None:
         reject = _settings(kafka.bootstrap, topic_prefix)
@@ -174,7 +192,7 @@ def test_a_broker_that_is_not_there_is_said_in_bounded_time_with_its_address() -
 
 _USER = "worker"
 _READ, _WRITE, _DESCRIBE = 3, 4, 8
-_TOPIC, _GROUP = 2, 3
+_TOPIC, _GROUP, _TRANSACTIONAL_ID = 2, 3, 5
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +230,57 @@ async def _grant(admin: AIOKafkaAdminClient, prefix: str, *, kind: int, operatio
     await asyncio.sleep(0.5)  # until the broker has read them
 
 
+_OUTPUTS = ("alerts", "decisions", "journal", "state", "dead_letters")
+
+
+async def _end_of(connection: Connection, topic: str) -> int:
+    async with consumer(connection, isolation_level="read_uncommitted") as client:
+        return sum((await client.end_offsets([TopicPartition(topic, number) for number in range(2)])).values())
+
+
+async def _publish_one_of_each(settings: PreflightSettings, *outputs: str) -> None:
+    """Publish as a task does: the rights that a start needs and those that publishing needs are the same."""
+    publisher = Publisher(settings.connection, PublisherSettings(group=settings.group), f"{settings.group}-0")
+    await publisher.start()
+    try:
+        messages = [Message(getattr(settings.topics, name), b"z", b"{}", (), 0) for name in outputs]
+        await publisher.publish(messages, {(settings.topics.texts, 0): 0, (settings.topics.frames, 0): 0})
+    finally:
+        await publisher.stop()
+
+
+def test_an_output_that_may_not_be_written_to_is_named_by_the_commit_that_fails(
+    guarded_kafka: LocalKafka, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        root = _as("admin", guarded_kafka.bootstrap)
+        settings = msgspec.structs.replace(
+            _settings(guarded_kafka.bootstrap, topic_prefix), connection=_as(_USER, guarded_kafka.bootstrap)
+        )
+        await _make(msgspec.structs.replace(settings, connection=root), without="state")
+        async with admin_client(root) as admin:
+            await _grant(admin, topic_prefix, kind=_TRANSACTIONAL_ID, operations=(_DESCRIBE, _WRITE))
+            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_DESCRIBE,))
+            publishing = asyncio.create_task(_publish_one_of_each(settings, "alerts", "state"))
+            # The second record waits for its topic, so the first one's refusal is there before it is handed over.
+            await asyncio.wait([publishing], timeout=2)
+            await admin.create_topics([NewTopic(settings.topics.state, 1, 1)])
+            with pytest.raises(EpochEndedError, match=rf"TopicAuthorizationFailedError.*{topic_prefix}\.alerts"):
+                await publishing
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("field", ["frames", "state"])
+def test_a_topic_that_compresses_with_what_is_not_installed_is_refused(
+    kafka: Broker, topic_prefix: str, field: str
+) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    policy = {"cleanup.policy": "compact"} if field == "state" else {}
+    with pytest.raises(PreflightError, match=r"compression.type that can be read here, found lz4.*cramjam"):
+        _look(settings, **{field: {"compression.type": "lz4", **policy}})
+
+
 def test_rights_that_are_missing_are_named_at_once_and_those_that_suffice_do(
     guarded_kafka: LocalKafka, topic_prefix: str
 ) -> None:
@@ -226,13 +295,24 @@ def test_rights_that_are_missing_are_named_at_once_and_those_that_suffice_do(
         try:
             with pytest.raises(PreflightError, match=rf"topics {topic_prefix}\.alerts.*expected the rights DESCRIBE"):
                 await asyncio.wait_for(preflight(settings), timeout=8)
-            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_DESCRIBE, _WRITE))
+            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_DESCRIBE,))
+            with pytest.raises(PreflightError, match=rf"id {topic_prefix}-preflight: expected the rights WRITE and"):
+                await asyncio.wait_for(preflight(settings), timeout=8)
+            await _grant(admin, topic_prefix, kind=_TRANSACTIONAL_ID, operations=(_DESCRIBE, _WRITE))
+            outputs = sorted(f"{topic_prefix}.{name}" for name in _OUTPUTS)
+            with pytest.raises(PreflightError, match=rf"topics {', '.join(outputs)}: expected the rights WRITE"):
+                await asyncio.wait_for(preflight(settings), timeout=8)
+            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_WRITE,))
             await _grant(admin, topic_prefix, kind=_GROUP, operations=(_READ,))
             with pytest.raises(PreflightError, match=rf"topic .*{topic_prefix}.*READ and DESCRIBE on both inputs"):
                 await asyncio.wait_for(preflight(settings), timeout=8)
             await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_READ,))
             report = await preflight(settings)
-            assert len(report.warnings) == 3, "inputs and state: settings unread"
+            for name in outputs:
+                assert await _end_of(root, name) == 0, "nothing is left on the outputs"
+            await _publish_one_of_each(settings, *_OUTPUTS)
+            assert len(report.warnings) == 4, "inputs, state and dead letters: settings unread"
+            assert report.letter_bytes == DEFAULT_LETTER_BYTES
             assert "grant DESCRIBE_CONFIGS" in report.warnings[0]
             other_group = msgspec.structs.replace(settings, group="somebody-else")
             with pytest.raises(PreflightError, match="group somebody-else: expected the rights READ"):

@@ -187,6 +187,31 @@ def test_without_checkpoint_and_offset_start_from_decides(in_world: InWorld, sta
         point = await world.recovery(start_from).find(0)
         assert point.checkpoint is None
         assert point.start == (expected, 0)
-        assert any(f"start_from {start_from}" in line for line in point.said)
+        (line,) = point.said
+        assert line.count(f"start_from {start_from}") == 2, "one line for both sides"
+
+    in_world(body)
+
+
+def test_an_open_transaction_of_another_deployment_hides_no_newer_checkpoint(in_world: InWorld) -> None:
+    async def body(world: World) -> None:
+        await world.feed(world.topics.texts, 2)
+        await world.step(world.state(1, 0, sequence=1))
+        foreign = AIOKafkaProducer(
+            bootstrap_servers=world.connection.bootstrap, transactional_id=f"{world.group}-foreign", acks="all"
+        )
+        await foreign.start()
+        try:
+            await foreign.begin_transaction()
+            await foreign.send_and_wait(world.topics.state, value=b"{}", key=b"other/0", partition=0)
+            await world.step(world.state(2, 0, sequence=2))
+            finding = asyncio.create_task(world.recovery().find(0))
+            await asyncio.wait([finding], timeout=2)
+            await foreign.abort_transaction()
+            point = await finding
+        finally:
+            await foreign.stop()
+        assert point.checkpoint is not None
+        assert point.checkpoint.sequence == 2
 
     in_world(body)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -135,6 +137,15 @@ def test_a_jump_that_retention_made_is_a_gap_but_a_transaction_marker_is_not() -
 
     assert play(marker).telemetry.gaps == []
 
+    async def many_markers(stage: Stage) -> None:
+        await marker(stage)
+        for offset in (9, 11):
+            published = len(stage.publisher.published)
+            stage.text(offset, NOW_MS + offset)
+            await stage.until(partial(_has_more_than, stage.publisher.published, published))
+
+    assert play(many_markers).recovery.asked == [Side.TEXT], "an input written in transactions costs one question"
+
     async def retention(stage: Stage) -> None:
         stage.recovery.log_starts[Side.TEXT] = 7
         await stage.until(lambda: stage.publisher.published)
@@ -143,6 +154,10 @@ def test_a_jump_that_retention_made_is_a_gap_but_a_transaction_marker_is_not() -
         await stage.until(lambda: stage.telemetry.gaps)
 
     assert "retention has passed" in play(retention).telemetry.gaps[0]
+
+
+def _has_more_than(found: list[Any], number: int) -> bool:
+    return len(found) > number
 
 
 def test_a_scorer_that_raises_breaks_the_runner() -> None:
@@ -180,3 +195,18 @@ def test_a_graceful_stop_publishes_what_is_decided_and_nothing_is_kept() -> None
     last = decode_checkpoint(state[-1])
     assert last.next_text in {1, 2}
     assert stage.runner.task is None
+
+
+def test_a_stop_does_not_wait_for_brokers_that_do_not_answer() -> None:
+    async def whole() -> Stage:
+        stage = Stage()
+        stage.recovery.is_silent = True
+        job = asyncio.create_task(stage.runner.run())
+        await stage.until(lambda: stage.publisher.starts)
+        stage.runner.stop()
+        async with asyncio.timeout(5):
+            await job
+        return stage
+
+    stage = asyncio.run(whole())
+    assert (stage.publisher.stops, stage.telemetry.started, stage.telemetry.ended) == (1, 0, [])

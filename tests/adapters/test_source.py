@@ -5,7 +5,10 @@ import time
 from typing import Protocol
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
+from stream_app.adapters.reach import admin_client
 from stream_app.adapters.source import NotOurPartitionError, PositionLostError, SourceError
 from stream_app.core.types import Side
 from tests.adapters.source_rig import Recorder, fill, make_topics, producing, running, settings_for, until
@@ -161,6 +164,31 @@ def test_a_position_above_the_log_end_ends_the_source_with_what_was_expected(kaf
             with pytest.raises(PositionLostError, match=r"offset 500: expected a position from 0 to 10"):
                 await asyncio.wait_for(source.wait(), timeout=10)
             assert not recorder.offsets
+
+    asyncio.run(scenario())
+
+
+def test_a_position_that_retention_overtakes_while_it_is_read_ends_the_source_and_skips_nothing(
+    kafka: Broker, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        settings, recorder = settings_for(kafka.bootstrap, topic_prefix, fetch_bytes=20_000), Recorder()
+        await make_topics(kafka.bootstrap, topic_prefix)
+        async with producing(kafka.bootstrap) as producer:
+            await fill(producer, settings.frames_topic, 10_000)
+        async with running(settings, recorder) as source, admin_client(settings.connection) as admin:
+            recorder.on_batch = source.press
+            await source.open(Side.FRAME, 0, 0)
+            await until(lambda: recorder.batches > 0)
+            place = TopicPartition(settings.frames_topic, 0)
+            await admin.delete_records({place: RecordsToDelete(before_offset=9_000)})
+            recorder.on_batch = lambda _side, _partition: None
+            source.release(Side.FRAME, 0)
+            with pytest.raises(PositionLostError, match="expected a position from 9000 to 10000"):
+                await asyncio.wait_for(source.wait(), timeout=10)
+            seen = recorder.offsets[Side.FRAME, 0]
+            assert seen == list(range(len(seen)))
+            assert len(seen) < 9_000
 
     asyncio.run(scenario())
 

@@ -3,10 +3,14 @@
 import asyncio
 import importlib.metadata
 import inspect
+import os
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
+import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.cluster import ClusterMetadata
@@ -145,6 +149,22 @@ def test_an_unreachable_broker_is_an_error_of_start(topic_prefix: str) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.kafka
+def test_a_source_makes_no_folder_that_a_kill_would_leave_behind(
+    kafka: Broker, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def scenario() -> None:
+        settings = settings_for(kafka.bootstrap, topic_prefix)
+        await make_topics(kafka.bootstrap, topic_prefix)
+        async with running(settings, Recorder()):
+            assert await asyncio.to_thread(os.listdir, tmp_path) == []
+
+    asyncio.run(scenario())
+
+
 def _names_in(thing: Any) -> set[str]:  # noqa: ANN401 - a class of an untyped library
     """Every attribute that a class has or that its own or its bases' code sets on instances."""
     sources = [inspect.getsource(one) for one in thing.__mro__ if one is not object and one.__module__ != "typing"]
@@ -180,6 +200,7 @@ def _names_in(thing: Any) -> set[str]:  # noqa: ANN401 - a class of an untyped l
         (GroupCoordinator, {"check_errors"}),
         (SubscriptionState, {"fetch_context", "reassignment_in_progress", "wait_for_assignment", "subscription"}),
         (TopicPartitionState, {"lso", "position", "has_valid_position"}),
+        (faust.App, {"_create_directories"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

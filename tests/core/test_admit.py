@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_app.core.admit import MAX_NAME_BYTES, admit, read_text
+from stream_app.core.admit import MAX_HEADERS_BYTES, MAX_NAME_BYTES, admit, read_text
 from stream_app.core.settings import Semantic
 from stream_app.core.types import Record, Refused, Side
 from tests.core.drive import Raw, raw_frame
@@ -60,6 +60,7 @@ def admitted(side: Side, record: Raw) -> Record:
         (Side.TEXT, raw(b"fire", ce_specversion="2.0"), "specversion"),
         (Side.TEXT, Raw(7, NOW, b"x", b"fire", [("ce_id", b"1"), ("ce_id", b"2")]), "headers"),
         (Side.TEXT, Raw(7, NOW, b"x", b"fire", [("ce_id", b"1"), ("CE_ID", b"2")]), "headers"),
+        (Side.TEXT, raw(b"fire", baggage=b"b" * MAX_HEADERS_BYTES), "headers"),
         (Side.TEXT, raw(b"fire", ce_time="2099-01-01T00:00:00Z"), "ahead"),
         (Side.FRAME, raw(PNG, ce_time="2099-01-01T00:00:00Z"), "ahead"),
         (Side.FRAME, raw(b"GIF89a"), "not-an-image"),
@@ -128,6 +129,11 @@ def test_a_bare_image_with_a_key_is_a_valid_frame() -> None:
 def test_the_camera_is_a_header_of_frames() -> None:
     assert admitted(Side.FRAME, raw(PNG, camera="c1")).camera == "c1"
     assert admitted(Side.TEXT, raw(b"fire", camera="c1")).camera == ""
+
+
+def test_what_is_refused_counts_with_its_key_and_headers() -> None:
+    found = admit(Side.TEXT, raw(b"fire", key=b"k" * 1_000, baggage=b"b" * 20_000), SETTINGS)
+    assert found.size == len(b"fire") + 1_000 + len("baggage") + 20_000
 
 
 def test_headers_that_mean_nothing_here_may_hold_what_they_like() -> None:

@@ -106,7 +106,12 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
             # The fetcher sets it anew when it accepts an answer, and does not when it discards one.
             for state in states.values():
                 state.lso = None
-            has_data: bool = await fetch(assignment, node_id, request)
+            try:
+                has_data: bool = await fetch(assignment, node_id, request)
+            except asyncio.CancelledError:
+                # It comes out where a broker is gone: the fetcher closes by awaiting what it cancelled, and it would
+                # take the thread down with it, whose end Faust then awaits for ever.
+                return False
             received_at = time.monotonic()
             for tp, state in states.items():
                 if state.lso is not None and state.has_valid_position:

@@ -11,7 +11,6 @@ committed by the tasks' own transactions.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 import faust
@@ -34,6 +33,15 @@ _MAX_POLL_RECORDS: Final = 100_000
 _MAX_POLL_INTERVAL_S: Final = 86_400.0 * 20
 #: A crash in the consumer thread sets an event without waking this loop, so the wait looks for itself.
 _LOOK_INTERVAL_S: Final = 0.5
+#: Leaving the group takes milliseconds; brokers that do not answer are not waited for longer than this, in seconds.
+_STOP_S: Final = 1.5
+
+
+class _App(faust.App):
+    """Makes no folder for tables, in the current directory or elsewhere: there are none."""
+
+    def _create_directories(self) -> None:
+        return
 
 
 class FaustSource:
@@ -53,7 +61,6 @@ class FaustSource:
         self._gate = Gate()
         self._reading = Reading()
         self._app: faust.App | None = None
-        self._folder = TemporaryDirectory(prefix="vigil-source-", ignore_cleanup_errors=True)
         self._ours: frozenset[int] = frozenset()
         self._is_settled = False
         self._is_stopping = False
@@ -85,19 +92,35 @@ class FaustSource:
             self._raise_failure()
         except BaseException:
             starting.cancel()
-            await asyncio.wait({starting})
+            await asyncio.wait({starting}, timeout=_STOP_S)
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Leave the group and close all connections. From the call on the handler is not called. Harmless twice."""
+        """Leave the group and close all connections. From the call on the handler is not called. Harmless twice.
+
+        Brokers that do not answer are given up on after 1.5 s; the group then finds out by its session time-out.
+        """
         self._is_stopping = True
         self._revoke_all()
         app = self._app
         if app is not None and app.started:
-            await app.stop()
-        self._folder.cleanup()
+            await self._stop_app(app)
         self._ended.set()
+
+    async def _stop_app(self, app: faust.App) -> None:
+        stopping = asyncio.ensure_future(app.stop())
+        await asyncio.wait({stopping}, timeout=_STOP_S)
+        if stopping.done():
+            stopping.result()
+            return
+        stopping.cancel()
+        _log.warning(
+            "the brokers did not answer within %.1f s that we left the group %s; it finds out after %d ms",
+            _STOP_S,
+            self._settings.group,
+            self._settings.session_ms,
+        )
 
     async def wait(self) -> None:
         """Return when the source was stopped.
@@ -177,7 +200,7 @@ class FaustSource:
 
     def _build(self) -> faust.App:
         settings = self._settings
-        app = faust.App(
+        app = _App(
             settings.group,
             env={},  # Faust lets the environment overrule these arguments otherwise
             broker=settings.faust_brokers(),
@@ -200,8 +223,6 @@ class FaustSource:
             topic_disable_leader=True,
             web_enabled=False,
             autodiscover=False,
-            # Faust makes a folder for its tables, which we have none of, in the current directory otherwise.
-            datadir=self._folder.name,
         )
         transport = GatedTransport(app.conf.broker_consumer, app)
         transport.wiring = Wiring(self._gate, self._reading, settings.fetch_wait_ms, self._fail)

@@ -64,7 +64,11 @@ class Source(Protocol):
         """Return when the source was stopped; raise what broke it."""
 
     async def open(self, side: Side, partition: int, offset: int) -> None:
-        """Deliver this side from `offset` on; a second call seeks, forwards or backwards."""
+        """Deliver this side from `offset` on; a second call seeks, forwards or backwards.
+
+        Where the log starts above `offset`, delivery begins there. A position that is lost after the first record ends
+        the source: later jumps in the offsets are transaction markers and aborted records, nothing that is missing.
+        """
 
     def press(self, side: Side, partition: int) -> None:
         """Stop fetching this side. Loses nothing; what is already fetched (one batch) still arrives."""
