@@ -24,6 +24,7 @@ from stream_app.adapters.source import FaustSource, SourceSettings
 from stream_app.adapters.status import WorkerStatus
 from stream_app.adapters.work_metrics import WorkMetrics
 from stream_app.wiring.clients import connection_to, topics_of
+from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.model import inference
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ async def run_worker(loaded: LoadedSettings) -> None:
         stack.push_async_callback(health.stop)
         _log.info("model ready", health=f"http://{operational.health_host}:{port}/health/ready", **about)
         await _check_kafka(loaded)
-        await _consume(loaded, model, status)
+        with seldom_collected():
+            await _consume(loaded, model, status)
 
 
 async def _check_kafka(loaded: LoadedSettings) -> None:
