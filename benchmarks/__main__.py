@@ -44,7 +44,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 FULL = Size(
     core_frames=60_000,
     small_frames=30_000,
-    large_frames=10_000,
+    large_frames=20_000,
     scored_frames=1_500,
     backlog_scores=2_500,
     half_load_s=20.0,

@@ -15,8 +15,11 @@ from aiokafka import AIOKafkaConsumer
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
+from stream_app.config import Operational
 from stream_app.core.types import Side
 
+#: All readers ask for as much per partition and fetch: the worker's default.
+FETCH_BYTES = Operational().fetch_bytes
 #: A reader that is not through after this long is stuck.
 STUCK_S = 120.0
 
@@ -64,6 +67,7 @@ async def read_with_faust(connection: Connection, backlog: Backlog, group: str) 
         broker=f"kafka://{connection.bootstrap}",
         processing_guarantee="at_least_once",
         consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
         stream_wait_empty=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -105,6 +109,7 @@ async def read_with_getmany(connection: Connection, backlog: Backlog, group: str
         **connection.client_arguments(),
         group_id=group,
         auto_offset_reset="earliest",
+        max_partition_fetch_bytes=FETCH_BYTES,
         isolation_level="read_committed",
     )
     count = 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.bare_readers import STUCK_S, Backlog, Clock, read_with_faust, read_with_getmany
+from benchmarks.bare_readers import FETCH_BYTES, STUCK_S, Backlog, Clock, read_with_faust, read_with_getmany
 from benchmarks.constant import MODEL, ConstantScorer
 from benchmarks.measured import Figure, ratios
 from benchmarks.records import jpeg_of_size, traffic, zone_of
@@ -35,6 +35,7 @@ from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import RawRecord, Side
+from stream_app.wiring.garbage import seldom_collected
 
 #: Goal: as many times the records of a bare Faust agent.
 GOAL_RATIO = 2.0
@@ -127,11 +128,17 @@ async def read_with_worker(connection: Connection, backlog: Backlog, deployment:
             group=deployment,
             frames_topic=backlog.topics.frames,
             texts_topic=backlog.topics.texts,
-            fetch_bytes=Operational().fetch_bytes,
+            fetch_bytes=FETCH_BYTES,
         ),
         shell,
     )
     status.group = source
+    with seldom_collected():
+        await _read_to_end(source, shell, backlog)
+    return clock.rate(backlog.records)
+
+
+async def _read_to_end(source: FaustSource, shell: Shell, backlog: Backlog) -> None:
     await source.start()
     broken = asyncio.ensure_future(shell.wait())
     try:
@@ -144,7 +151,6 @@ async def read_with_worker(connection: Connection, backlog: Backlog, deployment:
     finally:
         broken.cancel()
         await source.stop()
-    return clock.rate(backlog.records)
 
 
 _READERS = {"worker": read_with_worker, "faust": read_with_faust, "getmany": read_with_getmany}

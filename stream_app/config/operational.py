@@ -123,7 +123,7 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     queue_records: Annotated[_Positive, Meta(description="Records per task and topic read ahead.")] = 20_000
     fetch_bytes: Annotated[
         _Positive, Meta(description="Bytes asked of Kafka per partition and fetch. A larger record still comes.")
-    ] = 1024 * 1024
+    ] = 2 * 1024 * 1024
     partitioner: Annotated[
         Partitioner,
         Meta(description="What to do when a topic's records are not where Kafka's own partitioner puts their keys."),

@@ -22,6 +22,7 @@ from stream_app.adapters.source import FaustSource, SourceSettings
 from stream_app.adapters.status import WorkerStatus
 from stream_app.adapters.work_metrics import WorkMetrics
 from stream_app.wiring.clients import connection_to, topics_of, worker_name
+from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.model import inference
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ async def run_worker(loaded: LoadedSettings) -> None:
         stack.push_async_callback(health.stop)
         _log.info("model ready", health=f"http://{operational.health_host}:{port}/health/ready", **about)
         report = await _check_kafka(loaded)
-        await _consume(loaded, model, status, report)
+        with seldom_collected():
+            await _consume(loaded, model, status, report)
 
 
 async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:

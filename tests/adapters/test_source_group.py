@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -22,7 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from mode.threads import QueueServiceThread
 
 from stream_app.adapters.local_kafka import LocalKafka
-from stream_app.adapters.source import FaustSource
+from stream_app.adapters.source import CorruptRecordsError, FaustSource
 from stream_app.core.types import Side
 from tests.adapters.source_rig import Recorder, fill, make_topics, producing, running, settings_for, until
 
@@ -140,6 +141,36 @@ def test_a_broker_that_comes_back_costs_no_record(own_kafka: LocalKafka, *, is_k
 
 
 @pytest.mark.kafka
+def test_a_batch_that_rotted_on_the_brokers_disk_ends_the_source(own_kafka: LocalKafka) -> None:
+    async def scenario() -> None:
+        settings, recorder = settings_for(own_kafka.bootstrap, "rot"), Recorder()
+        await make_topics(own_kafka.bootstrap, "rot")
+        async with producing(own_kafka.bootstrap) as producer:
+            await fill(producer, settings.frames_topic, 50)
+            await fill(producer, settings.texts_topic, 50)
+        _rot_a_byte(own_kafka.folder, f"{settings.frames_topic}-0")
+        async with running(settings, recorder) as source:
+            await source.open(Side.TEXT, 0, 0)
+            await until(lambda: len(recorder.offsets[Side.TEXT, 0]) == 50)
+            await source.open(Side.FRAME, 0, 0)
+            with pytest.raises(CorruptRecordsError, match=f"{settings.frames_topic}-0 sent a corrupt batch"):
+                await asyncio.wait_for(source.wait(), timeout=20)
+            assert not recorder.offsets[Side.FRAME, 0]
+
+    asyncio.run(scenario())
+
+
+def _rot_a_byte(folder: Path, partition: str) -> None:
+    (log,) = folder.glob(f"**/{partition}/00000000000000000000.log")
+    with log.open("r+b") as file:
+        # Far behind the head of the first batch, within the value of one of its records.
+        file.seek(150)
+        byte = file.read(1)
+        file.seek(150)
+        file.write(bytes((byte[0] ^ 1,)))
+
+
+@pytest.mark.kafka
 def test_an_unreachable_broker_is_an_error_of_start(topic_prefix: str) -> None:
     async def scenario() -> None:
         source = FaustSource(settings_for("127.0.0.1:9", topic_prefix), Recorder())
@@ -185,10 +216,12 @@ def _names_in(thing: Any) -> set[str]:  # noqa: ANN401 - a class of an untyped l
         ),
         (QueueServiceThread, {"call_thread", "thread_loop", "parent_loop"}),
         (AIOKafkaConsumer, {"_fetch_max_wait_ms", "_isolation_level", "_fetcher", "_coordinator", "_subscription"}),
+        (AIOKafkaConsumer, {"_check_crcs"}),
+        (AIOKafkaClient, {"send"}),
         (ClusterMetadata, {"unauthorized_topics"}),
         (
             AIOKafkaConsumer,
-            {"_closed", "_client", "subscription", "assignment", "seek", "beginning_offsets", "end_offsets"},
+            {"_closed", "_client", "subscription", "assignment", "seek", "beginning_offsets", "end_offsets", "pause"},
         ),
         (
             Fetcher,
@@ -217,4 +250,6 @@ def test_faust_asks_the_driver_where_the_driver_expects_it() -> None:
     assert "self._wait_next_records(timeout)" in inspect.getsource(faust_consumer.Consumer.getmany)
     assert "self.scheduler.iterate(records)" in inspect.getsource(faust_consumer.Consumer.getmany)
     assert "self._proc_fetch_request(assignment, node_id, request)" in inspect.getsource(Fetcher)
+    assert "response = await self._client.send(node_id, request)" in inspect.getsource(Fetcher._proc_fetch_request)
+    assert "check_crcs=self._check_crcs" in inspect.getsource(AIOKafkaConsumer.start)
     assert "tp_state.lso = lso" in inspect.getsource(Fetcher._proc_fetch_request)

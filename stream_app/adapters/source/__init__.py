@@ -5,6 +5,7 @@ In: Kafka. Out: records to a `SourceHandler`. Start with `FaustSource(SourceSett
 
 from stream_app.adapters.source.errors import (
     BatchLostError,
+    CorruptRecordsError,
     NotOurPartitionError,
     PositionLostError,
     SourceError,
@@ -16,6 +17,7 @@ from stream_app.adapters.source.settings import SourceSettings
 
 __all__ = [
     "BatchLostError",
+    "CorruptRecordsError",
     "FaustSource",
     "NotOurPartitionError",
     "PositionLostError",

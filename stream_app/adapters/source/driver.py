@@ -10,6 +10,7 @@ What it changes, and why (the private names of Faust and aiokafka that this lean
 - Faust's own back pressure is off: its release would undo the shell's press. Its queues stay bounded: a full one blocks
   the drain loop;
 - release and open end the wait of a fetch in flight, where Faust would notice them up to a second later;
+- CRCs are checked as the answers come, by the processor's own instruction;
 - errors of the group's coordination and of the fetcher's routine are looked for, and deleted topics; Faust idles for
   ever over them.
 """
@@ -31,7 +32,13 @@ from faust.types import TP
 from mode import Service
 from mode.threads import WorkerThread
 
-from stream_app.adapters.source.errors import NotOurPartitionError, PositionLostError, TopicGoneError
+from stream_app.adapters.source import checksums
+from stream_app.adapters.source.errors import (
+    CorruptRecordsError,
+    NotOurPartitionError,
+    PositionLostError,
+    TopicGoneError,
+)
 from stream_app.adapters.source.gate import Gate, Wanted
 from stream_app.adapters.source.missing import MissingTopics
 from stream_app.adapters.source.reading import FetchedBatch, Reading
@@ -88,7 +95,13 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
         # uncommitted unless it does the transactions itself.
         consumer._fetch_max_wait_ms = self.wiring.fetch_wait_ms
         consumer._isolation_level = "read_committed"
+        if checksums.IS_FAST:
+            consumer._check_crcs = False
+            checksums.check_what_comes(consumer._client)
         return consumer
+
+    def _break(self, error: BaseException) -> None:
+        self.parent_loop.call_soon_threadsafe(self.wiring.on_broken, error)
 
     async def on_start(self) -> None:
         """Start the client and look over the fetcher's shoulder."""
@@ -111,6 +124,11 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
             except asyncio.CancelledError:
                 # It comes out where a broker is gone: the fetcher closes by awaiting what it cancelled, and it would
                 # take the thread down with it, whose end Faust then awaits for ever.
+                return False
+            except CorruptRecordsError as error:
+                self._break(error)
+                # It would be fetched again and again until the source has stopped.
+                self._ensure_consumer().pause(*states)
                 return False
             received_at = time.monotonic()
             for tp, state in states.items():
@@ -244,7 +262,7 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
                     consumer._fetcher.error_future.result()
                 missing.look(consumer)
             except (KafkaError, TopicGoneError) as error:
-                self.parent_loop.call_soon_threadsafe(self.wiring.on_broken, error)
+                self._break(error)
                 return
 
 

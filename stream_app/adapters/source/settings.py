@@ -10,7 +10,7 @@ from faust.types.auth import CredentialsT
 from stream_app.adapters.connection import Connection
 from stream_app.core.types import Side
 
-_DEFAULT_FETCH_BYTES: Final = 1_048_576
+_DEFAULT_FETCH_BYTES: Final = 2_097_152
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
