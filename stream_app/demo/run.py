@@ -56,13 +56,12 @@ async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bo
 
     Args:
         scene: what is played.
-        settings: where and how.
+        settings: where and how; the folder ``out`` exists.
         console: for people.
 
     Returns:
         Whether everything came out as promised.
     """
-    settings.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as local:
         bootstrap = settings.bootstrap
         if bootstrap is None:
