@@ -120,7 +120,9 @@ class DecodePool:
         except BaseException:
             # Also when the caller is cancelled: no child may be left behind.
             for start in starts:
-                start.cancel()
+                # Once only: a second time would cut off the reaping of a child that was just killed.
+                if not start.cancelling():
+                    start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
             await self.close()
             raise

@@ -74,8 +74,15 @@ class DecodeProcess:
                 env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
                 start_new_session=True,
             )
-        ours.settimeout(0)  # asyncio wants it non-blocking
-        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            ours.settimeout(0)  # asyncio wants it non-blocking
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            # A cancelled start: there is no child yet that somebody could kill, only its process.
+            ours.close()
+            process.kill()
+            process.wait()
+            raise
         child = cls(process, reader, writer)
         try:
             message = msgspec.json.encode(settings)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from stream_app.cli.outcome import FAILED, USAGE, CommandError, run_command
@@ -74,7 +75,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
     """
     from stream_app.adapters.events import Topics  # noqa: PLC0415 - so that --help is quick
     from stream_app.adapters.local_kafka import LocalKafkaError  # noqa: PLC0415
-    from stream_app.demo.run import DemoSettings, run_demo  # noqa: PLC0415
+    from stream_app.demo.run import DemoSettings, demo_kafka, run_demo  # noqa: PLC0415
     from stream_app.demo.scenes import SceneError  # noqa: PLC0415
     from stream_app.demo.truth import Window  # noqa: PLC0415
     from stream_app.demo.workers import WorkerError  # noqa: PLC0415
@@ -94,7 +95,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
         raise CommandError(str(error), status=USAGE) from error
     settings = DemoSettings(
         out=out,
-        bootstrap=bootstrap,
+        bootstrap=bootstrap or "",
         topics=names,
         deployment=prefix,
         window=Window(**{name: _WINDOW[name] for name in Window.__struct_fields__}),
@@ -111,8 +112,10 @@ def demo(  # noqa: PLR0913 - one parameter an option
     except OSError as error:
         message = f"--out: expected a folder that can be written, found {out}: {error.strerror}"
         raise CommandError(message) from error
+    screen = console()
     try:
-        is_right = run_command(run_demo(scene, settings, console()))
+        with demo_kafka(bootstrap, screen) as address:
+            is_right = run_command(run_demo(scene, msgspec.structs.replace(settings, bootstrap=address), screen))
     except (LocalKafkaError, WorkerError) as error:
         raise CommandError(str(error)) from error
     if not is_right:

@@ -200,12 +200,14 @@ def test_a_pool_whose_children_cannot_start_says_so() -> None:
     asyncio.run(run())
 
 
-def test_a_start_that_is_cancelled_leaves_no_child_behind() -> None:
+@pytest.mark.parametrize("steps", range(8))
+def test_a_start_that_is_cancelled_leaves_no_child_behind(steps: int) -> None:
     async def run() -> None:
         pool = DecodePool(_SPEC, settings=DecodeSettings(children=2))
         before = {child.pid for child in psutil.Process().children()}
         start = asyncio.create_task(pool.start())
-        await asyncio.sleep(0.05)
+        for _ in range(steps):
+            await asyncio.sleep(0)
         start.cancel()
         with pytest.raises(asyncio.CancelledError):
             await start
