@@ -133,12 +133,12 @@ async def create_topics(
     """
     async with admin_client(connection) as admin:
         try:
-            before = await _describe(admin, plans)
+            before = await _describe(admin, [plan.name for plan in plans])
             missing = [plan for plan in plans if plan.name not in before]
             created = await _create(admin, missing, replication)
             await _until_ready(admin, created)
             existing = [plan for plan in plans if plan.name not in created]
-            found = await _describe(admin, existing)
+            found = await _describe(admin, [plan.name for plan in existing])
             configs = await _configs(admin, [plan.name for plan in existing])
         except KafkaError as error:
             raise TopicsError(f"the brokers refused: {error}") from error
@@ -167,7 +167,7 @@ async def check_topics(connection: Connection, topics: Topics, *, partitions: in
     """
     async with admin_client(connection) as admin:
         try:
-            found = await _describe(admin, plan_topics(topics, 1))
+            found = await _describe(admin, [plan.name for plan in plan_topics(topics, 1)])
             plans = plan_topics(topics, partitions or found.get(topics.frames, 1))
             configs = await _configs(admin, list(found))
         except KafkaError as error:
@@ -179,13 +179,28 @@ async def check_topics(connection: Connection, topics: Topics, *, partitions: in
     )
 
 
-async def _describe(admin: Any, plans: Sequence[TopicPlan]) -> dict[str, int]:  # noqa: ANN401 - aiokafka has no types
+async def partition_counts(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return the partition counts of those topics that exist.
+
+    Args:
+        connection: the cluster.
+        names: of the topics.
+
+    Raises:
+        BrokerUnreachableError: if no broker answers.
+        KafkaError: if the brokers refuse.
+    """
+    async with admin_client(connection) as admin:
+        return await _describe(admin, names)
+
+
+async def _describe(admin: Any, wanted: Sequence[str]) -> dict[str, int]:  # noqa: ANN401 - aiokafka has no types
     """Return the partition counts of those topics that exist."""
-    if not plans:
+    if not wanted:
         return {}
     # First among all topics: asking for one by name makes it, where brokers create topics on demand.
     known = set(await admin.list_topics())
-    names = [plan.name for plan in plans if plan.name in known]
+    names = [name for name in wanted if name in known]
     counts: dict[str, int] = {}
     for topic in await admin.describe_topics(names) if names else ():
         if topic["error_code"]:

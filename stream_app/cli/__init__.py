@@ -9,6 +9,8 @@ import importlib
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
@@ -17,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stream_app import __version__
 from stream_app.cli.outcome import INTERRUPTED, CommandError
+from stream_app.cli.streams import OUTPUT_ERRNOS, give_up_output, open_missing_streams
 
 __all__ = ["app", "main"]
 
@@ -48,6 +51,24 @@ _EPILOG = (
 )
 
 
+@contextmanager
+def _said() -> Iterator[None]:
+    """Say how a command ended that did not end by itself. Here and not in main: typer would do it without a word."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise CommandError("interrupted", status=INTERRUPTED) from error
+    except BrokenPipeError:
+        # A reader of our output that has gone, as `| head` does, is an end like any other.
+        give_up_output()
+        raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno not in OUTPUT_ERRNOS or error.filename is not None:
+            raise
+        give_up_output()
+        raise CommandError(f"the output cannot be written: {error.strerror}") from error
+
+
 class _Unloaded(TyperCommand):
     """Stands for a command in the list of commands; knows its line of help and nothing else."""
 
@@ -64,13 +85,15 @@ class _LazyGroup(TyperGroup):
         part = _PARTS.get(cmd_name)
         return None if part is None else _Unloaded(name=cmd_name, help=part.help, short_help=part.help)
 
+    def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - likewise
+        """Read the arguments, which loads much of typer: an interruption of that is said, too."""
+        with _said():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
         """Run the command; an interruption that it did not take for its end becomes a last line and a status."""
-        try:
+        with _said():
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            # Here and not in main: typer would end the process without a word.
-            raise CommandError("interrupted", status=INTERRUPTED) from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - likewise
         """Load the command that is called."""
@@ -118,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: always; see the exit statuses in docs/cli.md.
     """
+    open_missing_streams()
     # Commands say in one line what went wrong; the Kafka clients would say it in twenty. The worker sets up real logs.
     for name in ("aiokafka", "kafka"):
         logging.getLogger(name).addHandler(logging.NullHandler())

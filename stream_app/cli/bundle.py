@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +22,7 @@ from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.manifest import Manifest
 from stream_app.bundle.verify import THOROUGH_BATCHES, Measurement, measure, require
 from stream_app.cli.outcome import REFUSED, CommandError
+from stream_app.cli.terminal import console
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check a model bundle.")
 
@@ -43,7 +43,7 @@ def show(directory: _Directory = None, *, as_json: _AsJson = False) -> None:
     table = _table()
     for name, value in _facts(bundle):
         table.add_row(name, Text(value))  # as it is: square brackets in free JSON are no markup
-    Console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -70,7 +70,7 @@ def check(
     table = _table()
     for name, value in _findings(measurement):
         table.add_row(name, Text(value))
-    Console().print(table)
+    console().print(table)
     typer.echo(f"{bundle.manifest.name} {bundle.manifest.version} holds; sha256 {bundle.sha256}")
 
 
@@ -101,7 +101,7 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("source revision", manifest.source_revision),
     ]
     free = {"training": manifest.training, "metrics": manifest.metrics}
-    facts += [(what, msgspec.json.encode(content).decode()) for what, content in free.items() if content]
+    facts += [(what, f"{', '.join(sorted(content))}; --json prints them") for what, content in free.items() if content]
     return facts
 
 

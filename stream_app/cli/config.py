@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stream_app.cli.options import ConfigOption, SetOption, settings_from
 from stream_app.cli.outcome import FAILED, REFUSED, CommandError
+from stream_app.cli.terminal import console
 from stream_app.config import SETTINGS, LoadedSettings, Setting, settings_page
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check the settings in force.")
@@ -40,7 +40,7 @@ def show(
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(row["name"], str(row["value"]), row["from"], "yes" if row["kind"] == "semantic" else "")
-    Console().print(table)
+    console().print(table)
     typer.echo(f"settings hash: {loaded.sha256}")
 
 

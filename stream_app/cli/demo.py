@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
-from rich.console import Console
 
 from stream_app.cli.outcome import FAILED, USAGE, CommandError, run_command
+from stream_app.cli.terminal import console
 
 if TYPE_CHECKING:
     from stream_app.demo.scenes import Scene
@@ -74,7 +75,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
     """
     from stream_app.adapters.events import Topics  # noqa: PLC0415 - so that --help is quick
     from stream_app.adapters.local_kafka import LocalKafkaError  # noqa: PLC0415
-    from stream_app.demo.run import DemoSettings, run_demo  # noqa: PLC0415
+    from stream_app.demo.run import DemoSettings, demo_kafka, run_demo  # noqa: PLC0415
     from stream_app.demo.scenes import SceneError  # noqa: PLC0415
     from stream_app.demo.truth import Window  # noqa: PLC0415
     from stream_app.demo.workers import WorkerError  # noqa: PLC0415
@@ -87,7 +88,6 @@ def demo(  # noqa: PLR0913 - one parameter an option
     prefix = f"vigil-demo-{os.getpid()}"
     if bootstrap is not None:
         names = Topics(**{name: f"{prefix}.{name}" for name in names.__struct_fields__})
-    console = Console()
     topics = (names.frames, names.texts)
     try:
         scene = _scene(video or [], texts, seconds, zones=zones, cameras=cameras, fps=fps, seed=seed, topics=topics)
@@ -95,7 +95,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
         raise CommandError(str(error), status=USAGE) from error
     settings = DemoSettings(
         out=out,
-        bootstrap=bootstrap,
+        bootstrap=bootstrap or "",
         topics=names,
         deployment=prefix,
         window=Window(**{name: _WINDOW[name] for name in Window.__struct_fields__}),
@@ -108,7 +108,14 @@ def demo(  # noqa: PLR0913 - one parameter an option
         kill_at=0.4 if kills else None,
     )
     try:
-        is_right = run_command(run_demo(scene, settings, console))
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"--out: expected a folder that can be written, found {out}: {error.strerror}"
+        raise CommandError(message) from error
+    screen = console()
+    try:
+        with demo_kafka(bootstrap, screen) as address:
+            is_right = run_command(run_demo(scene, msgspec.structs.replace(settings, bootstrap=address), screen))
     except (LocalKafkaError, WorkerError) as error:
         raise CommandError(str(error)) from error
     if not is_right:
@@ -136,9 +143,29 @@ def _scene(
 
 
 def _lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [str(json.loads(line).get("text", "")) if line.startswith("{") else line for line in lines if line]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path}: expected sentences in UTF-8, found {error}"
+        raise CommandError(message, status=USAGE) from error
+    found = [
+        sentence for number, line in enumerate(lines, 1) if (sentence := _sentence(line, f"{path}, line {number}"))
+    ]
     if not found:
         message = f"{path}: expected sentences, one a line, found none"
         raise CommandError(message, status=USAGE)
     return found
+
+
+def _sentence(line: str, where: str) -> str:
+    """Return a line, or the field `text` of one that is a JSON object."""
+    if not line.startswith("{"):
+        return line
+    try:
+        text = json.loads(line).get("text")
+    except ValueError:
+        text = None
+    if not isinstance(text, str):
+        message = f"{where}: expected a sentence, or a JSON object with a text, found {line[:60]!r}"
+        raise CommandError(message, status=USAGE)
+    return text.strip()

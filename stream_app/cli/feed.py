@@ -18,6 +18,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
@@ -107,6 +108,7 @@ def feed(  # noqa: PLR0913 - one parameter an option
             (chosen, open_footage(chosen.source, fps=fps, quality=quality))
             for chosen in choose_cameras(sources or [], camera or [], zone)
         )
+        require_name("zone", zone)
         timed = read_texts(texts) if texts is not None else ()
     except FeedError as error:
         raise CommandError(str(error)) from error
@@ -138,11 +140,25 @@ def choose_cameras(sources: list[str], cameras: list[str], zone: str) -> list[Ca
     named = names + [_own_name(source, number) for number, source in enumerate(sources[len(names) :], len(names) + 1)]
     chosen = [Camera(name=name, zone=zone, source=source) for name, source in zip(named, sources, strict=True)]
     chosen += [Camera(**spec.groupdict()) for spec in specs if spec is not None]
+    for camera in chosen:
+        require_name("zone", camera.zone)
+        require_name("camera", camera.name)
     keys = [(camera.zone, camera.name) for camera in chosen]
     twice = sorted({f"{key[1]} in {key[0]}" for key in keys if keys.count(key) > 1})
     if twice:
         raise CommandError(f"each camera of a zone needs a name of its own; twice: {', '.join(twice)}", status=USAGE)
     return chosen
+
+
+def require_name(what: str, name: str) -> None:
+    """Require a zone's or camera's name that can be a key or header: not empty, and UTF-8.
+
+    Raises:
+        CommandError: if it is neither; exit status 2.
+    """
+    # Bytes of the command line that are no UTF-8 come as lone surrogates.
+    if not name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise CommandError(f"--{what}: expected a name in UTF-8, found {name!r}", status=USAGE)
 
 
 def _own_name(source: str, number: int) -> str:
@@ -223,10 +239,14 @@ async def _feed(
         megabytes[bar] += sent.size / 1_048_576
         progress.update(bars[bar], advance=1, mib=megabytes[bar])
 
+    def noted(camera: Camera, word: str) -> None:
+        progress.console.print(Text(f"{camera.name} ({camera.zone}): {word}"), soft_wrap=True)
+
     async with feeding_producer(connection) as client:
         jobs = []
         if plan.cameras:
-            jobs.append(feed_frames(client, topics.frames, plan.cameras, plan.settings, confirmed=confirmed))
+            frames = feed_frames(client, topics.frames, plan.cameras, plan.settings, confirmed=confirmed, noted=noted)
+            jobs.append(frames)
         if plan.texts:
             jobs.append(
                 feed_texts(

@@ -2,7 +2,8 @@
 
 In: the command line. Out: brokers started or stopped, their address on stdout. It must not know how they are run.
 
-Exit status: 0 done, 1 failed or (for `status` and `down`) nothing is up, 2 wrong usage.
+Exit status: 0 done, 1 failed or (for `status` and `down`) nothing is up, 2 wrong usage, 130
+interrupted.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ from stream_app.adapters.local_kafka import (
     detached_status,
     detached_up,
 )
+from stream_app.cli.outcome import FAILED, INTERRUPTED
 
 _SIZES = (1, 3)
 
@@ -52,7 +54,7 @@ def up(
     except LocalKafkaError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted: nothing was left running")
+        _fail("interrupted: nothing was left running", status=INTERRUPTED)
     _report(status)
 
 
@@ -64,7 +66,7 @@ def down(*, state_dir: _StateDir = None) -> None:
     except LocalKafkaError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted: run `vigil kafka down` again")
+        _fail("interrupted: run `vigil kafka down` again", status=INTERRUPTED)
     if before is None:
         _fail("no local Kafka is up")
     typer.echo(f"down: {before.bootstrap} is stopped, its data removed")
@@ -89,6 +91,6 @@ def _report(found: BrokerStatus) -> None:
     typer.echo(f"up: {found.bootstrap} ({size}, logs in {found.folder})")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, *, status: int = FAILED) -> NoReturn:
     typer.echo(message, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)

@@ -16,6 +16,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, TypeVar
 
+from stream_app.cli.streams import give_up_output
+
 FAILED = 1
 USAGE = 2
 BROKER_UNREACHABLE = 3
@@ -63,9 +65,8 @@ def run_command(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     try:
         return asyncio.run(_interruptible(work))
     except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does: an end like any other. The interpreter would complain once
-        # more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone, as `| head` does: an end like any other.
+        give_up_output()
         raise SystemExit(0) from None
     except ConnectionError as error:
         raise CommandError(str(error), status=BROKER_UNREACHABLE) from error

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, USAGE, CommandError, run_command
+from stream_app.cli.terminal import console
 
 if TYPE_CHECKING:
+    from stream_app.adapters.connection import Connection
+    from stream_app.adapters.events import Topics
     from stream_app.adapters.resetting import Reset
     from stream_app.config import Operational
 
@@ -47,11 +50,23 @@ def reset(
         raise CommandError(message, status=USAGE)
     operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
     _require_place(to)
-    if not is_confirmed:
-        names = ", ".join(str(number) for number in sorted(set(partition)))
-        typer.confirm(f"Give up the state of task {names} of {operational.deployment} and go on at {to}?", abort=True)
+    names = ", ".join(str(number) for number in sorted(set(partition)))
+    if not (
+        is_confirmed or _says_yes(f"Give up the state of task {names} of {operational.deployment}, go on at {to}?")
+    ):
+        message = f"task {names} was not reset: expected y, or --yes on the command line"
+        raise CommandError(message)
     for done in run_command(_reset(operational, sorted(set(partition)), to)):
         typer.echo(f"task {done.partition}: goes on at text {done.next_text}, frame {done.next_frame}")
+
+
+def _says_yes(question: str) -> bool:
+    # Not typer's question: Ctrl-C would be taken for a no.
+    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        typer.echo(err=True)
+    return answer.strip().lower() in {"y", "yes"}
 
 
 def _require_place(to: str) -> None:
@@ -68,16 +83,14 @@ def _require_place(to: str) -> None:
 
 async def _reset(operational: Operational, partitions: list[int], to: str) -> list[Reset]:
     from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings  # noqa: PLC0415
-    from stream_app.adapters.reach import admin_client  # noqa: PLC0415
     from stream_app.adapters.recovery import Recovery, RecoveryError, RecoverySettings  # noqa: PLC0415
     from stream_app.adapters.resetting import reset_task  # noqa: PLC0415
 
     connection, topics = connection_to(operational), topics_of(operational)
     settings = RecoverySettings(deployment=operational.deployment, group=operational.group_id)
     done: list[Reset] = []
-    async with admin_client(connection):
-        # A broker that does not answer is said in time: initialising a producer would wait longer.
-        pass
+    # Before anything is given up: what is not there is said in time, a producer and offsets would be waited for.
+    await _require_tasks(connection, topics, partitions)
     for partition in partitions:
         publisher = Publisher(
             connection, PublisherSettings(group=operational.group_id), f"{operational.deployment}-{partition}"
@@ -100,6 +113,22 @@ async def _reset(operational: Operational, partitions: list[int], to: str) -> li
     return done
 
 
+async def _require_tasks(connection: Connection, topics: Topics, partitions: list[int]) -> None:
+    from stream_app.adapters.topics import partition_counts  # noqa: PLC0415
+
+    names = (topics.texts, topics.frames, topics.state, topics.journal)
+    counts = await partition_counts(connection, names)
+    missing = [name for name in names if name not in counts]
+    if missing:
+        message = f"expected the topics {', '.join(missing)}, found none: `vigil topics create` makes them"
+        raise CommandError(message)
+    last = min(counts[name] for name in names[:3]) - 1
+    beyond = [str(number) for number in partitions if number > last]
+    if beyond:
+        message = f"--partition: expected 0 to {last}, found {', '.join(beyond)}"
+        raise CommandError(message, status=USAGE)
+
+
 async def _show(operational: Operational) -> None:
     from stream_app.adapters.reach import BrokerUnreachableError  # noqa: PLC0415
     from stream_app.adapters.states import read_checkpoints  # noqa: PLC0415
@@ -114,11 +143,11 @@ async def _show(operational: Operational) -> None:
         raise CommandError(str(error)) from error
     table = Table(box=None, pad_edge=False)
     for name in ("task", "next text", "next frame", "stream time", "window", "incidents"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for partition, state in sorted(found.items()):
         stream = format_event_time(state.stream_ms) if state.stream_ms > 0 else "-"
         incidents = len(state.decide.incidents)
         cells = (partition, state.next_text, state.next_frame, stream, len(state.window), incidents)
         table.add_row(*(str(cell) for cell in cells))
-    Console().print(table)
+    console().print(table)
     typer.echo(f"{len(found)} checkpoints of deployment {operational.deployment}")

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stream_app.adapters.topics import (
@@ -22,6 +21,7 @@ from stream_app.adapters.topics import (
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import REFUSED, CommandError, run_command
+from stream_app.cli.terminal import console
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the topics, or check those that exist.")
 
@@ -92,7 +92,7 @@ def _report(report: TopicsReport, *, as_json: bool) -> None:
         for name in report.existing:
             typer.echo(f"there   {name}")
         if report.differences:
-            Console().print(_table(report))
+            console().print(_table(report))
     if not report.is_fit:
         fatal = sum(difference.is_fatal for difference in report.differences)
         is_missing = any(difference.found == "missing" for difference in report.differences)

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +28,7 @@ from stream_app.adapters.watching import (
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import USAGE, CommandError, run_command
+from stream_app.cli.terminal import console
 
 app = typer.Typer(add_completion=False, help="Show alerts as they come.")
 
@@ -108,11 +108,11 @@ async def _watch(
     from_beginning: bool,
     at_most: int | None,
 ) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    is_narrow = console.is_terminal and console.width < _WIDE
+    screen = console(highlight=False, soft_wrap=True)
+    is_narrow = screen.is_terminal and screen.width < _WIDE
     if not as_json:
         alert = f"{_SECOND_LINE}alert" if is_narrow else "alert"
-        console.print(_line("end", "phase", "label", "zone", "score", "sev", "cameras", alert), style="bold")
+        screen.print(_line("end", "phase", "label", "zone", "score", "sev", "cameras", alert), style="bold")
     async for seen in watch_alerts(connection, topic, from_beginning=from_beginning):
         if seen.content is None:
             counts.foreign += 1
@@ -123,7 +123,7 @@ async def _watch(
             sys.stdout.write(_one_line(seen) + "\n")
             sys.stdout.flush()
         else:
-            console.print(alert_line(seen.content, is_narrow=is_narrow))
+            screen.print(alert_line(seen.content, is_narrow=is_narrow))
         counts.shown += 1
         if counts.shown == at_most:
             return
@@ -175,18 +175,18 @@ def _show_status(found: InputStatus, now_ms: int, silent_after_ms: int, *, as_js
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("zone", "camera", "partition", "last frame", ""):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for camera in found.cameras:
         age_ms = now_ms - camera.newest_ms
         word = Text("silent", style="bold red") if age_ms > silent_after_ms else Text("ok", style="green")
         table.add_row(_clean(camera.zone), _clean(camera.camera or "-"), str(camera.partition), _age(age_ms), word)
     for text in found.texts:
         table.add_row(_clean(text.zone), "(texts)", str(text.partition), _age(now_ms - text.newest_ms), "")
-    console = Console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     if found.blind_zones:
         names = _clean(", ".join(found.blind_zones))
-        console.print(Text(f"texts but no frames in the last ten minutes: {names}", style="bold red"))
+        screen.print(Text(f"texts but no frames in the last ten minutes: {names}", style="bold red"))
     silent = sum(1 for camera in found.cameras if _is_silent(camera, now_ms, silent_after_ms))
     typer.echo(
         f"{len(found.cameras)} cameras, {silent} silent, by the last {found.looked_at} records; "

@@ -36,27 +36,30 @@ class AlertWatcher:
     """Subscribes to the alerts topic and notes when each alert came."""
 
     def __init__(self, connection: Connection, topic: str, on_alert: Callable[[dict[str, Any], str], None]) -> None:
-        self._consumer = AIOKafkaConsumer(
-            topic,
-            **connection.client_arguments(),
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
-        )
+        self._connection = connection
+        self._topic = topic
         self._on_alert = on_alert
         self.alerts: list[SeenAlert] = []
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await self._consumer.start()
+        # Not made before: a consumer that is never started complains when it is forgotten.
+        consumer = AIOKafkaConsumer(
+            self._topic,
+            **self._connection.client_arguments(),
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+        )
+        await consumer.start()
         try:
-            async for record in self._consumer:
+            async for record in consumer:
                 body = msgspec.json.decode(record.value or b"{}")
                 if "incident" in body:
                     self.alerts.append(SeenAlert(body, int(time.time() * 1_000)))
                     self._on_alert(body, dict(record.headers).get("ce_time", b"").decode())
         finally:
-            await self._consumer.stop()
+            await consumer.stop()
 
 
 async def collect(connection: Connection, topics: Topics, *, isolation_level: str = "read_committed") -> Outputs:

@@ -6,7 +6,7 @@ In: what to play. Out: an exit status, and everything that was published in a fo
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
 from stream_app.demo.workers import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from stream_app.adapters.events import Topics
     from stream_app.demo.scenes import Scene
@@ -43,7 +43,7 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the demo runs. ``kill_at`` is the share of the play after which a worker is killed; None: never."""
 
     out: Path
-    bootstrap: str | None
+    bootstrap: str
     topics: Topics
     deployment: str
     window: Window
@@ -56,21 +56,32 @@ async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bo
 
     Args:
         scene: what is played.
-        settings: where and how.
+        settings: where and how; the folder ``out`` exists.
         console: for people.
 
     Returns:
         Whether everything came out as promised.
     """
-    settings.out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as local:
-        bootstrap = settings.bootstrap
-        if bootstrap is None:
-            console.print("Starting a local Apache Kafka ...")
-            bootstrap = (await asyncio.to_thread(local.enter_context, LocalKafka())).bootstrap
-        connection = Connection(bootstrap=bootstrap)
-        await create_topics(connection, plan_topics(settings.topics, _PARTITIONS))
-        return await _play(scene, settings, console, connection)
+    connection = Connection(bootstrap=settings.bootstrap)
+    await create_topics(connection, plan_topics(settings.topics, _PARTITIONS))
+    return await _play(scene, settings, console, connection)
+
+
+@contextmanager
+def demo_kafka(bootstrap: str | None, console: Console) -> Iterator[str]:
+    """Yield the addresses of a Kafka: the given ones, else those of a local one that is stopped at the end.
+
+    Call it on the main thread, outside of an event loop: there Ctrl-C ends the start at once, without leavings.
+
+    Raises:
+        LocalKafkaError: if the local one does not come up.
+    """
+    if bootstrap is not None:
+        yield bootstrap
+        return
+    console.print("Starting a local Apache Kafka ...")
+    with LocalKafka() as kafka:
+        yield kafka.bootstrap
 
 
 async def _play(scene: Scene, settings: DemoSettings, console: Console, connection: Connection) -> bool:

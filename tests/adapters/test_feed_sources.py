@@ -1,6 +1,8 @@
 """Where frames and texts come from: files, folders, MJPEG over HTTP, lines with times."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,7 @@ import pytest
 from stream_app.adapters.feed import FeedError, Footage, TimedText, open_footage, read_texts
 from stream_app.adapters.feed.camera import Shot
 from stream_app.adapters.feed.mjpeg import MjpegError, MjpegSplitter
+from stream_app.adapters.feed.own_thread import OwnThread
 
 
 def shots_of(footage: Footage) -> list[Shot]:
@@ -157,6 +160,42 @@ def test_an_address_where_nobody_listens_is_refused_in_words() -> None:
         shots_of(open_footage("http://127.0.0.1:9/"))
 
 
+def test_a_password_in_an_address_is_not_shown() -> None:
+    address = "http://admin:hunter2@127.0.0.1:9/"
+    with pytest.raises(FeedError, match=r"http://\*\*\*@127.0.0.1:9/ cannot be read") as refused:
+        shots_of(open_footage(address))
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_thread_runs_its_calls_in_order_and_raises_what_they_raise() -> None:
+    ran: list[int] = []
+
+    async def use() -> None:
+        thread = OwnThread("test")
+        await thread.call(lambda: ran.append(1))
+        assert await thread.call(lambda: threading.current_thread().name) == "test"
+        with pytest.raises(ZeroDivisionError):
+            await thread.call(lambda: 1 // 0)
+        await thread.end(lambda: ran.append(2), patience_s=60)
+
+    asyncio.run(use())
+    assert ran == [1, 2]
+
+
+def test_a_call_that_never_returns_keeps_nobody() -> None:
+    program = """import asyncio, threading
+from stream_app.adapters.feed.own_thread import OwnThread
+async def use():
+    thread = OwnThread("stuck")
+    try:
+        async with asyncio.timeout(0.1):
+            await thread.call(threading.Event().wait)
+    except TimeoutError:
+        await thread.end(int, patience_s=0.1)
+asyncio.run(use())"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def read(tmp_path: Path, name: str, content: str) -> tuple[TimedText, ...]:
     file = tmp_path / name
     file.write_text(content, encoding="utf-8")
@@ -169,6 +208,7 @@ def read(tmp_path: Path, name: str, content: str) -> tuple[TimedText, ...]:
         ("a.jsonl", '{"time": 2.5, "text": "Rauch im Lager"}\n\n{"time": "1:03", "text": "两人打架"}\n'),
         ("a.csv", 'time,text\n1:03,两人打架\n2.5,"Rauch im Lager"\n'),
         ("a.txt", "# heading\n2.5 Rauch im Lager\n1:03 两人打架\n"),
+        ("a.txt", "2.5\tRauch im Lager\r\n1:03  两人打架\r\n"),
     ],
 )
 def test_texts_are_read_in_the_order_of_their_times(tmp_path: Path, name: str, content: str) -> None:
@@ -176,6 +216,18 @@ def test_texts_are_read_in_the_order_of_their_times(tmp_path: Path, name: str, c
         TimedText(text="Rauch im Lager", offset_ms=2_500),
         TimedText(text="两人打架", offset_ms=63_000),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"time": 1, "text": "smoke\u2028at the gate"}\r\n{"time": 2, "text": "b\x85c"}'),
+        ("a.csv", 'time,text\r\n1,smoke\u2028at the gate\r\n2,"b\x85c"\r\n'),
+        ("a.txt", "1 smoke\u2028at the gate\n2 b\x85c"),
+    ],
+)
+def test_only_line_feeds_end_a_line(tmp_path: Path, name: str, content: str) -> None:
+    assert [text.text for text in read(tmp_path, name, content)] == ["smoke\u2028at the gate", "b\x85c"]
 
 
 def test_own_times_zone_severity_and_sensor_are_kept(tmp_path: Path) -> None:

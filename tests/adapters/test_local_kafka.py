@@ -316,3 +316,20 @@ def test_only_one_or_three_nodes_are_offered(nodes: int) -> None:
 def test_a_kafka_that_is_not_started_says_so() -> None:
     with pytest.raises(LocalKafkaError, match="not started"):
         LocalKafka().restart(1)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("command", [["kafka", "up"], ["demo", "--seconds", "15", "--zones", "1"]], ids=["up", "demo"])
+def test_a_command_that_is_interrupted_while_kafka_starts_leaves_nothing(command: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    environment.pop("VIGIL_BROKER", None)
+    arguments = [sys.executable, "-m", "stream_app", *command]
+    arguments += ["--out", str(tmp_path / "out")] if command[0] == "demo" else []
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not list(tmp_path.glob("vigil-kafka-*/*.properties")):
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"interrupted" in said.splitlines()[-1]
+    assert list(tmp_path.glob("vigil-kafka-*")) == []

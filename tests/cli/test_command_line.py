@@ -158,3 +158,73 @@ def test_every_line_of_a_worker_names_it_the_kafka_clients_too() -> None:
     lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
     assert {line["logger"].partition(".")[0] for line in lines} >= {"vigil", "aiokafka"}
     assert {line["worker"] for line in lines} == {"gate-1"}
+
+
+def test_an_interruption_is_said_from_the_first_thing_that_a_command_loads() -> None:
+    program = """import os, signal, sys
+from stream_app.cli import main
+is_armed = True
+def interrupt(event, _):
+    global is_armed
+    if event == "import" and is_armed:
+        is_armed = False
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(interrupt)
+main(["config", "show"])"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"vigil: interrupted\n")
+
+
+SHOW = [sys.executable, "-m", "stream_app", "config", "show"]
+
+
+def test_a_reader_that_goes_away_is_an_ordinary_end() -> None:
+    with subprocess.Popen(SHOW, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_output_that_cannot_be_written_is_said_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(SHOW, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (1, 1)
+    assert b"No space left on device" in ended.stderr
+
+
+def test_closed_streams_are_no_error_and_no_socket_takes_their_place() -> None:
+    program = """import os, sys
+from stream_app.cli import main
+try: main(["config", "show"])
+except SystemExit as ended: assert not ended.code
+assert [os.readlink(f"/proc/self/fd/{number}") for number in range(3)] == 3 * ["/dev/null"]
+assert sys.stdin.read() == "" """
+    script = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    assert subprocess.run(["/bin/sh", "-c", script, sys.executable, program], check=False).returncode == 0
+
+
+def test_no_line_is_broken_for_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert run("bundle", "show", "--json") == 0
+    sha256 = json.loads(capsys.readouterr().out)["sha256"]
+    assert run("bundle", "show") == 0
+    assert sha256 in capsys.readouterr().out
+
+
+def test_an_output_folder_that_cannot_be_made_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert run("demo", "--out", str(tmp_path / "file" / "demo"), "--seconds", "15", "--zones", "1") == 1
+    assert "--out: expected a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b'{"note": "no text"}\n', b"{broken\n", b"\xff\n"])
+def test_sentences_that_are_none_are_refused_in_words(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, video = tmp_path / "texts", tmp_path / "video.avi"
+    texts.write_bytes(content)
+    video.write_bytes(b"")
+    assert run("demo", "--video", str(video), "--texts", str(texts)) == 2
+    assert str(texts) in capsys.readouterr().err

@@ -30,6 +30,8 @@ def test_a_camera_may_bring_its_own_zone_and_source() -> None:
         (["a.mp4"], ["one", "two"], "found two"),
         (["x/a.mp4", "y/a.mp4"], [], "twice: a in yard"),
         (["a.mp4"], ["a=yard:b.mp4"], "twice: a in yard"),
+        (["a.mp4"], ["\udcff"], "--camera: expected a name in UTF-8"),
+        ([], ["a=\udcff:b.mp4"], "--zone: expected a name in UTF-8"),
     ],
 )
 def test_names_that_do_not_fit_are_wrong_usage(sources: list[str], cameras: list[str], message: str) -> None:

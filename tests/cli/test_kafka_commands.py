@@ -1,91 +1,23 @@
 """The commands against a real Kafka: topics, feed, watch, evidence."""
 
 import asyncio
+import io
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import cv2
-import numpy as np
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.reach import consumer
 from stream_app.cli import main
+from tests.cli.deployment import VIGIL, Deployment, Kafka
 
 pytestmark = pytest.mark.kafka
-TOPICS = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
-VIGIL = [sys.executable, "-c", "from stream_app.cli import main; main()"]
-
-
-class Kafka(Protocol):
-    """The fixture `kafka`."""
-
-    @property
-    def bootstrap(self) -> str: ...
-
-
-class Deployment:
-    """Topics of one test, and the options that name them."""
-
-    def __init__(self, bootstrap: str, prefix: str) -> None:
-        self.bootstrap = bootstrap
-        self.names = {topic: f"{prefix}.{topic}" for topic in TOPICS}
-        self.options = ["--bootstrap", bootstrap]
-        for topic, name in self.names.items():
-            self.options += ["--set", f"{topic}_topic={name}"]
-
-    def run(self, *arguments: str) -> int:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, *self.options])
-        return int(ended.value.code or 0)
-
-    def records(self, topic: str) -> list[Any]:
-        async def read() -> list[Any]:
-            async with consumer(Connection(bootstrap=self.bootstrap)) as client:
-                places = [TopicPartition(self.names[topic], number) for number in range(2)]
-                client.assign(places)
-                await client.seek_to_beginning(*places)
-                left = sum((await client.end_offsets(places)).values())
-                found: list[Any] = []
-                while len(found) < left:
-                    for batch in (await client.getmany(timeout_ms=500)).values():
-                        found += batch
-                return found
-
-        return asyncio.run(asyncio.wait_for(read(), 30))
-
-    def publish(self, topic: str, *values: bytes) -> None:
-        async def send() -> None:
-            async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
-                for value in values:
-                    await producer.send_and_wait(self.names[topic], value, key=b"yard")
-
-        asyncio.run(send())
-
-
-@pytest.fixture
-def deployment(kafka: Kafka, topic_prefix: str, capsys: pytest.CaptureFixture[str]) -> Deployment:
-    made = Deployment(kafka.bootstrap, topic_prefix)
-    assert made.run("topics", "create", "--partitions", "2") == 0
-    capsys.readouterr()
-    return made
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    pictures = tmp_path / "gate"
-    pictures.mkdir()
-    for number in range(3):
-        cv2.imwrite(str(pictures / f"{number}.jpg"), np.full((48, 64, 3), 80 * number, np.uint8))
-    return pictures
 
 
 def test_topics_made_by_create_pass_check_and_creating_again_changes_nothing(
@@ -179,6 +111,24 @@ def test_ctrl_c_ends_a_feed_in_time_with_a_last_line(
         assert b"Traceback" not in said
         last = (shown if loop else said).decode().splitlines()[-1]
         assert last.startswith("sent 1 records" if loop else "vigil: interrupted")
+
+
+def test_a_task_that_is_not_there_is_not_reset(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    reset = ["task", "reset", "--to", "earliest", "--yes", "--partition"]
+    assert deployment.run(*reset, "2") == 2
+    assert "expected 0 to 1, found 2" in capsys.readouterr().err
+    deployment.options += ["--set", "texts_topic=no.such.texts"]
+    assert deployment.run(*reset, "0") == 1
+    assert "expected the topics no.such.texts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", ""])
+def test_a_task_is_not_reset_without_a_yes(
+    deployment: Deployment, answer: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert deployment.run("task", "reset", "--to", "earliest", "--partition", "0") == 1
+    assert "task 0 was not reset: expected y" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_missing_topic_and_a_missing_broker_are_said(

@@ -1,7 +1,8 @@
 """Feeding: videos, images, cameras and alarm texts to the input topics, as CloudEvents in binary mode."""
 
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, open_footage
-from stream_app.adapters.feed.play import FeedReport, FeedSettings, Sent, feed_frames, feed_texts, feeding_producer
+from stream_app.adapters.feed.outbox import FeedReport, Sent
+from stream_app.adapters.feed.play import FeedSettings, feed_frames, feed_texts, feeding_producer
 from stream_app.adapters.feed.texts import TimedText, read_texts
 
 __all__ = [

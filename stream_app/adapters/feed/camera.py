@@ -7,14 +7,17 @@ Kafka. JPEGs of folders and MJPEG streams are passed on as they are; what OpenCV
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 import msgspec
 
-from stream_app.adapters.feed.mjpeg import MjpegError, mjpeg_parts
+from stream_app.adapters.feed.mjpeg import MjpegError, mjpeg_parts, without_secrets
+from stream_app.adapters.feed.own_thread import OwnThread
 
 _IMAGE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 _FOLDER_FPS = 1.0
@@ -22,6 +25,8 @@ _FOLDER_FPS = 1.0
 _DEFAULT_FPS = 25.0
 _MAX_FPS = 1_000.0
 _OPEN_TIMEOUT_MS = 10_000
+#: How long a source that is given up may take to let go. Seconds; Ctrl-C has to end a command within 5.
+_RELEASE_S = 2.0
 
 
 class FeedError(Exception):
@@ -157,6 +162,8 @@ class _Capture:
     def _open(self) -> Any:  # noqa: ANN401 - OpenCV's stubs differ between versions
         # OpenCV's own warnings name its back ends, not what is wrong with the source.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # FFmpeg's likewise: -8 is its AV_LOG_QUIET. OpenCV takes the level from the environment alone.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         timeout = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS]
         if isinstance(self._source, int):
             capture = cv2.VideoCapture(self._source)
@@ -165,7 +172,7 @@ class _Capture:
         if not capture.isOpened():
             capture.release()
             what = "a camera" if self.is_live else "a video"
-            message = f"expected {what} that can be opened, found none at {self._source}"
+            message = f"expected {what} that can be opened, found none at {without_secrets(str(self._source))}"
             raise FeedError(message)
         return capture
 
@@ -177,12 +184,15 @@ class _Capture:
         return number == 0 or int(number * ratio) > int((number - 1) * ratio)
 
     async def shots(self) -> AsyncIterator[Shot]:
-        capture = await asyncio.to_thread(self._open)
+        # A camera that sends nothing blocks for seconds; Ctrl-C must not wait for that.
+        thread = OwnThread(f"capture {without_secrets(str(self._source))}")
+        capture = None
         try:
+            capture = await thread.call(self._open)
             number = 0
             last = -1.0
             loop = asyncio.get_running_loop()
-            while await asyncio.to_thread(capture.grab):
+            while await thread.call(capture.grab):
                 if self.is_live:
                     now = loop.time()
                     is_due = self._limit is None or now - last >= 1 / self._limit
@@ -190,11 +200,12 @@ class _Capture:
                 else:
                     is_due = self._is_due(number)
                 if is_due:
-                    data = await asyncio.to_thread(self._encode, capture)
+                    data = await thread.call(partial(self._encode, capture))
                     yield Shot(data, "image/jpeg", None if self.is_live else round(number * 1_000 / self._own_fps))
                 number += 1
         finally:
-            capture.release()
+            # In the thread, after what it still does: releasing under a running grab would crash.
+            await thread.end(capture.release if capture is not None else int, patience_s=_RELEASE_S)
 
     def _encode(self, capture: Any) -> bytes:  # noqa: ANN401 - see above
         is_there, image = capture.retrieve()
@@ -202,7 +213,7 @@ class _Capture:
             is_there, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
             if is_there:
                 return bytes(encoded.tobytes())
-        message = f"a frame of {self._source} cannot be decoded"
+        message = f"a frame of {without_secrets(str(self._source))} cannot be decoded"
         raise FeedError(message)
 
 

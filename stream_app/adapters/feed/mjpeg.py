@@ -5,6 +5,7 @@ In: an address. Out: JPEG bytes, as they were sent. The splitter is fed bytes an
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -15,6 +16,9 @@ _CONNECT_S = 10.0
 #: A camera that sends nothing for so long is gone.
 _SILENCE_S = 15.0
 _CHUNK_BYTES = 64 * 1024
+
+
+_SECRETS = re.compile(r"(?<=://)[^/@]*(?=@)")
 
 
 class MjpegError(Exception):
@@ -72,6 +76,11 @@ class MjpegSplitter:
         return part
 
 
+def without_secrets(address: str) -> str:
+    """Return an address as it may be shown: the user and password before the host become ``***``."""
+    return _SECRETS.sub("***", address)
+
+
 async def mjpeg_parts(address: str) -> AsyncIterator[bytes]:
     """Yield the pictures of an address until it ends.
 
@@ -89,11 +98,12 @@ async def mjpeg_parts(address: str) -> AsyncIterator[bytes]:
                 for part in splitter.feed(chunk):
                     yield part
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        message = f"{address} cannot be read: {str(error) or type(error).__name__}"
+        message = f"{without_secrets(address)} cannot be read: {str(error) or type(error).__name__}"
         raise MjpegError(message) from error
 
 
 def _boundary(address: str, answer: aiohttp.ClientResponse) -> bytes:
+    address = without_secrets(address)
     if answer.status != 200:
         message = f"{address}: expected status 200, found {answer.status}"
         raise MjpegError(message)

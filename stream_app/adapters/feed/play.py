@@ -14,10 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, Shot
+from stream_app.adapters.feed.outbox import Confirmed, FeedReport, Outbox, require_topic
 from stream_app.adapters.feed.texts import TimedText
 from stream_app.adapters.reach import producer
 from stream_app.core.event_time import format_event_time
@@ -25,7 +26,6 @@ from stream_app.core.event_time import format_event_time
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 _REQUEST_TIMEOUT_MS = 10_000
 _BATCH_BYTES = 256 * 1024
-_METADATA_S = 10.0
 #: After a live source broke off, before it is tried again.
 _RECONNECT_S = 1.0
 
@@ -43,25 +43,8 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_bytes: int = 32 * 1024 * 1024
 
 
-class Sent(msgspec.Struct, frozen=True, gc=False):
-    """One record that a broker confirmed: of which zone and camera ('' for texts), where it lies, how large it is."""
-
-    zone: str
-    camera: str
-    partition: int
-    offset: int
-    size: int
-
-
-class FeedReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was played: records confirmed, their bytes, records that were too large to be sent."""
-
-    sent: int = 0
-    sent_bytes: int = 0
-    too_large: int = 0
-
-
-Confirmed = Callable[[Sent], None]
+#: Called with a camera and something that a person should know of it.
+Noted = Callable[[Camera, str], None]
 
 
 def feeding_producer(connection: Connection) -> AbstractAsyncContextManager[Any]:
@@ -86,6 +69,7 @@ async def feed_frames(
     settings: FeedSettings,
     *,
     confirmed: Confirmed | None = None,
+    noted: Noted | None = None,
 ) -> FeedReport:
     """Play cameras to the frames topic, all at once, each in its own order.
 
@@ -95,23 +79,28 @@ async def feed_frames(
         cameras: who and what.
         settings: how.
         confirmed: called for each confirmed record, on the event loop.
+        noted: called when a live source is tried again, and when a file ends before the length that it claims.
 
     Returns:
         Counts over all cameras, when the last one ended.
 
     Raises:
-        FeedError: if a source breaks, or the topic is missing.
+        FeedError: if a source breaks, a live one ends without ``is_looping``, or the topic is missing.
         KafkaError: if the brokers no longer confirm.
     """
-    await _require_topic(client, topic)
-    outbox = _Outbox(client, topic, settings.in_flight_bytes, confirmed)
+    await require_topic(client, topic)
+    outbox = Outbox(client, topic, settings.in_flight_bytes, confirmed)
     begun = time.monotonic()
     try:
         async with asyncio.TaskGroup() as group:
             for camera, footage in cameras:
-                group.create_task(_play_camera(outbox, camera, footage, settings, begun=begun))
-    except* (FeedError, KafkaError) as errors:
-        raise errors.exceptions[0] from None
+                group.create_task(_play_camera(outbox, camera, footage, settings, begun=begun, noted=noted))
+    except BaseExceptionGroup as group_error:
+        # Not `except*`: what is raised there comes out in a group again, and as a traceback.
+        expected, others = group_error.split((FeedError, KafkaError))
+        if expected is None or others is not None:
+            raise
+        raise expected.exceptions[0] from None
     await outbox.drain()
     return outbox.report
 
@@ -144,8 +133,8 @@ async def feed_texts(
         FeedError: if the topic is missing.
         KafkaError: if the brokers no longer confirm.
     """
-    await _require_topic(client, topic)
-    outbox = _Outbox(client, topic, settings.in_flight_bytes, confirmed)
+    await require_topic(client, topic)
+    outbox = Outbox(client, topic, settings.in_flight_bytes, confirmed)
     begun = time.monotonic()
     timed = ((_event_ms(text, settings.start_ms), number, text) for number, text in enumerate(texts))
     for event_ms, number, text in sorted(timed, key=_turn):
@@ -160,13 +149,16 @@ async def feed_texts(
 
 
 async def _play_camera(
-    outbox: _Outbox, camera: Camera, footage: Footage, settings: FeedSettings, *, begun: float
+    outbox: Outbox, camera: Camera, footage: Footage, settings: FeedSettings, *, begun: float, noted: Noted | None
 ) -> None:
     index = 0
     round_ms = 0
+    said = ""
     while True:
         last_ms = 0
-        async for shot in _shots(footage, is_patient=settings.is_looping):
+        first = index
+        end = _End()
+        async for shot in _shots(camera, footage, end, is_patient=settings.is_looping):
             if shot.offset_ms is None:
                 event_ms = time.time_ns() // 1_000_000
             else:
@@ -175,6 +167,10 @@ async def _play_camera(
                 await _until(begun, round_ms + last_ms, settings.speed)
             await outbox.send(camera.name, camera.zone, shot.data, _frame_headers(camera, shot, index, event_ms))
             index += 1
+        word = _last_word(footage, end, index - first)
+        if noted is not None and word and (word != said or (footage.is_live and index > first)):
+            noted(camera, word)
+            said = word
         if not settings.is_looping:
             return
         round_ms += footage.length_ms or last_ms + 1
@@ -182,14 +178,34 @@ async def _play_camera(
             await asyncio.sleep(_RECONNECT_S)
 
 
-async def _shots(footage: Footage, *, is_patient: bool) -> AsyncIterator[Shot]:
+class _End:
+    """How a source ended; '' where it just did."""
+
+    reason = ""
+
+
+async def _shots(camera: Camera, footage: Footage, end: _End, *, is_patient: bool) -> AsyncIterator[Shot]:
     """Yield a source's frames; a patient player takes the failure of a live source for its end, to try it again."""
     try:
         async for shot in footage.shots():
             yield shot
-    except FeedError:
+    except FeedError as error:
         if not (is_patient and footage.is_live):
             raise
+        end.reason = str(error)
+    else:
+        if footage.is_live and not is_patient:
+            message = f"{camera.name} ({camera.zone}): the live source ended its stream; with --loop it is tried again"
+            raise FeedError(message)
+
+
+def _last_word(footage: Footage, end: _End, played: int) -> str:
+    """Return what is to be said when a source has ended, '' where all is as expected."""
+    if footage.is_live:
+        return f"{end.reason or 'the stream ended'}; trying again every {_RECONNECT_S:g} s"
+    if footage.count is not None and played < footage.count:
+        return f"ended after {played} frames, {footage.count} were expected by what the file says of itself"
+    return ""
 
 
 def _frame_headers(camera: Camera, shot: Shot, index: int, event_ms: int) -> list[tuple[str, bytes]]:
@@ -222,73 +238,3 @@ async def _until(begun: float, offset_ms: int, speed: float) -> None:
         wait_s = begun + offset_ms / 1_000 / speed - time.monotonic()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-
-
-async def _require_topic(client: Any, topic: str) -> None:  # noqa: ANN401 - aiokafka has no types
-    # Among all topics: asking for one by name makes it, where brokers create topics on demand.
-    async with asyncio.timeout(_METADATA_S):
-        known = await client.client.fetch_all_metadata()
-    if topic not in known.topics():
-        message = f"expected the topic {topic}, found none: `vigil topics create` makes it"
-        raise FeedError(message)
-
-
-class _Outbox:
-    """Sends records, at most so many bytes unconfirmed; a failure of one is raised at the next."""
-
-    def __init__(self, client: Any, topic: str, bound: int, confirmed: Confirmed | None) -> None:  # noqa: ANN401
-        self._client = client
-        self._topic = topic
-        self._bound = bound
-        self._confirmed = confirmed
-        self._bytes = 0
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-        self._pending: set[asyncio.Future[Any]] = set()
-        self._failure: BaseException | None = None
-        self.report = FeedReport()
-
-    async def send(self, camera: str, zone: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-        """Send one record; waits while too much is in flight, counts one that is too large."""
-        while self._bytes and self._bytes + len(value) > self._bound:
-            self._has_room.clear()
-            await self._has_room.wait()
-        if self._failure is not None:
-            raise self._failure
-        try:
-            future = await self._client.send(self._topic, value, key=zone.encode(), headers=headers)
-        except MessageSizeTooLargeError:
-            self.report = msgspec.structs.replace(self.report, too_large=self.report.too_large + 1)
-            return
-        self._bytes += len(value)
-        self._pending.add(future)
-        future.add_done_callback(lambda done: self._done(done, zone, camera, len(value)))
-
-    async def drain(self) -> None:
-        """Wait until everything sent is confirmed.
-
-        Raises:
-            KafkaError: if something was not.
-        """
-        while self._pending:
-            await asyncio.wait(tuple(self._pending))
-        if self._failure is not None:
-            raise self._failure
-
-    def _done(self, future: asyncio.Future[Any], zone: str, camera: str, size: int) -> None:
-        self._pending.discard(future)
-        self._bytes -= size
-        self._has_room.set()
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, MessageSizeTooLargeError):
-            self.report = msgspec.structs.replace(self.report, too_large=self.report.too_large + 1)
-        elif error is not None:
-            self._failure = self._failure or error
-        elif not future.cancelled():
-            metadata = future.result()
-            report = self.report
-            self.report = FeedReport(
-                sent=report.sent + 1, sent_bytes=report.sent_bytes + size, too_large=report.too_large
-            )
-            if self._confirmed is not None:
-                self._confirmed(Sent(zone, camera, metadata.partition, metadata.offset, size))

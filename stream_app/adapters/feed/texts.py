@@ -8,6 +8,7 @@ A time is RFC 3339 (the event's own), or seconds since the start (``12.5``), or 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -74,8 +75,9 @@ def read_texts(path: Path) -> tuple[TimedText, ...]:
     return tuple(sorted(found, key=_when))
 
 
+# Lines end at line feeds alone: str.splitlines would end them at U+2028 and its like too, which may stand in a text.
 def _json_lines(content: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -90,7 +92,7 @@ def _json_lines(content: str, path: Path) -> Iterator[tuple[int, Mapping[str, An
 
 
 def _csv_rows(content: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    rows = csv.DictReader(content.splitlines(keepends=True))
+    rows = csv.DictReader(io.StringIO(content, newline=""))
     if not {"time", "text"} <= set(rows.fieldnames or ()):
         message = f"{path}, line 1: expected a heading with time and text, found {rows.fieldnames}"
         raise FeedError(message)
@@ -99,10 +101,10 @@ def _csv_rows(content: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
 
 
 def _plain_lines(content: str, _path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split("\n"), start=1):
         if line.strip() and not line.startswith("#"):
-            time, _, text = line.strip().partition(" ")
-            yield number, {"time": time, "text": text}
+            time, *text = line.split(maxsplit=1)
+            yield number, {"time": time, "text": "".join(text)}
 
 
 def _timed(fields: Mapping[str, Any]) -> TimedText:

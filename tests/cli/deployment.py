@@ -1,0 +1,61 @@
+"""Topics of one test on the real Kafka, and the commands run against them."""
+
+import asyncio
+import sys
+from typing import Any, Protocol
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from stream_app.adapters.connection import Connection
+from stream_app.adapters.reach import consumer
+from stream_app.cli import main
+
+TOPICS = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
+VIGIL = [sys.executable, "-c", "from stream_app.cli import main; main()"]
+
+
+class Kafka(Protocol):
+    """The fixture `kafka`."""
+
+    @property
+    def bootstrap(self) -> str: ...
+
+
+class Deployment:
+    """Topics of one test, and the options that name them."""
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self.bootstrap = bootstrap
+        self.names = {topic: f"{prefix}.{topic}" for topic in TOPICS}
+        self.options = ["--bootstrap", bootstrap]
+        for topic, name in self.names.items():
+            self.options += ["--set", f"{topic}_topic={name}"]
+
+    def run(self, *arguments: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, *self.options])
+        return int(ended.value.code or 0)
+
+    def records(self, topic: str) -> list[Any]:
+        async def read() -> list[Any]:
+            async with consumer(Connection(bootstrap=self.bootstrap)) as client:
+                places = [TopicPartition(self.names[topic], number) for number in range(2)]
+                client.assign(places)
+                await client.seek_to_beginning(*places)
+                left = sum((await client.end_offsets(places)).values())
+                found: list[Any] = []
+                while len(found) < left:
+                    for batch in (await client.getmany(timeout_ms=500)).values():
+                        found += batch
+                return found
+
+        return asyncio.run(asyncio.wait_for(read(), 30))
+
+    def publish(self, topic: str, *values: bytes) -> None:
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+                for value in values:
+                    await producer.send_and_wait(self.names[topic], value, key=b"yard")
+
+        asyncio.run(send())
