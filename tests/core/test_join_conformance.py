@@ -10,6 +10,7 @@ letter, and why; a listed case that suddenly does is a failure.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ DIFFERS: dict[str, str] = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one item per case; a file that cannot be read as cases is one item that fails and says why."""
+    """Make one item per case; a file or case that cannot be read is one item that fails and says why."""
     given: Path | None = metafunc.config.getoption("--join-cases")
     if "case" not in metafunc.fixturenames:
         return
@@ -48,12 +49,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     params: list[Any] = []
     for file in case_files(path):
         try:
-            params += [pytest.param(case, id=case.id) for case in load_cases(file)]
+            params += [_param(file, number, case) for number, case in enumerate(load_cases(file))]
         except UnknownFormatError as error:
             params.append(pytest.param(error, id=f"unknown:{file.name}"))
     if not params:
         params.append(pytest.param(UnknownFormatError(f"{path}: expected *.json, found none"), id="empty"))
     metafunc.parametrize("case", params)
+
+
+def _param(file: Path, number: int, case: JoinCase | UnknownFormatError) -> Any:  # noqa: ANN401 - a parameter set
+    return pytest.param(case, id=case.id if isinstance(case, JoinCase) else f"unknown:{file.name}[{number}]")
 
 
 @pytest.mark.shared_data
@@ -78,6 +83,18 @@ def test_a_listed_case_is_known_by_its_content_wherever_it_stands_in_a_file() ->
     assert _reason_to_differ(JoinCase("quix", "cases[4]-left", "00000000", {})) is None
 
 
+def test_one_case_of_no_known_format_hides_no_other_and_words_about_a_file_are_no_case(tmp_path: Path) -> None:
+    case = {"name": "a", "lower": 0, "upper": 0, "left": [1], "right": [1], "expected": [[1, 1]]}
+    file = tmp_path / "cases.json"
+    file.write_text(json.dumps({"sources": ["x"], "cases": [case, {}, {**case, "how": "some"}, {**case, "name": "b"}]}))
+    first, *errors, last = load_cases(file)
+    assert [one.name for one in (first, last) if isinstance(one, JoinCase)] == ["a", "b"]
+    assert [type(one) for one in errors] == [UnknownFormatError] * 2
+    file.write_text(json.dumps({"sources": ["x"]}))
+    with pytest.raises(UnknownFormatError, match="expected lists of join cases"):
+        load_cases(file)
+
+
 def test_every_listed_difference_is_a_case_of_the_known_files() -> None:
     if KNOWN.is_dir():
         assert {case_id.rsplit(":", 1)[1] for case_id in DIFFERS} <= _known_digests()
@@ -88,4 +105,5 @@ def _reason_to_differ(case: JoinCase) -> str | None:
 
 
 def _known_digests() -> set[str]:
-    return {case.digest for file in sorted(KNOWN.glob("*.json")) for case in load_cases(file)}
+    cases = [case for file in sorted(KNOWN.glob("*.json")) for case in load_cases(file)]
+    return {case.digest for case in cases if isinstance(case, JoinCase)}
