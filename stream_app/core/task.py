@@ -186,6 +186,7 @@ class Task:
             return None
         outputs = self._settle.take_outputs()
         self._front.prune(at)
+        self._decide.prune(at.stream_ms)
         checkpoint = self.checkpoint()
         self._open_step = Step(
             sequence=at.sequence,

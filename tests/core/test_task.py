@@ -281,6 +281,24 @@ def test_another_model_is_journaled_as_a_switch_and_closes_what_no_longer_alerts
     assert [(alert.label, alert.reason) for alert in successor.trace.alerts[1:]] == [("fight", "quiet")]
 
 
+def test_an_incident_is_open_as_long_as_its_opening_text_gathers_frames_in_time_though_quiet_ms_is_no_longer() -> None:
+    settings = Semantic(before_ms=2_000, after_ms=0, grace_ms=1_000, quiet_ms=3_000, sample_ms=1)
+    shell = shell_of(settings)
+    shell.scores.moods = {(TEXT, 0): 3}
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0))
+    shell.live(FRAME, raw_frame(1, T0 + 3_000, zone="y"))
+    shell.live(FRAME, raw_frame(2, T0 + 3_000, event_ms=T0 + 2_000, camera="c2"))  # behind S by grace, no more
+    shell.score_all()
+    shell.finish(after_ms=60_000)
+    assert shell.trace.scored == [(0, 0), (0, 2)]
+    assert [(alert.phase, alert.cameras) for alert in shell.trace.alerts if alert.label == "fight"] == [
+        ("opened", ("c1",)),
+        ("updated", ("c1", "c2")),
+        ("closed", ("c1", "c2")),
+    ]
+
+
 def test_ids_do_not_repeat_though_a_text_of_a_fast_clock_outlives_its_incident() -> None:
     # before + after + grace is quiet_ms; the text's clock is 1.9 s fast, so it is still held when the incident closes.
     settings = Semantic(before_ms=2_000, after_ms=0, grace_ms=1_000, quiet_ms=3_000, sample_ms=1)
