@@ -2,86 +2,59 @@
 
 from __future__ import annotations
 
-from collections import deque
 from random import Random
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
 from stream_app.core.admit import admit
 from stream_app.core.checkpoint import decode_checkpoint
 from stream_app.core.settings import Limits, Semantic
-from stream_app.core.task import BEGINNING_MS
-from stream_app.core.types import JournalTick, Record, Refused, Side, time_bound
+from stream_app.core.types import Record, Side
 from tests.core.drive import T0, Raw, Scores, Shell, Trace, raw_frame, raw_text
 from tests.core.examples import examples
 from tests.core.play import LIMITS, Player
-from tests.core.reference import Result, SlowJoin, SlowThinning, all_pairs, all_unmatched, horizon_ms
+from tests.core.reference import all_pairs, all_unmatched
+from tests.core.reference_task import SlowTask
 from tests.core.streams import HOWS, Arrive, Level, Stream, streams
 
-
-class SlowTask:
-    """Admission, duplicates, join and thinning over plain lists: what is to be scored, in order."""
-
-    def __init__(self, settings: Semantic) -> None:
-        self.settings = settings
-        self.join = SlowJoin(settings, BEGINNING_MS)
-        self.thinning = SlowThinning(settings)
-        self.records: dict[tuple[Side, int], Record] = {}
-        self.sample_ms: dict[int, int] = {}
-        self.seen: dict[tuple[Side, bytes], int] = {}
-        self.level = 0
-        self.scored: list[Result] = []
-
-    def take(self, side: Side, raw: Raw) -> None:
-        """Take one record of the merge order."""
-        record = admit(side, raw, self.settings)
-        if isinstance(record, Refused):
-            return
-        seen_until = self.seen.get((side, record.identity or b""), BEGINNING_MS - 1)
-        if record.identity is not None and seen_until >= self.join.stream_ms:
-            return
-        self.records[record.ref] = record
-        if side is Side.TEXT:
-            self.sample_ms[record.offset] = self.settings.sample_ms << self.level
-        self._put_out(self.join.admit(record, time_bound(record.event_ms, record.append_ms)))
-        if record.identity is not None:
-            self.seen[(side, record.identity)] = self.join.stream_ms + horizon_ms(self.settings)
-
-    def tick(self, to_ms: int) -> None:
-        """Advance stream time."""
-        self._put_out(self.join.tick(to_ms))
-
-    def _put_out(self, results: list[Result]) -> None:
-        for text, frame in results:
-            if frame is None:
-                self.scored.append((text, None))
-            elif text is None:
-                if self.thinning.keeps_frame(self.records[(Side.FRAME, frame)]):
-                    self.scored.append((None, frame))
-            else:
-                pair = self.records[(Side.TEXT, text)], self.records[(Side.FRAME, frame)]
-                if self.thinning.keeps_pair(*pair, self.sample_ms[text]):
-                    self.scored.append((text, frame))
+if TYPE_CHECKING:
+    from stream_app.core.types import Alert
+    from tests.core.reference_decide import Said
 
 
-@given(streams(), st.integers(0, 1 << 32))
-@examples(250)
-def test_what_is_scored_is_what_admission_duplicates_join_and_thinning_leave(stream: Stream, seed: int) -> None:
-    stream.settings = structs.replace(stream.settings, rate_per_s=1_000, rate_burst=1_000, window_bytes=1_000_000)
-    trace = Player(stream, Random(seed)).play()
-    slow = SlowTask(stream.settings)
-    ticks = deque(line.to_ms for line in trace.journal if isinstance(line, JournalTick))
+@given(streams(), st.integers(0, 1 << 32), st.sampled_from((0.0, 0.06)))
+@examples(300)
+def test_what_is_scored_refused_and_alerted_is_what_the_design_says_whatever_the_timing_and_crashes(
+    stream: Stream, seed: int, crash_rate: float
+) -> None:
+    trace = Player(stream, Random(seed), crash_rate=crash_rate).play()
+    slow = SlowTask(stream.settings, stream.scores)
     for op in stream.ops:
         if isinstance(op, Arrive):
             slow.take(op.side, op.raw)
         elif isinstance(op, Level):
             slow.level = op.level
-        elif ticks and op.to_ms == ticks[0]:  # whether a tick is worth making depends on what is open
-            slow.tick(ticks.popleft())
-    assert trace.scored == slow.scored
+        else:
+            slow.tick(op.to_ms)
+    scored = [
+        (*offsets, one.observation.is_late, one.observation.is_image_shed, one.time_ms)
+        for offsets, one in zip(trace.scored, trace.decisions, strict=True)
+    ]
+    assert scored == slow.scored
     assert trace.state.stream_ms == slow.join.stream_ms
+    assert [_said(alert) for alert in trace.alerts] == slow.decide.said
+    assert [(one.zone, one.time_ms) for one in trace.notices] == slow.notices
+    letters = [(one.side, one.offset, one.reason) for one in trace.dead_letters]
+    assert sorted(letters) == sorted(slow.refused + slow.decide.letters)
+
+
+def _said(one: Alert) -> Said:
+    return (
+        one.phase, one.zone, one.label, one.number, one.time_ms, one.score, one.cameras, one.severity, one.start_ms,
+        one.end_ms, one.present, one.is_late, one.is_masked, one.reason,
+    )  # fmt: skip
 
 
 # -- catching up ----------------------------------------------------------------------------------------------------
