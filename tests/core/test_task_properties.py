@@ -200,7 +200,7 @@ def test_within_grace_a_crash_and_another_interleaving_give_the_same_observation
 
 def _interleave(shell: Shell, log: dict[Side, list[Raw]], random: Random, *, until: float) -> None:
     """Deliver what is left of the log, each side in its order, the sides interleaved at random; score and commit."""
-    left = [(side, list(log[side][shell.task.next_offset(side) :])) for side in Side]
+    left = [(side, list(log[side][shell.task.next_admitted(side) :])) for side in Side]
     total = sum(len(raws) for _, raws in left)
     stop = total - int(total * until)
     while sum(len(raws) for _, raws in left) > stop:
