@@ -237,6 +237,15 @@ def test_an_alert_names_at_most_32_records_and_says_how_many_were_left_out() -> 
     assert (len(closed.evidence), closed.evidence_left_out) == (32, 48)
 
 
+def test_a_frame_that_several_texts_met_is_left_out_once() -> None:
+    bench = Bench(update_every_ms=1_000_000)
+    for offset in range(40):
+        for number in range(3):
+            bench.judge(0, text(number), frame(offset), 3)
+    (closed,) = bench.expire(10_001)
+    assert (len(closed.evidence), closed.evidence_left_out) == (32, 43 - 32)
+
+
 def test_a_masked_result_shows_no_frame_again() -> None:
     bench = Bench(update_every_ms=1_000_000)
     for offset in range(40):

@@ -51,6 +51,8 @@ def test_settings_that_break_a_guarantee_are_refused() -> None:
         shell_of(Semantic(quiet_ms=4_999))
     with pytest.raises(SettingsError, match=r"before_ms \+ after_ms: expected >= 0, found -1"):
         shell_of(Semantic(before_ms=-2_001))
+    with pytest.raises(SettingsError, match="how: expected one of right, inner, left, outer, found latest"):
+        shell_of(Semantic(how="latest"))  # type: ignore[arg-type]
 
 
 def test_the_journal_says_of_each_text_which_frames_came_before_it() -> None:
