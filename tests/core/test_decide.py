@@ -180,6 +180,26 @@ def test_late_is_said() -> None:
     assert opened.is_late
 
 
+def test_what_one_result_of_a_text_says_of_being_late_or_masked_stays_true_of_the_text() -> None:
+    bench = Bench()
+    assert bench.judge(0, text(1), frame(1), 0, is_late=True) == []
+    assert bench.judge(0, text(1), frame(2), 0, is_shed=True) == []
+    (opened,) = bench.judge(0, text(1), frame(3), 9)
+    assert (opened.is_late, opened.is_masked) == (True, True)
+
+
+def test_a_text_that_was_judged_once_is_evidence_though_it_fails_later() -> None:
+    bench = Bench()
+    bench.judge(0, text(1), frame(1), 0)
+    failed = Scored(2, 0, (9 * MICRO,), text_failure="tokens")
+    judged = bench.decide.judge(0, [(Observation(2, 0, "x", text(1), frame(2)), failed)])
+    assert [(letter.ref, letter.reason) for letter in judged.dead_letters] == [((Side.TEXT, 1), "tokens")]
+    assert [(one.side, one.offset) for one in judged.alerts[0].evidence] == [
+        (Side.TEXT, 1), (Side.FRAME, 1), (Side.FRAME, 2),
+    ]  # fmt: skip
+    assert judged.alerts[0].is_masked
+
+
 def test_an_alert_says_what_each_side_contributed_by_leaving_it_out() -> None:
     bench = Bench()
     bench.judge(0, text(1), frame(1), 1, without_image=0.5, without_text=-1)
@@ -235,6 +255,14 @@ def test_an_alert_names_at_most_32_records_and_says_how_many_were_left_out() -> 
         bench.judge(0, text(offset), frame(offset), 3)
     (closed,) = bench.expire(10_001)
     assert (len(closed.evidence), closed.evidence_left_out) == (32, 48)
+
+
+def test_of_the_frames_that_a_text_was_scored_with_the_newest_32_are_kept() -> None:
+    bench = Bench()
+    for offset in range(40):
+        bench.judge(0, text(1), frame(offset), 0)
+    ((_, outcome),) = bench.decide.state().outcomes
+    assert [one.offset for one in outcome.frames] == list(range(8, 40))
 
 
 def test_a_frame_that_several_texts_met_is_left_out_once() -> None:

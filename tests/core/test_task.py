@@ -283,6 +283,18 @@ def test_another_model_is_journaled_as_a_switch_and_closes_what_no_longer_alerts
     assert [(alert.label, alert.reason) for alert in successor.trace.alerts[1:]] == [("fight", "quiet")]
 
 
+def test_a_checkpoint_forgets_which_texts_reached_open_at_long_ago() -> None:
+    shell = shell_of(Semantic(open_texts=2))
+    shell.scores.moods = {(TEXT, 0): 3}
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0))
+    shell.score_all()
+    shell.commit()
+    assert [label for _, label, _ in shell.trace.state.decide.reached] == ["fight", "fire"]
+    shell.finish(after_ms=60_000)
+    assert not shell.trace.state.decide.reached
+
+
 def test_an_incident_is_open_as_long_as_its_opening_text_gathers_frames_in_time_though_quiet_ms_is_no_longer() -> None:
     settings = Semantic(before_ms=2_000, after_ms=0, grace_ms=1_000, quiet_ms=3_000, sample_ms=1)
     shell = shell_of(settings)
