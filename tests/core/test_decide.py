@@ -123,6 +123,9 @@ def test_updated_comes_at_most_every_update_every_ms_and_then_says_what_waited()
     assert bench.expire(1_999) == []
     (updated,) = bench.expire(2_000)
     assert (updated.phase, updated.number, updated.cameras) == ("updated", 2, ("c1", "c2", "c3"))
+    assert bench.judge(2_001, text(4), frame(4, camera="c4"), 3) == [], "the update counts too, not the opening alone"
+    assert bench.expire(3_999) == []
+    assert phases(bench.expire(4_000)) == ["updated"]
     assert bench.expire(9_000) == []
 
 
