@@ -117,6 +117,30 @@ def test_the_same_offset_again_changes_nothing_and_its_bytes_are_kept_while_they
     assert not shell.kept
 
 
+def test_a_record_that_comes_again_while_it_is_queued_keeps_its_bytes_and_is_judged_once() -> None:
+    shell = shell_of()
+    for _ in range(2):
+        shell.give(FRAME, raw_frame(0, T0))  # texts are waited for
+        shell.pump()
+        assert (shell.task.queued(FRAME), (FRAME, 0) in shell.kept) == (1, True)
+    shell.finish(after_ms=60_000)
+    assert shell.task.totals["frames.received"] == 1
+
+
+def test_a_step_lets_go_of_the_marks_that_no_later_state_needs() -> None:
+    shell = shell_of(Semantic(how="left", unmatched_every_ms=1))
+    for number in range(20):
+        shell.task.set_thinning(number % 2)
+        shell.live(TEXT, raw_text(number, T0 + 10_000 * number))
+        shell.live(FRAME, raw_frame(number, T0 + 10_000 * number + 5_000))
+        shell.score_all()
+        shell.commit()
+    front = shell.task._front
+    assert all(len(marks) == 1 for marks in front._rate._levels.values())
+    assert [len(marks) for marks in front._thin._sampled.values()] == [1]
+    assert len(front._thin._levels) == 1
+
+
 def test_the_same_cloudevents_id_again_changes_nothing_but_counts_until_s_passes_first_sight_plus_h() -> None:
     shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000))
     horizon_ms = SETTINGS.horizon_ms
