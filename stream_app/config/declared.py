@@ -25,10 +25,11 @@ _SEMANTIC_HELP: dict[str, str] = {
     "(but no texts without a frame), `outer` both.",
     "sample_ms": "Per text and camera, one frame in each interval of this length is scored.",
     "unmatched_every_ms": "With `left` and `outer`: per camera, one frame without a text in each interval is scored.",
-    "quiet_ms": "An incident closes this long after its last support. At least before_ms + after_ms + grace_ms.",
+    "quiet_ms": "An incident closes once stream time is past its last support by more than this. "
+    "At least before_ms + after_ms + grace_ms.",
     "update_every_ms": "Least time between two updates of one incident.",
     "open_texts": "How many texts must reach a label's threshold before an incident opens.",
-    "open_within_ms": "Within what time those texts must come.",
+    "open_within_ms": "Within what event time of one another those texts must be.",
     "max_ahead_ms": "An event time further ahead of its append time is refused.",
     "rate_per_s": "Texts per second and zone that are treated in the long run; more go to the dead letters.",
     "rate_burst": "Texts per zone that may come at once.",

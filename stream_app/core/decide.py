@@ -6,7 +6,8 @@ then its observations. It never learns in which order the scores came back, nor 
 
 - An incident of (zone, label) opens when a text reaches ``open_at`` (``open_texts`` texts within ``open_within_ms``).
 - It is supported by every text of its zone that scores at least ``close_at``; a low score closes nothing.
-- It closes ``quiet_ms`` of stream time after its last support; nothing else closes it, except that its label vanishes.
+- It closes once stream time is past its last support by more than ``quiet_ms``, as a record does that is past its
+  close; nothing else closes it, except that its label vanishes.
 - ``updated`` comes on a new camera, a new modality or a higher severity, at most every ``update_every_ms``.
 """
 
@@ -40,11 +41,12 @@ class Judged(msgspec.Struct):
 
 
 class Reached(msgspec.Struct, frozen=True, array_like=True):
-    """A subject that reached ``open_at`` while fewer than ``open_texts`` had."""
+    """A subject that reached ``open_at`` while fewer than ``open_texts`` had; ``noted_ms`` is the S of that result."""
 
     side: Side
     offset: int
     event_ms: int
+    noted_ms: int = 0
 
 
 class DecideState(msgspec.Struct, frozen=True):
@@ -92,7 +94,7 @@ class Decide:
         if stream_ms < self._due_ms:
             return
         for key, incident in sorted(self._incidents.items(), key=self._by_due):
-            if stream_ms >= incident.last_support_ms + self._settings.quiet_ms:
+            if stream_ms > incident.last_support_ms + self._settings.quiet_ms:
                 into.append(incident.alert("closed", stream_ms, "quiet"))
                 del self._incidents[key]
             elif incident.has_news and stream_ms >= incident.last_alert_ms + self._settings.update_every_ms:
@@ -118,6 +120,15 @@ class Decide:
             return False
         del self._failed[record.ref]
         return True
+
+    def prune(self, stream_ms: int) -> None:
+        """Let go of what can count no more, so that zones of long ago are in no checkpoint; once per step."""
+        for key in list(self._reached):
+            left = [one for one in self._reached[key] if not self._is_past(one, stream_ms)]
+            if left:
+                self._reached[key] = left
+            else:
+                del self._reached[key]
 
     def state(self) -> DecideState:
         """Return the state for a checkpoint."""
@@ -180,7 +191,9 @@ class Decide:
         key = (subject.zone, label.name)
         incident = self._incidents.get(key)
         if incident is None:
-            if score < label.open_at or self._opened_before(key, subject, outcome) or not self._reaches(key, subject):
+            if score < label.open_at or self._opened_before(key, subject, outcome):
+                return
+            if not self._reaches(key, subject, stream_ms):
                 return
             incident = self._open(key, label.open_at, subject, score, stream_ms)
         elif score < label.close_at:
@@ -202,22 +215,32 @@ class Decide:
             return Outcome()
         return self._outcomes.setdefault(text.offset, Outcome())
 
-    def _reaches(self, key: tuple[str, str], subject: Record) -> bool:
-        """Note that a subject reached ``open_at``; return whether enough did."""
-        needed = self._settings.open_texts
+    def _reaches(self, key: tuple[str, str], subject: Record, stream_ms: int) -> bool:
+        """Note that a subject reached ``open_at``; return whether enough did within ``open_within_ms`` of one another.
+
+        Results come in another order than events: a text may reach ``open_at`` after one that is much younger.
+        """
+        needed, within_ms = self._settings.open_texts, self._settings.open_within_ms
         if needed == 1:
             return True
-        entry = Reached(subject.side, subject.offset, subject.event_ms)
+        entry = Reached(subject.side, subject.offset, subject.event_ms, stream_ms)
         entries = [
-            other for other in self._reached.get(key, ()) if (other.side, other.offset) != (entry.side, entry.offset)
+            other
+            for other in self._reached.get(key, ())
+            if (other.side, other.offset) != (entry.side, entry.offset) and not self._is_past(other, stream_ms)
         ]
-        newest = max(entry.event_ms, *(other.event_ms for other in entries)) if entries else entry.event_ms
-        near = [other for other in (*entries, entry) if other.event_ms >= newest - self._settings.open_within_ms]
-        if len(near) >= needed and entry in near:
+        entries.append(entry)
+        times = sorted(one.event_ms for one in entries if abs(one.event_ms - entry.event_ms) <= within_ms)
+        if any(last - first <= within_ms for first, last in zip(times, times[needed - 1 :], strict=False)):
             self._reached.pop(key, None)
             return True
-        self._reached[key] = near
+        self._reached[key] = entries
         return False
+
+    def _is_past(self, reached: Reached, stream_ms: int) -> bool:
+        """Return whether no text can count together with this one any more, unless it is late by more than H."""
+        newest_ms = max(reached.event_ms, reached.noted_ms)
+        return newest_ms + self._settings.horizon_ms + self._settings.open_within_ms < stream_ms
 
     def _opened_before(self, key: tuple[str, str], subject: Record, outcome: Outcome) -> bool:
         """Return whether this subject's own incident was open already and closed since.
@@ -254,7 +277,7 @@ class Decide:
                 into.append(DeadLetter(record.side, record.offset, reason, "", record.size))
 
     def _due(self, incident: Incident) -> int:
-        quiet = incident.last_support_ms + self._settings.quiet_ms
+        quiet = incident.last_support_ms + self._settings.quiet_ms + 1
         return min(quiet, incident.last_alert_ms + self._settings.update_every_ms) if incident.has_news else quiet
 
     def _by_due(self, item: tuple[tuple[str, str], Incident]) -> tuple[int, tuple[str, str]]:

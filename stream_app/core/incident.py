@@ -8,6 +8,10 @@ from stream_app.core.ids import alert_id
 from stream_app.core.outcome import MAX_EVIDENCE
 from stream_app.core.types import Alert, Contribution, Evidence, Side
 
+#: Frames beyond those named that are remembered, so that another text that met them does not count them again. Four
+#: cameras give 20 in a window of 5 s at the default sampling; past the bound the oldest may be counted twice.
+_MAX_UNNAMED = 128
+
 
 class Support(msgspec.Struct, frozen=True):
     """What one observation brings to an incident. ``score`` is the subject's mean micro-logit after it."""
@@ -43,6 +47,8 @@ class Incident(msgspec.Struct, kw_only=True):
     evidence: list[Evidence] = []
     evidence_left_out: int = 0
     has_news: bool = False
+    #: Offsets of the newest frames that were left out.
+    unnamed: list[int] = []
 
     def support(self, support: Support, stream_ms: int) -> None:
         """Take one supporting observation in; news are a new camera, a new modality or a higher severity."""
@@ -87,12 +93,13 @@ class Incident(msgspec.Struct, kw_only=True):
         )
 
     def _show(self, evidence: Evidence) -> None:
-        if evidence in self.evidence:
+        is_frame = evidence.side is Side.FRAME
+        if evidence in self.evidence or (is_frame and evidence.offset in self.unnamed):
             return
         if evidence.camera and evidence.camera not in self.cameras:
             self.cameras = sorted([*self.cameras, evidence.camera])
             self.has_news = True
-        modality = "text" if evidence.side is Side.TEXT else "image"
+        modality = "image" if is_frame else "text"
         if modality not in self.present:
             self.present = sorted([*self.present, modality])
             self.has_news = True
@@ -102,3 +109,5 @@ class Incident(msgspec.Struct, kw_only=True):
             self.evidence = [*self.evidence, evidence]
         else:
             self.evidence_left_out += 1
+            if is_frame:
+                self.unnamed = [*self.unnamed[-(_MAX_UNNAMED - 1) :], evidence.offset]

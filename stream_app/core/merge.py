@@ -55,11 +55,6 @@ class Merge:
         """Both sides are caught up and nothing is queued: stream time may be advanced by a tick."""
         return not self._queues[0] and not self._queues[1] and self._is_caught_up[0] and self._is_caught_up[1]
 
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is queued on either side."""
-        return not self._queues[0] and not self._queues[1]
-
     def is_full(self, side: Side) -> bool:
         """Return whether this side's partition should be pressed back on. An empty queue is never full."""
         return (
@@ -69,10 +64,6 @@ class Merge:
     def queued(self, side: Side) -> int:
         """Return the number of records queued on one side."""
         return len(self._queues[side])
-
-    def queued_bytes(self, side: Side) -> int:
-        """Return the payload bytes queued on one side."""
-        return self._bytes[side]
 
     def next(self) -> Intake | None:
         """Return the next record of the merged order, or None while a side has to be waited for."""

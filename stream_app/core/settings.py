@@ -7,7 +7,7 @@ Limits bound memory and work; whatever they are, the results are the same.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -59,6 +59,8 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Raises:
             SettingsError: if a value breaks a guarantee; the message names the setting, the expected and the found.
         """
+        # Else an unknown word would mean `inner`, and a text that meets nobody would give no result.
+        self._require(self.how in get_args(How), "how", f"one of {', '.join(get_args(How))}", self.how)
         self._require(
             self.before_ms + self.after_ms >= 0, "before_ms + after_ms", ">= 0", self.before_ms + self.after_ms
         )
@@ -74,7 +76,7 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self
 
     @staticmethod
-    def _require(holds: bool, name: str, expected: str, found: int) -> None:  # noqa: FBT001 - a private assertion
+    def _require(holds: bool, name: str, expected: str, found: object) -> None:  # noqa: FBT001 - a private assertion
         if not holds:
             message = f"setting {name}: expected {expected}, found {found}"
             raise SettingsError(message)

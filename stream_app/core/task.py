@@ -187,6 +187,7 @@ class Task:
             return None
         outputs = self._settle.take_outputs()
         self._front.prune(at)
+        self._decide.prune(at.stream_ms)
         checkpoint = self.checkpoint()
         self._open_step = Step(
             sequence=at.sequence,
@@ -243,15 +244,6 @@ class Task:
         return self._merge.is_idle
 
     @property
-    def is_unfinished(self) -> bool:
-        """Whether something is queued, held, open, in flight or not yet committed."""
-        return (
-            bool(self._front.join.held or len(self._settle.cut) or self._decide.has_open)
-            or self.has_uncommitted
-            or not self._merge.is_empty
-        )
-
-    @property
     def thinning_level(self) -> int:
         """The thinning level in force."""
         return self._front.thinning_level
@@ -283,10 +275,6 @@ class Task:
     def queued(self, side: Side) -> int:
         """Return the number of records of one side that wait in the merge."""
         return self._merge.queued(side)
-
-    def next_offset(self, side: Side) -> int:
-        """Return the next offset of one side that was not yet received."""
-        return self._received[side]
 
     def next_admitted(self, side: Side) -> int:
         """Return the next offset of one side that was not yet admitted."""

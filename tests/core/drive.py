@@ -259,7 +259,10 @@ class Shell:
         for _ in range(4):
             self.task.advance(max(self.task.stream_ms, T0) + after_ms)
             self.settle()
-        assert not self.task.is_unfinished
+        task = self.task
+        assert not task._front.join.held
+        assert not task._decide.has_open
+        assert not any((task.in_flight, task.has_uncommitted, task.queued(Side.TEXT), task.queued(Side.FRAME)))
         self.pump()
         assert not self.kept, f"never released: {sorted(self.kept)}"
         assert self.task.window_bytes == 0

@@ -9,6 +9,7 @@ from stream_app.core.join import Held, Join
 from stream_app.core.settings import How, Semantic
 from stream_app.core.task import BEGINNING_MS
 from stream_app.core.types import Record, Side
+from tests.core.reference import SlowJoin
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -40,6 +41,7 @@ class JoinDriver:
     records: dict[int, Record] = field(default_factory=dict)
     late: set[int] = field(default_factory=set)
     stream_ms: list[int] = field(default_factory=list)
+    _moves: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.join = Join(self.settings, BEGINNING_MS)
@@ -50,22 +52,36 @@ class JoinDriver:
         record = Record(side, step, event_ms, event_ms, repr(key), camera="c")
         self.records[step] = record
         held = Held(record, step + 1, sample_ms=1)
-        unmatched, pairs = self.join.admit(held, event_ms if to_ms is None else min(event_ms, to_ms))
+        moves_to_ms = event_ms if to_ms is None else min(event_ms, to_ms)
+        unmatched, pairs = self.join.admit(held, moves_to_ms)
         if held.is_late:
             self.late.add(step)
         outputs = [_alone(one) for one in unmatched]
         outputs += [Output(frame.record.offset, text.record.offset) for text, frame in pairs]
-        self._keep(outputs)
+        self._keep(outputs, moves_to_ms)
         return outputs
 
     def tick(self, to_ms: int) -> list[Output]:
         """Advance stream time."""
         outputs = [_alone(one) for one in self.join.tick(len(self.outputs) + 1, to_ms)]
-        self._keep(outputs)
+        self._keep(outputs, to_ms)
         return outputs
 
-    def _keep(self, outputs: list[Output]) -> None:
+    def difference_from_definition(self) -> str:
+        """Say at which step the join put out something else than the five steps of the design, or ''."""
+        slow = SlowJoin(self.settings, BEGINNING_MS)
+        for step, (to_ms, found) in enumerate(zip(self._moves, self.outputs, strict=True)):
+            record = self.records.get(step)
+            results = slow.tick(to_ms) if record is None else slow.admit(record, to_ms)
+            expected = [Output(frame, text) for text, frame in results]
+            is_late = record is not None and slow.is_late(record)
+            if (found, step in self.late) != (expected, is_late):
+                return f"step {step}: by definition {expected}, late {is_late}; found {found}, late {step in self.late}"
+        return ""
+
+    def _keep(self, outputs: list[Output], to_ms: int) -> None:
         self.outputs.append(outputs)
+        self._moves.append(to_ms)
         self.stream_ms.append(self.join.stream_ms)
         self.join.removed.clear()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -15,5 +16,6 @@ IS_THOROUGH = os.environ.get("VIGIL_HYPOTHESIS") == "thorough"
 
 
 def examples(number: int) -> Callable[[Any], Any]:
-    """Try the property with so many examples, or ten times as many in a thorough run."""
-    return settings(settings.get_profile("core"), max_examples=number * 10 if IS_THOROUGH else number)
+    """Try the property with so many examples, or ten times as many in a thorough run, which has the time for it."""
+    chosen = settings(settings.get_profile("core"), max_examples=number * 10 if IS_THOROUGH else number)
+    return lambda test: pytest.mark.timeout(3_600)(chosen(test)) if IS_THOROUGH else chosen(test)

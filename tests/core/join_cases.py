@@ -42,6 +42,7 @@ class JoinCase:
         return f"{self.kind}:{self.name}:{self.digest}"
 
 
+_HOWS = ("inner", "left", "right", "outer")
 _FORMATS: tuple[tuple[str, dict[str, type | tuple[type, ...]]], ...] = (
     ("kafka", {"join": str, "window": dict, "steps": list}),
     ("quix", {"how": str, "messages": list, "backward_ms": int, "forward_ms": int}),
@@ -55,11 +56,11 @@ def case_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.json")) if path.is_dir() else [path]
 
 
-def load_cases(path: Path) -> list[JoinCase]:
-    """Read the cases of one file.
+def load_cases(path: Path) -> list[JoinCase | UnknownFormatError]:
+    """Read the cases of one file; in the place of one that is of no known format stands an error that says so.
 
     Raises:
-        UnknownFormatError: if it is not JSON, holds no case, or holds one of no known format.
+        UnknownFormatError: if it is not JSON, or holds no case.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -79,12 +80,14 @@ def _candidates(content: object) -> Iterator[tuple[str, object]]:
         yield from ((str(index), data) for index, data in enumerate(content))
     elif isinstance(content, dict):
         for name, value in content.items():
-            if isinstance(value, list):
+            # A list without objects is a word about the file, such as its sources.
+            if isinstance(value, list) and any(isinstance(data, dict) for data in value):
                 yield from ((f"{name}[{index}]", data) for index, data in enumerate(value))
 
 
-def _recognise(path: Path, place: str, data: object) -> JoinCase:
-    if isinstance(data, dict):
+def _recognise(path: Path, place: str, data: object) -> JoinCase | UnknownFormatError:
+    how = data.get("join", data.get("how", "inner")) if isinstance(data, dict) else ""
+    if isinstance(data, dict) and how in _HOWS:
         for kind, needed in _FORMATS:
             if all(isinstance(data.get(name), expected) for name, expected in needed.items()):
                 name = data.get("test") or data.get("name") or f"{place}-{data.get('how', 'inner')}"
@@ -92,5 +95,5 @@ def _recognise(path: Path, place: str, data: object) -> JoinCase:
                 return JoinCase(kind, str(name), digest, data)
     found = sorted(data) if isinstance(data, dict) else repr(data)[:80]
     known = "; ".join(f"{kind}: {', '.join(needed)}" for kind, needed in _FORMATS)
-    message = f"{path}: {place} is of no known format: expected one of ({known}), found {found}"
-    raise UnknownFormatError(message)
+    message = f"{path}: {place} is of no known format: expected one of ({known}), {_HOWS}, found {found}, {how!r}"
+    return UnknownFormatError(message)

@@ -41,6 +41,21 @@ def admitted(side: Side, record: Raw) -> Record:
 
 
 @pytest.mark.parametrize(
+    ("side", "record"),
+    [
+        (Side.TEXT, raw(b"a" * 1_000)),
+        (Side.TEXT, raw(b"fire", key=b"k" * MAX_NAME_BYTES)),
+        (Side.FRAME, raw(PNG.ljust(1_000, b"\0"))),
+        (Side.FRAME, raw(png(100, 50))),
+        (Side.FRAME, raw(png(50, 100))),
+        (Side.FRAME, raw(PNG, camera="c" * MAX_NAME_BYTES)),
+    ],
+)
+def test_what_is_exactly_at_a_bound_is_admitted(side: Side, record: Raw) -> None:
+    assert admitted(side, record).size == len(record.value or b"")
+
+
+@pytest.mark.parametrize(
     ("side", "record", "reason"),
     [
         (Side.TEXT, raw(None), "empty"),

@@ -2,76 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from stream_app.core.decide import Decide
-from stream_app.core.settings import Semantic
-from stream_app.core.types import Alert, LabelRule, Model, Observation, Record, Scored, Side
-
-MICRO = 1_000_000
-MODEL = Model("m", "1", "00", (LabelRule("fight", is_alerting=True, open_at=2 * MICRO, close_at=MICRO),))
-SETTINGS = Semantic(quiet_ms=10_000, update_every_ms=2_000)
-
-
-def text(offset: int, event_ms: int = 0, *, zone: str = "x", severity: int = 0) -> Record:
-    return Record(Side.TEXT, offset, event_ms, event_ms, zone, severity=severity)
-
-
-def frame(offset: int, event_ms: int = 0, *, zone: str = "x", camera: str = "c1") -> Record:
-    return Record(Side.FRAME, offset, event_ms, event_ms, zone, camera)
-
-
-class Bench:
-    """Judges one observation per sequence number and keeps the alerts."""
-
-    def __init__(self, model: Model = MODEL, **changes: Any) -> None:  # noqa: ANN401 - settings by name
-        settings = Semantic(**{"quiet_ms": 10_000, "update_every_ms": 2_000, **changes})
-        self.decide = Decide(settings, model, deployment="d", partition=0)
-        self.sequence = 0
-        self.letters: list[tuple[Side, int, str]] = []
-
-    def judge(  # noqa: PLR0913 - what an observation may be, all by name
-        self,
-        stream_ms: int,
-        text: Record | None,
-        frame: Record | None,
-        logit: float | None,
-        *,
-        image_failure: str | None = None,
-        is_late: bool = False,
-        is_shed: bool = False,
-        without_image: float = 0,
-        without_text: float = 0,
-    ) -> list[Alert]:
-        """Judge one observation whose full score is ``logit`` for every label."""
-        self.sequence += 1
-        zone = (text or frame).zone  # type: ignore[union-attr]
-        observation = Observation(self.sequence, 0, zone, text, frame, is_late, is_shed)
-        is_both = text is not None and frame is not None and image_failure is None and not is_shed
-        scored = Scored(
-            self.sequence,
-            0,
-            None if logit is None else (int(logit * MICRO),),
-            (int(without_image * MICRO),) if is_both else None,
-            (int(without_text * MICRO),) if is_both else None,
-            image_failure,
-        )
-        judged = self.decide.judge(stream_ms, [(observation, scored)])
-        assert [one.observation for one in judged.decisions] == [observation]
-        self.letters += [(one.side, one.offset, one.reason) for one in judged.dead_letters]
-        return judged.alerts
-
-    def expire(self, stream_ms: int) -> list[Alert]:
-        """Let stream time pass."""
-        alerts: list[Alert] = []
-        self.decide.expire(stream_ms, alerts)
-        return alerts
-
-
-def phases(alerts: list[Alert]) -> list[str]:
-    return [alert.phase for alert in alerts]
+from stream_app.core.types import LabelRule, Model, Observation, Record, Scored, Side
+from tests.core.decide_bench import MICRO, MODEL, SETTINGS, Bench, frame, phases, text
 
 
 def test_an_incident_opens_when_a_text_reaches_open_at_and_not_below() -> None:
@@ -108,31 +43,31 @@ def test_another_texts_low_score_closes_nothing() -> None:
     bench.judge(0, text(1), frame(1), 3)
     for second in range(1, 9):
         assert bench.judge(second * 1_000, text(1 + second), frame(1 + second), -20) == []
-    assert bench.expire(9_999) == []
-    assert phases(bench.expire(10_000)) == ["closed"]
+    assert bench.expire(10_000) == []
+    assert phases(bench.expire(10_001)) == ["closed"]
 
 
-def test_an_incident_closes_quiet_ms_after_its_last_support_and_a_score_of_close_at_supports() -> None:
+def test_an_incident_closes_more_than_quiet_ms_after_its_last_support_and_a_score_of_close_at_supports() -> None:
     bench = Bench()
     bench.judge(0, text(1), frame(1), 3)
     bench.judge(6_000, text(2), frame(2), 1.0)
     bench.judge(7_000, text(3), frame(3), 0.999_999)
-    assert bench.expire(15_999) == []
-    (closed,) = bench.expire(16_000)
-    assert (closed.phase, closed.reason, closed.number, closed.time_ms) == ("closed", "quiet", 2, 16_000)
+    assert bench.expire(16_000) == []
+    (closed,) = bench.expire(16_001)
+    assert (closed.phase, closed.reason, closed.number, closed.time_ms) == ("closed", "quiet", 2, 16_001)
     assert not bench.decide.has_open
 
 
 def test_what_stream_time_expires_comes_before_the_observations_of_the_same_sequence_number() -> None:
     bench = Bench()
     (first,) = bench.judge(0, text(1), frame(1), 3)
-    closed, opened = bench.judge(10_000, text(2), frame(2), 3)
+    closed, opened = bench.judge(10_001, text(2), frame(2), 3)
     assert (closed.phase, closed.incident) == ("closed", first.incident)
     assert (opened.phase, opened.number) == ("opened", 1)
     assert opened.incident != first.incident
 
 
-@pytest.mark.parametrize("stream_ms", [10_000, 11_000])
+@pytest.mark.parametrize("stream_ms", [10_001, 11_000])
 def test_a_text_never_opens_the_same_incident_again_once_it_closed(stream_ms: int) -> None:
     # A text from a fast clock, or of a window with a negative bound, may be held for longer than quiet_ms.
     bench = Bench()
@@ -188,6 +123,9 @@ def test_updated_comes_at_most_every_update_every_ms_and_then_says_what_waited()
     assert bench.expire(1_999) == []
     (updated,) = bench.expire(2_000)
     assert (updated.phase, updated.number, updated.cameras) == ("updated", 2, ("c1", "c2", "c3"))
+    assert bench.judge(2_001, text(4), frame(4, camera="c4"), 3) == [], "the update counts too, not the opening alone"
+    assert bench.expire(3_999) == []
+    assert phases(bench.expire(4_000)) == ["updated"]
     assert bench.expire(9_000) == []
 
 
@@ -195,18 +133,9 @@ def test_a_closing_alert_says_what_had_waited_and_no_update_follows() -> None:
     bench = Bench(update_every_ms=100_000)
     bench.judge(0, text(1), frame(1), 3)
     bench.judge(1, text(2), frame(2, camera="c2"), 3)
-    (closed,) = bench.expire(10_001)
+    (closed,) = bench.expire(10_002)
     assert (closed.phase, closed.cameras) == ("closed", ("c1", "c2"))
     assert bench.expire(1_000_000) == []
-
-
-def test_of_k_texts_within_m_ms_the_kth_opens_and_one_text_counts_once() -> None:
-    bench = Bench(open_texts=2, open_within_ms=1_000)
-    assert bench.judge(0, text(1, 0), frame(1), 3) == []
-    assert bench.judge(0, text(1, 0), frame(2), 3) == []
-    assert bench.judge(1_001, text(2, 1_001), frame(3), 3) == []
-    (opened,) = bench.judge(1_500, text(3, 1_500), frame(4), 3)
-    assert (opened.phase, opened.evidence[0].offset) == ("opened", 3)
 
 
 def test_all_image_masked_results_of_a_text_count_as_one_and_only_while_it_has_no_unmasked_one() -> None:
@@ -216,7 +145,7 @@ def test_all_image_masked_results_of_a_text_count_as_one_and_only_while_it_has_n
     (opened,) = bench.judge(0, text(1), frame(9), 2.0)
     assert opened.score == 2 * MICRO
     assert bench.judge(0, text(1), frame(10), 9.9, image_failure="undecodable") == []
-    (closed,) = bench.expire(10_000)
+    (closed,) = bench.expire(10_001)
     assert closed.score == 2 * MICRO
 
 
@@ -254,6 +183,26 @@ def test_late_is_said() -> None:
     assert opened.is_late
 
 
+def test_what_one_result_of_a_text_says_of_being_late_or_masked_stays_true_of_the_text() -> None:
+    bench = Bench()
+    assert bench.judge(0, text(1), frame(1), 0, is_late=True) == []
+    assert bench.judge(0, text(1), frame(2), 0, is_shed=True) == []
+    (opened,) = bench.judge(0, text(1), frame(3), 9)
+    assert (opened.is_late, opened.is_masked) == (True, True)
+
+
+def test_a_text_that_was_judged_once_is_evidence_though_it_fails_later() -> None:
+    bench = Bench()
+    bench.judge(0, text(1), frame(1), 0)
+    failed = Scored(2, 0, (9 * MICRO,), text_failure="tokens")
+    judged = bench.decide.judge(0, [(Observation(2, 0, "x", text(1), frame(2)), failed)])
+    assert [(letter.ref, letter.reason) for letter in judged.dead_letters] == [((Side.TEXT, 1), "tokens")]
+    assert [(one.side, one.offset) for one in judged.alerts[0].evidence] == [
+        (Side.TEXT, 1), (Side.FRAME, 1), (Side.FRAME, 2),
+    ]  # fmt: skip
+    assert judged.alerts[0].is_masked
+
+
 def test_an_alert_says_what_each_side_contributed_by_leaving_it_out() -> None:
     bench = Bench()
     bench.judge(0, text(1), frame(1), 1, without_image=0.5, without_text=-1)
@@ -284,7 +233,7 @@ def test_an_incident_whose_label_no_longer_alerts_closes_with_model_changed_and_
     assert [(one.label, one.phase, one.reason, one.time_ms) for one in alerts] == [
         ("fire", "closed", "model-changed", 77)
     ]
-    assert phases(successor.expire(10_000)) == ["closed"]
+    assert phases(successor.expire(10_001)) == ["closed"]
 
 
 def test_a_text_does_not_open_its_incident_again_under_another_model() -> None:
@@ -292,7 +241,7 @@ def test_a_text_does_not_open_its_incident_again_under_another_model() -> None:
     bench.judge(0, text(1), frame(1), 3)
     successor = Bench()
     successor.decide.restore(bench.decide.state(), is_same_model=False, stream_ms=0)
-    assert phases(successor.judge(10_000, text(1), frame(2), 3)) == ["closed"]
+    assert phases(successor.judge(10_001, text(1), frame(2), 3)) == ["closed"]
 
 
 def test_results_of_another_model_are_not_mixed_with_this_ones() -> None:
@@ -307,8 +256,25 @@ def test_an_alert_names_at_most_32_records_and_says_how_many_were_left_out() -> 
     bench = Bench(update_every_ms=1_000_000)
     for offset in range(40):
         bench.judge(0, text(offset), frame(offset), 3)
-    (closed,) = bench.expire(10_000)
+    (closed,) = bench.expire(10_001)
     assert (len(closed.evidence), closed.evidence_left_out) == (32, 48)
+
+
+def test_of_the_frames_that_a_text_was_scored_with_the_newest_32_are_kept() -> None:
+    bench = Bench()
+    for offset in range(40):
+        bench.judge(0, text(1), frame(offset), 0)
+    ((_, outcome),) = bench.decide.state().outcomes
+    assert [one.offset for one in outcome.frames] == list(range(8, 40))
+
+
+def test_a_frame_that_several_texts_met_is_left_out_once() -> None:
+    bench = Bench(update_every_ms=1_000_000)
+    for offset in range(40):
+        for number in range(3):
+            bench.judge(0, text(number), frame(offset), 3)
+    (closed,) = bench.expire(10_001)
+    assert (len(closed.evidence), closed.evidence_left_out) == (32, 43 - 32)
 
 
 def test_a_masked_result_shows_no_frame_again() -> None:
@@ -317,5 +283,5 @@ def test_a_masked_result_shows_no_frame_again() -> None:
         bench.judge(0, text(1), frame(offset), 3)
     for offset in range(40, 50):
         bench.judge(0, text(1), frame(offset), 3, image_failure="undecodable")
-    (closed,) = bench.expire(10_000)
+    (closed,) = bench.expire(10_001)
     assert (len(closed.evidence), closed.evidence_left_out) == (32, 9)

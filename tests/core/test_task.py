@@ -51,6 +51,8 @@ def test_settings_that_break_a_guarantee_are_refused() -> None:
         shell_of(Semantic(quiet_ms=4_999))
     with pytest.raises(SettingsError, match=r"before_ms \+ after_ms: expected >= 0, found -1"):
         shell_of(Semantic(before_ms=-2_001))
+    with pytest.raises(SettingsError, match="how: expected one of right, inner, left, outer, found latest"):
+        shell_of(Semantic(how="latest"))  # type: ignore[arg-type]
 
 
 def test_the_journal_says_of_each_text_which_frames_came_before_it() -> None:
@@ -115,6 +117,30 @@ def test_the_same_offset_again_changes_nothing_and_its_bytes_are_kept_while_they
     assert not shell.kept
 
 
+def test_a_record_that_comes_again_while_it_is_queued_keeps_its_bytes_and_is_judged_once() -> None:
+    shell = shell_of()
+    for _ in range(2):
+        shell.give(FRAME, raw_frame(0, T0))  # texts are waited for
+        shell.pump()
+        assert (shell.task.queued(FRAME), (FRAME, 0) in shell.kept) == (1, True)
+    shell.finish(after_ms=60_000)
+    assert shell.task.totals["frames.received"] == 1
+
+
+def test_a_step_lets_go_of_the_marks_that_no_later_state_needs() -> None:
+    shell = shell_of(Semantic(how="left", unmatched_every_ms=1))
+    for number in range(20):
+        shell.task.set_thinning(number % 2)
+        shell.live(TEXT, raw_text(number, T0 + 10_000 * number))
+        shell.live(FRAME, raw_frame(number, T0 + 10_000 * number + 5_000))
+        shell.score_all()
+        shell.commit()
+    front = shell.task._front
+    assert all(len(marks) == 1 for marks in front._rate._levels.values())
+    assert [len(marks) for marks in front._thin._sampled.values()] == [1]
+    assert len(front._thin._levels) == 1
+
+
 def test_the_same_cloudevents_id_again_changes_nothing_but_counts_until_s_passes_first_sight_plus_h() -> None:
     shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000))
     horizon_ms = SETTINGS.horizon_ms
@@ -171,95 +197,6 @@ def test_scores_of_an_observation_that_is_not_in_flight_are_an_error() -> None:
         shell_of().task.scored(Scored(1, 0, None))
 
 
-def test_admission_stands_at_the_bound_of_work_in_flight_and_goes_on_when_scores_come() -> None:
-    shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000), in_flight=2)
-    shell.caught_up(TEXT, FRAME)
-    shell.give(FRAME, raw_frame(0, T0))
-    shell.give(TEXT, *(raw_text(n, T0 + 1) for n in range(5)))
-    shell.pump()
-    assert (len(shell.flight), shell.task.queued(TEXT), shell.task.is_held_up) == (2, 3, True)
-    shell.score_all()
-    shell.pump()
-    assert (len(shell.flight), shell.task.queued(TEXT)) == (2, 1)
-
-
-def test_what_waits_behind_one_slow_score_is_bounded() -> None:
-    shell = shell_of(outputs=10)
-    shell.live(FRAME, raw_frame(0, T0))
-    shell.live(TEXT, raw_text(0, T0))
-    assert len(shell.flight) == 1
-    shell.give(FRAME, *(Raw(n, T0, b"x", b"no image") for n in range(1, 100)))
-    for _ in range(5):
-        shell.pump()
-    assert shell.task.queued(FRAME) > 80
-    shell.finish(after_ms=60_000)
-    assert len(shell.trace.dead_letters) == 99
-
-
-def test_admission_stands_at_the_bound_of_uncommitted_outputs_and_goes_on_after_a_commit() -> None:
-    shell = shell_of(outputs=10)
-    shell.caught_up(TEXT, FRAME)
-    shell.give(FRAME, *(Raw(n, T0, b"x", b"") for n in range(100)))
-    shell.pump()
-    assert shell.task.queued(FRAME) > 80
-    shell.settle()
-    assert (shell.task.queued(FRAME), len(shell.trace.dead_letters)) == (0, 100)
-
-
-@pytest.mark.parametrize("window_bytes", [1, 100, 1_000])
-def test_a_byte_bound_that_is_reached_while_time_stands_still_still_makes_progress(window_bytes: int) -> None:
-    shell = shell_of(Semantic(window_bytes=window_bytes, rate_burst=1_000, sample_ms=1), queue_bytes=1)
-    for offset in range(200):
-        shell.live(FRAME, raw_frame(offset, T0, event_ms=T0 - offset % 7, camera=f"c{offset % 3}"))
-        assert shell.task.window_bytes <= window_bytes
-    for offset in range(20):
-        shell.live(TEXT, raw_text(offset, T0))
-        shell.score_all()
-    assert shell.task.stream_ms == T0
-    shell.finish(after_ms=60_000)
-    assert {text for text, _ in shell.trace.scored} == set(range(20))
-    # At 1,000 bytes the lowest frame of every bucket keeps its bytes, and those are the ones that are scored.
-    assert any(one.observation.is_image_shed for one in shell.trace.decisions) == (window_bytes < 1_000)
-    assert shell.task.totals["frames.received"] == 200
-
-
-def test_an_alarm_whose_frames_were_all_shed_still_opens_and_says_masked() -> None:
-    shell = shell_of(Semantic(window_bytes=1))
-    shell.scores.moods = {(TEXT, 0): 2}
-    shell.live(FRAME, raw_frame(0, T0))
-    shell.live(TEXT, raw_text(0, T0))
-    shell.score_all()
-    shell.finish(after_ms=60_000)
-    assert shell.trace.alerts[0].is_masked
-    assert shell.trace.alerts[0].present == ("text",)
-    assert shell.task.totals["frames.shed"] == 1
-
-
-@pytest.mark.parametrize("bounds", [{"queue_records": 10}, {"queue_bytes": 1}, {"queue_records": 10, "outputs": 7}])
-def test_a_text_flood_first_and_then_frames_makes_progress(bounds: dict[str, int]) -> None:
-    shell = shell_of(structs.replace(SETTINGS, rate_burst=100), in_flight=3, **bounds)
-    texts = [raw_text(n, T0 + n) for n in range(500)]
-    frames = [raw_frame(n, T0 + 3 * n) for n in range(100)]
-    for _ in range(2_000):
-        # The broker serves texts as long as nobody presses back, and frames only then.
-        if texts and not shell.task.is_full(TEXT):
-            shell.give(TEXT, texts.pop(0))
-        elif frames and not shell.task.is_full(FRAME):
-            shell.give(FRAME, frames.pop(0))
-        for side, left in ((TEXT, texts), (FRAME, frames)):
-            shell.task.set_caught_up(side, not left)
-        shell.pump()
-        shell.score_all()
-        shell.commit()
-        if not texts and not frames:
-            break
-    assert not texts
-    assert not frames
-    shell.finish(after_ms=60_000)
-    assert shell.task.totals["texts.received"] == 500
-    assert shell.task.totals["frames.scored"] > 0
-
-
 def test_another_model_is_journaled_as_a_switch_and_closes_what_no_longer_alerts() -> None:
     shell = shell_of()
     shell.scores.moods = {(TEXT, 0): 3}
@@ -280,6 +217,36 @@ def test_another_model_is_journaled_as_a_switch_and_closes_what_no_longer_alerts
     assert successor.trace.journal == [JournalSwitch(other.sha256, SETTINGS.sha256, 1, 1)]
     successor.finish(after_ms=60_000)
     assert [(alert.label, alert.reason) for alert in successor.trace.alerts[1:]] == [("fight", "quiet")]
+
+
+def test_a_checkpoint_forgets_which_texts_reached_open_at_long_ago() -> None:
+    shell = shell_of(Semantic(open_texts=2))
+    shell.scores.moods = {(TEXT, 0): 3}
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0))
+    shell.score_all()
+    shell.commit()
+    assert [label for _, label, _ in shell.trace.state.decide.reached] == ["fight", "fire"]
+    shell.finish(after_ms=60_000)
+    assert not shell.trace.state.decide.reached
+
+
+def test_an_incident_is_open_as_long_as_its_opening_text_gathers_frames_in_time_though_quiet_ms_is_no_longer() -> None:
+    settings = Semantic(before_ms=2_000, after_ms=0, grace_ms=1_000, quiet_ms=3_000, sample_ms=1)
+    shell = shell_of(settings)
+    shell.scores.moods = {(TEXT, 0): 3}
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(TEXT, raw_text(0, T0))
+    shell.live(FRAME, raw_frame(1, T0 + 3_000, zone="y"))
+    shell.live(FRAME, raw_frame(2, T0 + 3_000, event_ms=T0 + 2_000, camera="c2"))  # behind S by grace, no more
+    shell.score_all()
+    shell.finish(after_ms=60_000)
+    assert shell.trace.scored == [(0, 0), (0, 2)]
+    assert [(alert.phase, alert.cameras) for alert in shell.trace.alerts if alert.label == "fight"] == [
+        ("opened", ("c1",)),
+        ("updated", ("c1", "c2")),
+        ("closed", ("c1", "c2")),
+    ]
 
 
 def test_ids_do_not_repeat_though_a_text_of_a_fast_clock_outlives_its_incident() -> None:
