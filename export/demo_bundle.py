@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.calibrate import THRESHOLD_RULE, apply, choose_thresholds, fit_calibration
-from export.card import write_card
 from export.data import Split
 from export.data.site import draw_split, reword
 from export.data.tokens import read_varied, train_tokenizer
-from export.evaluate import RESAMPLES, measure
+from export.evaluation.calibrate import THRESHOLD_RULE, apply, choose_thresholds, fit_calibration
+from export.evaluation.site_figures import RESAMPLES, measure
 from export.model import FusionModel, ModelSpec
-from export.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
-from export.pack import self_check_cases, write_bundle
-from export.train import Recipe, score, train
+from export.packing.card import write_card
+from export.packing.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
+from export.packing.pack import self_check_cases, write_bundle
+from export.training.train import Recipe, score, train
 from stream_app.bundle.manifest import (
     Calibration,
     Features,

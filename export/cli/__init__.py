@@ -37,8 +37,8 @@ def demo_bundle(
     import torch  # noqa: PLC0415
 
     from export.demo_bundle import Order, make_demo_bundle  # noqa: PLC0415
-    from export.onnx_export import ExportRefusedError  # noqa: PLC0415
-    from export.train import Recipe  # noqa: PLC0415
+    from export.packing.onnx_export import ExportRefusedError  # noqa: PLC0415
+    from export.training.train import Recipe  # noqa: PLC0415
     from stream_app.bundle import BundleError  # noqa: PLC0415
 
     torch.set_num_threads(threads)

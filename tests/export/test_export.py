@@ -18,15 +18,16 @@ onnx = pytest.importorskip("onnx")
 if TYPE_CHECKING:
     from torch import Tensor
 
-from export import demo_bundle, onnx_export  # noqa: E402 - the skips above come first
-from export.calibrate import apply, choose_thresholds, fit_calibration  # noqa: E402
+from export import demo_bundle  # noqa: E402 - the skips above come first
 from export.data.site import draw_split, reword  # noqa: E402
 from export.data.tokens import train_tokenizer  # noqa: E402
 from export.demo_bundle import IMAGE, TEXT, Order, make_demo_bundle  # noqa: E402
-from export.evaluate import auroc, is_right, measure  # noqa: E402
+from export.evaluation.calibrate import apply, choose_thresholds, fit_calibration  # noqa: E402
+from export.evaluation.site_figures import auroc, is_right, measure  # noqa: E402
 from export.model import FusionModel, ModelSpec  # noqa: E402
-from export.onnx_export import ExportRefusedError  # noqa: E402
-from export.train import Recipe  # noqa: E402
+from export.packing import onnx_export  # noqa: E402
+from export.packing.onnx_export import ExportRefusedError  # noqa: E402
+from export.training.train import Recipe  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
@@ -213,7 +214,7 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_serving_would_refuse_leaves_nothing_behind(tiny: Path, tmp_path: Path) -> None:
-    from export.pack import write_bundle  # noqa: PLC0415
+    from export.packing.pack import write_bundle  # noqa: PLC0415
     from stream_app.bundle import BundleError  # noqa: PLC0415
 
     manifest = load_bundle(tiny).manifest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from export.evaluate import ACCURACY_MEANS
+from export.evaluation.site_figures import ACCURACY_MEANS
 from stream_app.bundle.manifest import Label
 
 _WORDINGS = (("train_wording", "wording of training"), ("held_out_wording", "held-out wording"))
@@ -23,7 +23,8 @@ def write_card(
         version: Of the bundle.
         labels: With thresholds.
         training: The manifest's training summary.
-        metrics: The manifest's metrics: `train_wording` and `held_out_wording`, each of `export.evaluate.measure`.
+        metrics: The manifest's metrics: `train_wording` and `held_out_wording`, each of `measure` in
+            `export.evaluation.site_figures`.
     """
     blocks = [
         f"# Model card: {name} {version}",

@@ -103,7 +103,7 @@ def _loss(
     recipe: Recipe,
     rng: np.random.Generator,
 ) -> Tensor:
-    images = split.images[chosen]
+    images = split.images[split.image_of[chosen]]
     if rng.random() < 0.5:
         images = images[:, :, ::-1]  # what happens does not depend on left and right
     noisy = [_noisy(rows[row], recipe.word_noise, rng, vocabulary=model.spec.vocabulary) for row in chosen]
@@ -154,7 +154,7 @@ def score(
     found: dict[str, list[npt.NDArray[np.float32]]] = {"both": [], "image": [], "text": []}
     with torch.inference_mode():
         for start in range(0, len(split), batch):
-            seen = model.image(torch.from_numpy(split.images[start : start + batch]))
+            seen = model.image(torch.from_numpy(split.images[split.image_of[start : start + batch]]))
             tokens, length = tokenizer.encode_batch(split.texts[start : start + batch])
             read = model.text(torch.from_numpy(tokens), torch.from_numpy(length))
             yes, no = torch.ones(len(seen)), torch.zeros(len(seen))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.calibrate import Scores
 from export.data import Split
+from export.evaluation.calibrate import Scores
 from stream_app.bundle.manifest import PRESENCES, Label
 
 RESAMPLES = 1000
