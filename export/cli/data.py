@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from export.cli.data_check import check
 from export.cli.options import (
     ColumnOption,
     DataArgument,
@@ -23,9 +24,12 @@ from export.data.partition import split as divide
 from export.data.read import open_dataset
 from export.data.rows import SPLIT_NAMES, Dataset, SplitName
 from export.data.site_folder import write_site
+from export.data.ties import tie_pictures as find_ties
 from export.data.write import write_dataset
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, divide and make data sets.")
+
+app.command()(check)
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create; must not exist.")]
 
@@ -41,6 +45,9 @@ def split(  # noqa: PLR0913 - one parameter an option
     keep: Annotated[
         list[str] | None, typer.Option("--keep", metavar="SPLIT", help="Leave this split as it is; may be repeated.")
     ] = None,
+    tie_pictures: Annotated[
+        bool, typer.Option("--tie-pictures", help="Keep rows together whose pictures are equal or nearly so.")
+    ] = False,
     links: Annotated[bool, typer.Option("--links", help="Hard links to the pictures in place of copies.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal splits.")] = 0,
     label: LabelOption = "",
@@ -65,7 +72,8 @@ def split(  # noqa: PLR0913 - one parameter an option
     with failures():
         dataset = open_dataset(folder, options)
         say(_meaning(dataset))
-        divided = divide(dataset, shares, seed=seed, keep=kept)
+        tied = _ties(dataset) if tie_pictures else ()
+        divided = divide(dataset, shares, seed=seed, keep=kept, tied=tied)
         with bar("writing") as progress:
             write_dataset(out, divided, links=links, progress=progress)
     typer.echo(_sizes(divided))
@@ -88,6 +96,11 @@ def site(
         pictures: dict[SplitName, int] = {"train": train, "validation": validation, "test": test}
         rows = write_site(out, pictures, texts=texts, seed=seed, progress=progress)
     typer.echo(f"wrote {out}: {rows} rows of {train + validation + test} pictures")
+
+
+def _ties(dataset: Dataset) -> list[tuple[int, int]]:
+    with bar("looking at pictures") as looking, bar("comparing pictures") as comparing:
+        return find_ties(dataset.rows, looking=looking, comparing=comparing)
 
 
 def _meaning(dataset: Dataset) -> str:
