@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from export.cli.data_check import check
+from export.cli.data_decisions import from_decisions
 from export.cli.options import (
     ColumnOption,
-    DataArgument,
     GroupOption,
     LabelOption,
     LabelsOption,
@@ -21,7 +21,7 @@ from export.cli.options import (
 )
 from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
 from export.data.partition import split as divide
-from export.data.read import open_dataset
+from export.data.read import open_datasets
 from export.data.rows import SPLIT_NAMES, Dataset, SplitName
 from export.data.site_folder import write_site
 from export.data.ties import tie_pictures as find_ties
@@ -30,13 +30,14 @@ from export.data.write import write_dataset
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, divide and make data sets.")
 
 app.command()(check)
+app.command("from-decisions")(from_decisions)
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create; must not exist.")]
 
 
 @app.command()
 def split(  # noqa: PLR0913 - one parameter an option
-    folder: DataArgument,
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="A data set, or several to be made one.")],
     *,
     out: OutOption,
     train: Annotated[float, typer.Option(min=0, help="Share of the rows.")] = 0.7,
@@ -70,7 +71,7 @@ def split(  # noqa: PLR0913 - one parameter an option
         raise CommandError("expected a share above 0 for a split that is not kept, found none", status=USAGE)
     refuse_existing(out)
     with failures():
-        dataset = open_dataset(folder, options)
+        dataset = open_datasets(folders, options)
         say(_meaning(dataset))
         tied = _ties(dataset) if tie_pictures else ()
         divided = divide(dataset, shares, seed=seed, keep=kept, tied=tied)

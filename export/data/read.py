@@ -7,6 +7,7 @@ that calls them otherwise is read with `ReadOptions.columns`. Every further colu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,18 +54,35 @@ def open_dataset(path: Path, options: ReadOptions | None = None) -> Dataset:
         DataError: With the place, what was expected and what was found: a file or column that is missing, a line that
             cannot be read, a picture that is not there, an unknown label, one class only.
     """
+    return open_datasets([path], options)
+
+
+def open_datasets(paths: Sequence[Path], options: ReadOptions | None = None) -> Dataset:
+    """Read several data sets as one: their labels are understood together, groups of one name are one group.
+
+    Args:
+        paths: See `open_dataset`; with more than one, ids of rows begin with the number of theirs.
+        options: How to understand them.
+
+    Raises:
+        DataError: As `open_dataset` does.
+    """
     options = options or ReadOptions()
-    records = read_records(path)
-    names = _columns(records, options)
-    seen: dict[Path, bool] = {}
-    rows = tuple(_row(record, names, options.separator, seen) for record in records)
+    rows: list[Row] = []
+    is_list = False
+    for number, path in enumerate(paths, 1):
+        records = read_records(path)
+        if len(paths) > 1:
+            records = [replace(record, place=f"{number}/{record.place}") for record in records]
+        names = _columns(records, options)
+        is_list |= "labels" in names
+        seen: dict[Path, bool] = {}
+        rows += (_row(record, names, options.separator, seen) for record in records)
     try:
-        meaning = understand(
-            rows, task=options.task, labels=options.labels, negative=options.negative, is_list="labels" in names
-        )
+        meaning = understand(rows, task=options.task, labels=options.labels, negative=options.negative, is_list=is_list)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    return Dataset(meaning.task, meaning.labels, meaning.negative, rows)
+        raise DataError(f"{', '.join(map(str, paths))}: {error}") from error
+    return Dataset(meaning.task, meaning.labels, meaning.negative, tuple(rows))
 
 
 def _columns(records: Sequence[Record], options: ReadOptions) -> dict[str, str]:

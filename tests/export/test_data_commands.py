@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from export.cli import main
 from export.data import ReadOptions, open_dataset
 from export.data.partition import crossing_groups
+from tests.conftest import REPOSITORY
 from tests.export.folders import fights, imagefolder
 
 
@@ -137,3 +139,19 @@ def test_the_drawn_site_has_several_texts_per_picture_and_shares_no_camera(tmp_p
     assert len({(row.labels, row.facets, row.group) for row in first}) == 1
     assert {dict(row.facets)["wording"] for row in dataset.rows if row.split == "test"} == {"train", "held-out"}
     assert {name for name, _ in first[0].facets} == {"kind", "claims", "scene", "picture", "hour", "wording"}
+
+
+def test_the_options_that_the_page_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
+    lines = re.findall(r"^vigil-export data ([a-z-]+)(.*)$", page, re.MULTILINE)
+    assert {name for name, _ in lines} == {"check", "split", "from-decisions", "site"}
+    for name, rest in lines:
+        assert run("data", name, "--help") == 0
+        shown = capsys.readouterr().out
+        assert [option for option in re.findall(r"--[a-z-]+", rest) if option not in shown] == []
+    helps = []
+    for name in ("check", "split", "from-decisions", "site"):
+        assert run("data", name, "--help") == 0
+        helps.append(capsys.readouterr().out)
+    ours = {option for option in re.findall(r"`(--[a-z-]+)", page) if option not in "".join(helps)}
+    assert ours == set()
