@@ -5,6 +5,7 @@ It must not know what commands do.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ FAILED = 1
 USAGE = 2
 REFUSED = 4
 INTERRUPTED = 130
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CommandError(Exception):
@@ -44,7 +47,8 @@ def failures() -> Iterator[None]:
         raise CommandError(str(error)) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        raise CommandError(f"{place}{error.strerror or error}") from error
+        advice = "; free space there, or choose another place" if error.errno in _FULL else ""
+        raise CommandError(f"{place}{error.strerror or error}{advice}") from error
 
 
 def refuse_existing(out: Path) -> None:

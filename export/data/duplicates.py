@@ -64,7 +64,7 @@ def near_pairs(
         int64 [at most 65,536, 2], places with the lower first. Exact duplicates are near too.
     """
     count = len(hashes)
-    flat = thumbnails.reshape(count, -1).astype(np.int16)
+    flat = thumbnails.reshape(count, _CELLS * _CELLS * 3).astype(np.int16)
     at_once = max(1, _BLOCK // max(count, 1))
     for start in range(0, count, at_once):
         block = hashes[start : start + at_once]

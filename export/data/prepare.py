@@ -21,6 +21,9 @@ Progress = Callable[[int, int], None]
 Unreadable = Callable[[Path, str], None]
 # How many decoded pictures wait in memory to be written to the store together.
 _BATCH = 256
+# A column with longer values is prose and breaks no figure down; as an array it would take four bytes a character, of
+# the longest value for every row.
+_FACET_CHARACTERS = 64
 
 
 def prepare(
@@ -44,7 +47,8 @@ def prepare(
             left out where they have none. None: the first one is an error.
 
     Returns:
-        The rows, less those left out. Facets are the rows' own and, where there are any, `language` and `group`.
+        The rows, less those left out. Facets are the rows' own (but for prose: values of more than 64
+        characters), `group` and, where there are any, `language`.
 
     Raises:
         DataError: A picture cannot be read or decoded (it is named), or the cache cannot be written.
@@ -150,7 +154,12 @@ def _numbers(values: Sequence[str], everywhere: Sequence[str]) -> npt.NDArray[np
 def _facets(rows: Sequence[Row]) -> dict[str, npt.NDArray[np.str_]]:
     names = sorted({name for row in rows for name, _ in row.facets})
     values = [dict(row.facets) for row in rows]
-    facets = {name: np.array([value.get(name, "") for value in values], np.str_) for name in names}
+    longest = {name: max(len(value.get(name, "")) for value in values) for name in names}
+    facets = {
+        name: np.array([value.get(name, "") for value in values], np.str_)
+        for name in names
+        if longest[name] <= _FACET_CHARACTERS
+    }
     facets["group"] = np.array([row.group for row in rows], np.str_)
     if any(row.lang for row in rows):
         facets["language"] = np.array([row.lang for row in rows], np.str_)

@@ -125,6 +125,15 @@ def test_one_picture_shown_in_two_splits_is_found(tmp_path: Path) -> None:
     assert (found["same-pictures-cross"], found["groups-cross"], "same-pictures" in found) == (1, 1, False)
 
 
+def test_a_data_set_without_pictures_is_checked_and_divided(tmp_path: Path) -> None:
+    rows = [row | {"file_name": None} for row in fights(20)]
+    dataset = open_dataset(imagefolder(tmp_path / "data", rows))
+    assert _found(check(dataset)) == {"no-picture": 20}
+    assert tie_pictures(dataset.rows) == []
+    assert _run("data", "check", tmp_path / "data", "--sheet", tmp_path / "sheet.png") == 0
+    assert _run("data", "split", tmp_path / "data", "--tie-pictures", "--out", tmp_path / "out") == 0
+
+
 def test_near_pairs_are_those_of_brute_force() -> None:
     rng = np.random.default_rng(4)
     hashes = rng.integers(0, 1 << 64, 60, dtype=np.uint64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -106,6 +107,18 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(
     assert run("data", "split", source, *(argument.format(**places) for argument in arguments)) == status
     assert message in " ".join(capsys.readouterr().err.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "in"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = imagefolder(tmp_path / "in", fights(6))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # bytes of a file; less than any picture has
+    try:
+        assert run("data", "split", source, "--out", tmp_path / "out") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large; free space there, or choose another place" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_an_interrupted_command_says_so_and_leaves_nothing(tmp_path: Path) -> None:

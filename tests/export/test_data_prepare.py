@@ -47,6 +47,12 @@ def test_pictures_are_those_that_serving_makes(dataset: Dataset, tmp_path: Path,
     }
 
 
+def test_prose_is_no_facet(tmp_path: Path) -> None:
+    rows = [row | {"remark": "x" * 65, "shift": "y" * 64} for row in fights(2)]
+    dataset = open_dataset(imagefolder(tmp_path, rows))
+    assert set(prepare(dataset, dataset.rows, SPEC).facets) == {"shift", "group"}
+
+
 def test_groups_and_sequences_have_one_number_in_all_splits(tmp_path: Path) -> None:
     for split, scenes in (("train", "ba"), ("test", "cb")):
         rows = [row | {"group": scene, "sequence": ""} for row, scene in zip(fights(2), scenes, strict=True)]
