@@ -36,10 +36,10 @@ def present_or(features: Tensor, present: Tensor, instead: Tensor) -> Tensor:
     Args:
         features: float32 [b, ...].
         present: float32 [b], 0 or 1.
-        instead: float32, of a row's shape or one that stretches to it.
+        instead: float32, of the features' shape or one that stretches to it.
     """
     flag = present.reshape(-1, *(1 for _ in features.shape[1:])) > 0.5
-    return torch.where(flag, features, instead[None])
+    return torch.where(flag, features, instead)
 
 
 class Attention(nn.Module):

@@ -111,6 +111,8 @@ def _check(spec: ModelSpec) -> None:
     if count < fewest or (spec.task == "binary" and count != 1) or len(set(spec.labels)) != count:
         expected = "one" if spec.task == "binary" else f"at least {fewest}, all different,"
         raise SpecError(f"labels: expected {expected} for task {spec.task}, found {list(spec.labels)}")
-    needs_width = spec.fusion.kind not in {"image_only", "text_only"}
-    if needs_width and spec.fusion.width == 0:
-        raise SpecError(f"fusion.width: expected at least 1 for {spec.fusion.kind}, found 0")
+    fusion = spec.fusion
+    if fusion.width == 0 and fusion.kind not in {"image_only", "text_only", "decision"}:
+        raise SpecError(f"fusion.width: expected at least 1 for {fusion.kind}, found 0")
+    if fusion.width % fusion.heads and fusion.kind in {"attention", "transformer"}:
+        raise SpecError(f"fusion.width: expected a multiple of the {fusion.heads} heads, found {fusion.width}")

@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-FusionKind = Literal["concat", "product", "image_only", "text_only"]
+FusionKind = Literal[
+    "concat", "gated", "product", "bilinear", "attention", "transformer", "decision", "image_only", "text_only"
+]
+DecisionRule = Literal["average", "weighted", "stack"]
 
 
 class FusionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -14,11 +17,12 @@ class FusionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     Attributes:
         kind: A name in `export.fusions.FUSIONS`.
-        width: Units of the dense layers, width of attention; 0 in a head of one side: linear.
+        width: Units of the dense layers, width of attention; 0 in heads of one side and of decisions: linear.
         dropout: Share of the units left out in training.
         heads: Of attention.
-        layers: Of attention.
+        layers: Of the transformer.
         rank: Of the bilinear fusion.
+        rule: How the two decisions are joined.
     """
 
     kind: FusionKind = "concat"
@@ -27,3 +31,4 @@ class FusionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     heads: Annotated[int, msgspec.Meta(ge=1)] = 4
     layers: Annotated[int, msgspec.Meta(ge=1)] = 2
     rank: Annotated[int, msgspec.Meta(ge=1)] = 8
+    rule: DecisionRule = "stack"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 from export.fusions import FUSIONS, FusionKind, FusionSpec  # noqa: E402 - the skips above come first
+from export.fusions.bilinear import BilinearHead  # noqa: E402
+from export.fusions.decision import DecisionHead  # noqa: E402
+from export.fusions.gated import GatedHead  # noqa: E402
 from export.fusions.head import FusionHead  # noqa: E402
 
 IMAGE = {"pooled": (12,), "tokens": (6, 12)}
@@ -97,3 +100,51 @@ def test_every_weight_learns_when_rows_with_and_without_each_side_are_seen(kind:
     head(image, text, *flags).square().sum().backward()
     still = [name for name, weight in head.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert still == []
+
+
+@pytest.mark.parametrize("rule", ["average", "weighted", "stack"])
+def test_two_decisions_are_joined_by_their_rule_and_one_alone_stands(rule: str) -> None:
+    head = _head("decision", rule=rule)
+    assert isinstance(head, DecisionHead)
+    image, text = _features("decision")
+    with torch.inference_mode():
+        if rule == "weighted":
+            head.balance.copy_(torch.tensor([-1.0, 0.0, 2.0]))
+        seen, read = head.classify_image(image), head.classify_text(text)
+        share = torch.sigmoid(torch.tensor([-1.0, 0.0, 2.0]))
+        expected = {"average": (seen + read) / 2, "weighted": share * seen + (1 - share) * read, "stack": seen + read}
+        assert torch.allclose(head(image, text, *_flags(1, 1)), expected[rule], atol=1e-6)
+        assert torch.equal(head(image, text, *_flags(1, 0)), seen)
+        assert torch.equal(head(image, text, *_flags(0, 1)), read)
+
+
+def test_a_gate_of_a_lone_side_takes_it_whole() -> None:
+    head = _head("gated")
+    assert isinstance(head, GatedHead)
+    image, text = _features("gated")
+    with torch.inference_mode():
+        assert torch.allclose(head(image, text, *_flags(1, 0)), head.out(torch.tanh(head.image(image))), atol=1e-6)
+        assert torch.allclose(head(image, text, *_flags(0, 1)), head.out(torch.tanh(head.text(text))), atol=1e-6)
+
+
+def test_the_low_rank_product_is_a_bilinear_form_of_features_and_a_one() -> None:
+    head = _head("bilinear")
+    assert isinstance(head, BilinearHead)
+    image, text = _features("bilinear")
+    one = torch.ones(4, 1)
+    left = torch.cat((head.image.weight, head.image.bias[:, None]), 1).reshape(3, 8, -1)
+    right = torch.cat((head.text.weight, head.text.bias[:, None]), 1).reshape(3, 8, -1)
+    weights = torch.einsum("rwi,rwj,rk->wij", left, right, head.weigh)
+    whole = torch.einsum("bi,wij,bj->bw", torch.cat((image, one), 1), weights, torch.cat((text, one), 1))
+    assert torch.allclose(head(image, text, *_flags(1, 1)), head.classify(whole), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["attention", "transformer"])
+def test_tokens_that_are_not_marked_as_real_have_no_influence(kind: FusionKind) -> None:
+    head = _head(kind)
+    image, text = _features(kind)
+    noise = torch.randn_like(text)
+    noise[:, :, -1] = 0.0
+    noisy = torch.where(text[:, :, -1:] > 0.5, text, noise)
+    with torch.inference_mode():
+        assert torch.equal(head(image, text, *_flags(1, 1)), head(image, noisy, *_flags(1, 1)))
