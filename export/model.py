@@ -9,7 +9,14 @@ import msgspec
 from torch import Tensor, nn
 
 from export.data import Task
-from export.encoders import ImageEncoderSpec, SpecError, TextEncoderSpec, build_image_encoder, build_text_encoder
+from export.encoders import (
+    ImageEncoderSpec,
+    SpecError,
+    TextEncoderSpec,
+    build_image_encoder,
+    build_text_encoder,
+    complete_text,
+)
 from export.fusions import FUSIONS, FusionSpec
 
 __all__ = ["FusionModel", "FusionSpec", "ImageEncoderSpec", "ModelSpec", "SpecError", "TextEncoderSpec", "build_model"]
@@ -43,17 +50,12 @@ class FusionModel(nn.Module):
         head: The fusion head.
     """
 
-    def __init__(self, spec: ModelSpec, *, with_weights: bool = True) -> None:
-        """Build it.
-
-        Args:
-            spec: Its parts.
-            with_weights: As in `build_model`.
-        """
+    def __init__(self, spec: ModelSpec, *, tokenizer: bytes | None = None, with_weights: bool = True) -> None:
+        """Build it; arguments as in `build_model`."""
         super().__init__()
         form = FUSIONS[spec.fusion.kind].FORM
         self.image = build_image_encoder(spec.image, form, with_weights=with_weights)
-        self.text = build_text_encoder(spec.text, form)
+        self.text = build_text_encoder(spec.text, form, tokenizer=tokenizer, with_weights=with_weights)
         self.head = FUSIONS[spec.fusion.kind](self.image.shape, self.text.shape, len(spec.labels), spec.fusion)
         self.spec = spec
 
@@ -84,13 +86,15 @@ class FusionModel(nn.Module):
         return self.head(*features, image_present, text_present)  # type: ignore[no-any-return]
 
 
-def build_model(spec: ModelSpec, *, with_weights: bool = True) -> FusionModel:
+def build_model(spec: ModelSpec, *, tokenizer: bytes | None = None, with_weights: bool = True) -> FusionModel:
     """Build a model; what is not pretrained gets random weights (seed PyTorch before).
 
     Args:
         spec: Its parts.
-        with_weights: Load pretrained weights where the spec names some. Without, no file and no network is touched:
-            for a trained model, whose weights come from its run.
+        tokenizer: The bytes of tokenizer.json (`export.encoders.make_tokenizer`): it says how many tokens there are,
+            and which is which for word vectors.
+        with_weights: Load pretrained weights where the spec names some. Without, no file and no network is touched for
+            a spec that was completed: so a trained model is built, whose weights come from its run.
 
     Returns:
         The model; its `spec` is the given one, completed.
@@ -100,7 +104,8 @@ def build_model(spec: ModelSpec, *, with_weights: bool = True) -> FusionModel:
         WeightsError: Pretrained weights cannot be had or do not fit.
     """
     _check(spec)
-    return FusionModel(spec, with_weights=with_weights)
+    spec = msgspec.structs.replace(spec, text=complete_text(spec.text, tokenizer if with_weights else None))
+    return FusionModel(spec, tokenizer=tokenizer, with_weights=with_weights)
 
 
 _FEWEST: dict[Task, int] = {"binary": 1, "multiclass": 2, "multilabel": 1}

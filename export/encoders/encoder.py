@@ -17,6 +17,7 @@ class Encoder(nn.Module):
     Attributes:
         form: One vector a row, or one for each cell or word.
         shape: Of a row's features.
+        known_words: Words that a file of vectors knew; empty without one.
     """
 
     def __init__(self, form: Form) -> None:
@@ -28,6 +29,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.form = form
         self.shape: tuple[int, ...] = ()
+        self.known_words: frozenset[str] = frozenset()
         self._stages: tuple[tuple[nn.Parameter, ...], ...] = ()
 
     @property

@@ -60,7 +60,7 @@ class TextEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         trainable: Whether what is pretrained (vectors, BERT) learns: never, always, or thawed from its end in stages.
         features: Length of a row's (or token's) features; 0: as the encoder gives them.
         max_tokens: Bound of a text, as in the manifest.
-        vocabulary: How many token ids; that of the tokenizer where one is given.
+        vocabulary: How many token ids at most; once the model is built, how many there are.
     """
 
     kind: Literal["lstm", "gru", "bag", "transformer", "bert"] = "lstm"

@@ -32,6 +32,10 @@ TEXTS = {
     "gru, two layers from both sides": TextEncoderSpec(
         kind="gru", bidirectional=True, layers=2, vocabulary=40, embedding=8, width=6, features=5, max_tokens=12
     ),
+    "bag": TextEncoderSpec(kind="bag", vocabulary=40, embedding=8, features=5, max_tokens=12),
+    "transformer": TextEncoderSpec(
+        kind="transformer", vocabulary=40, embedding=6, width=8, layers=2, features=5, max_tokens=12
+    ),
     "lstm from both sides, not projected": TextEncoderSpec(
         kind="lstm", bidirectional=True, vocabulary=40, embedding=8, width=6, features=0, max_tokens=12
     ),
