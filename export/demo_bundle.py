@@ -20,7 +20,7 @@ from export.data.site import draw_split, reword
 from export.data.tokens import read_varied, train_tokenizer
 from export.evaluation.calibrate import THRESHOLD_RULE, apply, choose_thresholds, fit_calibration
 from export.evaluation.site_figures import RESAMPLES, measure
-from export.model import FusionModel, ModelSpec
+from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
 from export.packing.card import write_card
 from export.packing.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
 from export.packing.pack import self_check_cases, write_bundle
@@ -128,7 +128,13 @@ def _train(order: Order, say: Say) -> _Trained:
     tokenizer_json = train_tokenizer(texts, spec=TEXT)
     tokenizer = Tokenizer(tokenizer_json, TEXT)
     torch.manual_seed(order.recipe.seed)
-    model = FusionModel(ModelSpec(LABELS, tokenizer.vocabulary_size, IMAGE.height, IMAGE.width))
+    model = build_model(
+        ModelSpec(
+            labels=LABELS,
+            image=ImageEncoderSpec(height=IMAGE.height, width=IMAGE.width),
+            text=TextEncoderSpec(vocabulary=tokenizer.vocabulary_size, max_tokens=TEXT.max_tokens),
+        )
+    )
 
     def read(epoch: int) -> list[tuple[int, ...]]:
         seed_of_epoch = order.recipe.seed * 100_003 + epoch
@@ -194,7 +200,6 @@ def _assemble(
     }
     card = write_card(order.name, order.version, labels=labels, training=training, metrics=metrics)
     files = {**exported.graphs, "tokenizer.json": trained.tokenizer_json, "MODEL_CARD.md": card.encode()}
-    features = (trained.model.spec.features,)
     manifest = Manifest(
         schema=1,
         name=order.name,
@@ -204,7 +209,7 @@ def _assemble(
         calibration=calibration,
         image=IMAGE,
         text=TEXT,
-        features=Features(image=features, text=features),
+        features=Features(image=trained.model.image.shape, text=trained.model.text.shape),
         opset=OPSET,
         files={name: sha256_hex(data) for name, data in files.items()},
         self_check=SelfCheck(

@@ -46,6 +46,7 @@ class _Graph:
     output: str
     sample: tuple[Tensor, ...]
     dynamic: dict[str, dict[int, str]]
+    max_tokens: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _plan(model: FusionModel) -> tuple[_Graph, ...]:
     spec = model.spec
     batch = {0: "b"}
     # Four tensors of their own: the exporter takes one tensor given twice for one input.
-    features = (torch.zeros(3, spec.features), torch.ones(3, spec.features))
+    features = (torch.zeros(3, *model.image.shape), torch.ones(3, *model.text.shape))
     present = (torch.ones(3), torch.zeros(3))
     return (
         _Graph(
@@ -100,7 +101,7 @@ def _plan(model: FusionModel) -> tuple[_Graph, ...]:
             model.image,
             ("image",),
             "image_features",
-            (torch.zeros(3, spec.height, spec.width, 3, dtype=torch.uint8),),
+            (torch.zeros(3, spec.image.height, spec.image.width, 3, dtype=torch.uint8),),
             {"image": batch},
         ),
         _Graph(
@@ -110,6 +111,7 @@ def _plan(model: FusionModel) -> tuple[_Graph, ...]:
             "text_features",
             (torch.ones(3, 7, dtype=torch.int64), torch.full((3,), 5)),
             {"tokens": {0: "b", 1: "t"}, "length": batch},
+            spec.text.max_tokens,
         ),
         _Graph(
             "fusion_head.onnx",
@@ -136,7 +138,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _export(graph: _Graph) -> onnx.ModelProto:
-    sizes = {"b": torch.export.Dim("b", min=1, max=4096), "t": torch.export.Dim("t", min=1, max=4096)}
+    sizes = {"b": torch.export.Dim("b", min=1, max=4096), "t": torch.export.Dim("t", min=1, max=graph.max_tokens)}
     shapes = tuple({axis: sizes[size] for axis, size in graph.dynamic[name].items()} for name in graph.inputs)
     with _quiet():
         program = torch.onnx.export(
@@ -211,11 +213,12 @@ def _grid(name: str, model: FusionModel) -> Iterator[tuple[Array, ...]]:
     rng, spec = np.random.default_rng(17), model.spec
     for b in _BATCHES:
         if name == "image_encoder.onnx":
-            yield (rng.integers(0, 256, (b, spec.height, spec.width, 3), dtype=np.uint8),)
+            yield (rng.integers(0, 256, (b, spec.image.height, spec.image.width, 3), dtype=np.uint8),)
         elif name == "text_encoder.onnx":
-            for t in _TOKENS:
-                yield (rng.integers(0, spec.vocabulary, (b, t)), rng.integers(1, t + 1, b))
+            for t in sorted({min(t, spec.text.max_tokens) for t in _TOKENS}):
+                yield rng.integers(0, spec.text.vocabulary, (b, t)), rng.integers(1, t + 1, b)
         else:
-            one, two = (rng.uniform(-1, 1, (b, spec.features)).astype(np.float32) for _ in range(2))
+            shapes = (model.image.shape, model.text.shape)
+            one, two = (rng.uniform(-1, 1, (b, *shape)).astype(np.float32) for shape in shapes)
             for image, text in ((1, 1), (1, 0), (0, 1)):
                 yield one, two, np.full(b, image, np.float32), np.full(b, text, np.float32)

@@ -44,7 +44,7 @@ def self_check_cases(model: FusionModel, tokenizer: Tokenizer, texts: Sequence[s
 
 
 def _logits(model: FusionModel, tokenizer: Tokenizer, seed: int | None, text: str | None) -> tuple[float, ...]:
-    picture = self_check_image(seed or 0, model.spec.height, model.spec.width)
+    picture = self_check_image(seed or 0, model.spec.image.height, model.spec.image.width)
     tokens, length = tokenizer.encode_batch([text or "-"])
     with torch.inference_mode():
         logits = model(

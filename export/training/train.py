@@ -106,7 +106,7 @@ def _loss(
     images = split.images[split.image_of[chosen]]
     if rng.random() < 0.5:
         images = images[:, :, ::-1]  # what happens does not depend on left and right
-    noisy = [_noisy(rows[row], recipe.word_noise, rng, vocabulary=model.spec.vocabulary) for row in chosen]
+    noisy = [_noisy(rows[row], recipe.word_noise, rng, vocabulary=model.spec.text.vocabulary) for row in chosen]
     tokens, length = pad_tokens(noisy, pad_id=0)
     truth = torch.from_numpy(split.truth[chosen])
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.uses_bf16):

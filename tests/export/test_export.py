@@ -24,7 +24,7 @@ from export.data.tokens import train_tokenizer  # noqa: E402
 from export.demo_bundle import IMAGE, TEXT, Order, make_demo_bundle  # noqa: E402
 from export.evaluation.calibrate import apply, choose_thresholds, fit_calibration  # noqa: E402
 from export.evaluation.site_figures import auroc, is_right, measure  # noqa: E402
-from export.model import FusionModel, ModelSpec  # noqa: E402
+from export.model import FusionModel, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing import onnx_export  # noqa: E402
 from export.packing.onnx_export import ExportRefusedError  # noqa: E402
 from export.training.train import Recipe  # noqa: E402
@@ -47,7 +47,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="module")
 def model() -> FusionModel:
     torch.manual_seed(3)
-    return FusionModel(ModelSpec(LABELS, vocabulary=300)).eval()
+    return build_model(ModelSpec(labels=LABELS, text=TextEncoderSpec(vocabulary=300))).eval()
 
 
 @pytest.fixture(scope="module")
