@@ -27,8 +27,8 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         height: Rows of the picture.
         width: Columns of the picture.
         features: Length of a row's (or cell's) features; 0: as the backbone gives them.
-        stage: Which map of the backbone to end with, -1 the last, -2 the one before; none: its own pooled output.
-            Earlier maps are finer: they keep what is small in the picture.
+        stage: Which map of the backbone to end with, -1 the last, -2 the one before; 0: its own pooled output. Earlier
+            maps are finer: they keep what is small in the picture.
         grid: Cells per side of the token form at most; a finer map is averaged down.
     """
 
@@ -39,7 +39,7 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     height: _Some = 96
     width: _Some = 128
     features: _AnyOrNone = 128
-    stage: int | None = None
+    stage: Annotated[int, msgspec.Meta(le=0)] = 0
     grid: _Some = 7
 
 

@@ -187,7 +187,7 @@ def test_pretrained_weights_without_a_network_say_what_to_do(monkeypatch: pytest
     [
         (ImageEncoderSpec(kind="timm", backbone="resnet9000"), "expected a name that timm"),
         (ImageEncoderSpec(kind="timm"), "expected a name that timm"),
-        (ImageEncoderSpec(kind="timm", backbone="resnet10t", stage=7), "expected a map of resnet10t, found 7 of 5"),
+        (ImageEncoderSpec(kind="timm", backbone="resnet10t", stage=-6), "expected a map of resnet10t, found -6 of 5"),
         (ImageEncoderSpec(kind="timm", backbone="resnet10t", trainable="frozen"), "'fine-tuned' for random weights"),
         (ImageEncoderSpec(weights="pretrained"), "expected 'random' for the narrow-resnet"),
     ],
