@@ -48,6 +48,7 @@ def _text(**rest: object) -> TextEncoderSpec:
 # Every one gives 2 x 2 cells in the token form, so that any head fits.
 IMAGES = {
     "narrow-resnet": _image(32),
+    "plain-cnn": _image(32, kind="plain-cnn"),
     "resnet": _image(64, kind="timm", backbone="test_resnet"),
     "efficientnet": _image(64, kind="timm", backbone="test_efficientnet"),
     "vision transformer": _image(32, kind="timm", backbone="test_vit"),

@@ -20,7 +20,8 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """An image encoder.
 
     Attributes:
-        kind: `narrow-resnet` is small and starts from random weights, `timm` any backbone of that library.
+        kind: `narrow-resnet` and `plain-cnn` are small and start from random weights, `timm` is any backbone of that
+            library.
         backbone: A name of timm's, such as `resnet50` or `tf_efficientnet_lite0`.
         weights: `random`, `pretrained` (from the Hugging Face hub) or the path of a safetensors file in timm's names.
         trainable: Whether the backbone learns: never, always, or thawed from its end in stages.
@@ -32,7 +33,7 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         grid: Cells per side of the token form at most; a finer map is averaged down.
     """
 
-    kind: Literal["narrow-resnet", "timm"] = "narrow-resnet"
+    kind: Literal["narrow-resnet", "plain-cnn", "timm"] = "narrow-resnet"
     backbone: str = ""
     weights: str = "random"
     trainable: Trainable = "fine-tuned"

@@ -44,6 +44,7 @@ TEXTS = {
 }
 IMAGES = {
     "narrow-resnet": ImageEncoderSpec(height=32, width=48, features=5, grid=3),
+    "plain-cnn": ImageEncoderSpec(kind="plain-cnn", height=30, width=48, features=0, grid=3),
     "resnet": ImageEncoderSpec(kind="timm", backbone="resnet10t", height=32, width=32, features=5),
     "resnet, an earlier map": ImageEncoderSpec(
         kind="timm", backbone="resnet10t", height=64, width=32, features=0, stage=-2, grid=2
@@ -190,6 +191,8 @@ def test_pretrained_weights_without_a_network_say_what_to_do(monkeypatch: pytest
         (ImageEncoderSpec(kind="timm", backbone="resnet10t", stage=-6), "expected a map of resnet10t, found -6 of 5"),
         (ImageEncoderSpec(kind="timm", backbone="resnet10t", trainable="frozen"), "'fine-tuned' for random weights"),
         (ImageEncoderSpec(weights="pretrained"), "expected 'random' for the narrow-resnet"),
+        (ImageEncoderSpec(kind="plain-cnn", backbone="resnet50"), "expected '' for the plain-cnn"),
+        (ImageEncoderSpec(trainable="frozen"), "'fine-tuned' for random weights"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(spec: ImageEncoderSpec, says: str) -> None:
