@@ -14,6 +14,7 @@ from torch import nn
 from export.encoders.bag import BagEncoder
 from export.encoders.encoder import Encoder
 from export.encoders.image import NarrowResNet
+from export.encoders.plain_cnn import PlainCnn
 from export.encoders.recurrent import RecurrentEncoder
 from export.encoders.spec import ImageEncoderSpec, SpecError, TextEncoderSpec, Trainable
 from export.encoders.timm_backbone import TimmEncoder
@@ -44,13 +45,13 @@ def build_image_encoder(spec: ImageEncoderSpec, form: Form, *, with_weights: boo
         SpecError: Parts that do not fit together.
         WeightsError: The weights cannot be had or do not fit.
     """
-    if spec.kind == "narrow-resnet":
-        for field, found, expected in (("weights", spec.weights, "random"), ("backbone", spec.backbone, "")):
-            if found != expected:
-                raise SpecError(f"image.{field}: expected {expected!r} for the narrow-resnet, found {found!r}")
-        return NarrowResNet(spec, form)
     if spec.weights == "random" and spec.trainable != "fine-tuned":
         raise SpecError(f"image.trainable: expected 'fine-tuned' for random weights, found {spec.trainable!r}")
+    if spec.kind != "timm":
+        for field, found, expected in (("weights", spec.weights, "random"), ("backbone", spec.backbone, "")):
+            if found != expected:
+                raise SpecError(f"image.{field}: expected {expected!r} for the {spec.kind}, found {found!r}")
+        return NarrowResNet(spec, form) if spec.kind == "narrow-resnet" else PlainCnn(spec, form)
     return _thawed(TimmEncoder(spec, form, with_weights=with_weights), spec.trainable)
 
 

@@ -20,26 +20,27 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """An image encoder.
 
     Attributes:
-        kind: `narrow-resnet` is small and starts from random weights, `timm` any backbone of that library.
+        kind: `narrow-resnet` and `plain-cnn` are small and start from random weights, `timm` is any backbone of that
+            library.
         backbone: A name of timm's, such as `resnet50` or `tf_efficientnet_lite0`.
         weights: `random`, `pretrained` (from the Hugging Face hub) or the path of a safetensors file in timm's names.
         trainable: Whether the backbone learns: never, always, or thawed from its end in stages.
         height: Rows of the picture.
         width: Columns of the picture.
         features: Length of a row's (or cell's) features; 0: as the backbone gives them.
-        stage: Which map of the backbone to end with, -1 the last, -2 the one before; none: its own pooled output.
-            Earlier maps are finer: they keep what is small in the picture.
+        stage: Which map of the backbone to end with, -1 the last, -2 the one before; 0: its own pooled output. Earlier
+            maps are finer: they keep what is small in the picture.
         grid: Cells per side of the token form at most; a finer map is averaged down.
     """
 
-    kind: Literal["narrow-resnet", "timm"] = "narrow-resnet"
+    kind: Literal["narrow-resnet", "plain-cnn", "timm"] = "narrow-resnet"
     backbone: str = ""
     weights: str = "random"
     trainable: Trainable = "fine-tuned"
     height: _Some = 96
     width: _Some = 128
     features: _AnyOrNone = 128
-    stage: int | None = None
+    stage: Annotated[int, msgspec.Meta(le=0)] = 0
     grid: _Some = 7
 
 

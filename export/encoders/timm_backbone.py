@@ -49,7 +49,7 @@ class TimmEncoder(Encoder):
         # One product and one sum: (pixel / 255 - mean) / deviation.
         self.register_buffer("scale", 1 / (255 * torch.tensor(normal["std"])))
         self.register_buffer("mean", 255 * torch.tensor(normal["mean"]))
-        self.takes_map = form == "tokens" or spec.stage is not None
+        self.takes_map = form == "tokens" or spec.stage < 0
         if self.takes_map:
             self.stage = self._cut_behind(spec)
             channels, *size = self._try(spec)
@@ -65,9 +65,9 @@ class TimmEncoder(Encoder):
 
     def _cut_behind(self, spec: ImageEncoderSpec) -> int:
         """Remove what lies behind the map that is asked for; return the number of the map."""
-        wanted = -1 if spec.stage is None else spec.stage
+        wanted = spec.stage or -1
         count = len(self.body.feature_info)
-        if not hasattr(self.body, "forward_intermediates") or not -count <= wanted < count:
+        if not hasattr(self.body, "forward_intermediates") or wanted < -count:
             found = f"{count} maps" if hasattr(self.body, "forward_intermediates") else "none that it gives away"
             raise SpecError(f"image.stage: expected a map of {spec.backbone}, found {wanted} of {found}")
         taken = self.body.prune_intermediate_layers([wanted % count], prune_norm=False, prune_head=True)

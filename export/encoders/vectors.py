@@ -79,8 +79,8 @@ def load_vectors(path: Path, words: Collection[str]) -> dict[str, _Vector]:
     """
     wanted = {form for word in words for form in _forms(word)}
     found: dict[str, _Vector] = {}
-    for word, vector in _read(path):
-        if word in wanted and word not in found:
+    for word, vector in _read(path, wanted):
+        if vector is not None and word not in found:
             found[word] = np.array(vector, np.float32)
     chosen = {word: next((found[form] for form in _forms(word) if form in found), None) for word in words}
     known = {word: vector for word, vector in chosen.items() if vector is not None}
@@ -95,7 +95,7 @@ def file_words(path: Path, limit: int) -> list[str]:
     Raises:
         WeightsError: The file cannot be read.
     """
-    return [word for (word, _), _ in zip(_read(path), range(limit), strict=False)]
+    return [word for (word, _), _ in zip(_read(path, ()), range(limit), strict=False)]
 
 
 def file_width(path: Path) -> int:
@@ -104,25 +104,26 @@ def file_width(path: Path) -> int:
     Raises:
         WeightsError: The file cannot be read.
     """
-    return next((len(vector) for _, vector in _read(path)), 0)
+    return next((len(vector) for _, vector in _read(path, None) if vector is not None), 0)
 
 
 def _forms(word: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((word, word.lower(), word.capitalize(), word.upper())))
 
 
-def _read(path: Path) -> Iterator[tuple[str, _Vector]]:
+def _read(path: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, _Vector | None]]:
+    """Give every word, with its vector where it is wanted; `None` wants all. Reading numbers takes most of the time."""
     name = path.name.removesuffix(".gz")
     if not path.is_file() or not name.endswith((".txt", ".vec", ".bin")):
         raise WeightsError(f"vectors {path}: expected a file .txt, .vec or .bin, each also as .gz, found no such")
     try:
         with cast("BinaryIO", gzip.open(path) if path.name.endswith(".gz") else path.open("rb")) as file:
-            yield from _read_binary(file, path) if name.endswith(".bin") else _read_lines(file, path)
+            yield from (_read_binary if name.endswith(".bin") else _read_lines)(file, path, wanted)
     except (OSError, EOFError, zlib.error) as error:
         raise WeightsError(f"vectors {path}: cannot be read: {error}") from error
 
 
-def _read_lines(file: BinaryIO, path: Path) -> Iterator[tuple[str, _Vector]]:
+def _read_lines(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, _Vector | None]]:
     width = 0
     for number, line in enumerate(file, start=1):
         parts = line.decode("utf-8", "replace").rstrip().split(" ")
@@ -130,18 +131,25 @@ def _read_lines(file: BinaryIO, path: Path) -> Iterator[tuple[str, _Vector]]:
             width = int(parts[1])
             continue
         width = width or len(parts) - 1
-        try:
-            vector = np.array(parts[-width:], np.float32)
-        except ValueError:
-            vector = np.empty(0, np.float32)
         # A word may have blanks inside (". . ." in GloVe 840B), so the numbers are counted from the end.
-        if len(parts) <= width or not width or len(vector) != width or not np.isfinite(vector).all():
+        word = " ".join(parts[:-width]) if width else ""
+        vector = _numbers(parts[-width:]) if wanted is None or word in wanted else None
+        if not word or (vector is not None and not len(vector)):
             start = line[:40].decode("utf-8", "replace")
             raise WeightsError(f"vectors {path}:{number}: expected a word and {width} numbers, found {start!r}")
-        yield " ".join(parts[:-width]), vector
+        yield word, vector
 
 
-def _read_binary(file: BinaryIO, path: Path) -> Iterator[tuple[str, _Vector]]:
+def _numbers(parts: list[str]) -> _Vector:
+    """Return finite numbers, or none at all."""
+    try:
+        vector = np.array(parts, np.float32)
+    except ValueError:
+        return np.empty(0, np.float32)
+    return vector if np.isfinite(vector).all() else np.empty(0, np.float32)
+
+
+def _read_binary(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, _Vector | None]]:
     head = file.readline(100)
     if head.startswith(_FASTTEXT):
         raise WeightsError(f"vectors {path}: expected Word2Vec's .bin, found fastText's own; its .vec will do")
@@ -156,4 +164,5 @@ def _read_binary(file: BinaryIO, path: Path) -> Iterator[tuple[str, _Vector]]:
         data = file.read(4 * width)
         if len(data) != 4 * width or letter != b" ":
             raise WeightsError(f"vectors {path}: expected {count} words, found an end or no word after {number}")
-        yield word.decode("utf-8", "replace").lstrip("\n"), np.frombuffer(data, "<f4")
+        text = word.decode("utf-8", "replace").lstrip("\n")
+        yield text, np.frombuffer(data, "<f4") if wanted is None or text in wanted else None

@@ -93,7 +93,7 @@ def hub_errors(name: str, *, instead: str) -> Iterator[None]:
         raise
     # The client raises OSError without a network and RuntimeError when it gives up trying again.
     except (OSError, RuntimeError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
+        first = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise WeightsError(
             f"weights of {name}: expected them on this machine or from {huggingface_hub.constants.ENDPOINT}, "
             f"found: {first}. Without that network: {instead}"

@@ -11,7 +11,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from export.model import FusionModel
+from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER
 
 OPSET = 20
 """From 23 on the exporter emits an Attention that ONNX Runtime refuses with some masks; 20 runs everywhere."""
 
 TOLERANCE = 1e-4
+GRAPH_NAMES = (IMAGE_ENCODER, TEXT_ENCODER, FUSION_HEAD)
 _BATCHES = (1, 2, 3, 8, 17)
 _TOKENS = (1, 2, 9, 33, 64)
 _PATH = re.compile(rb"(?:/[A-Za-z0-9_.-]+){2,}\.py|site-packages|/home/|/tmp/|[A-Z]:\\\\")
@@ -62,11 +64,12 @@ class Exported:
     difference: dict[str, float]
 
 
-def export_graphs(model: FusionModel) -> Exported:
+def export_graphs(model: FusionModel, *, names: Collection[str] = GRAPH_NAMES) -> Exported:
     """Export the three graphs and check them.
 
     Args:
         model: A trained model in evaluation mode.
+        names: Which of them to export; all, unless one is of interest alone.
 
     Returns:
         The graphs.
@@ -76,7 +79,7 @@ def export_graphs(model: FusionModel) -> Exported:
     """
     model = model.eval().to(memory_format=torch.contiguous_format)
     graphs, difference = {}, {}
-    for graph in _plan(model):
+    for graph in (graph for graph in _plan(model) if graph.name in names):
         proto = _export(graph)
         _strip(proto)
         _assert_dynamic(proto, graph)
@@ -97,7 +100,7 @@ def _plan(model: FusionModel) -> tuple[_Graph, ...]:
     present = (torch.ones(3), torch.zeros(3))
     return (
         _Graph(
-            "image_encoder.onnx",
+            IMAGE_ENCODER,
             model.image,
             ("image",),
             "image_features",
@@ -105,7 +108,7 @@ def _plan(model: FusionModel) -> tuple[_Graph, ...]:
             {"image": batch},
         ),
         _Graph(
-            "text_encoder.onnx",
+            TEXT_ENCODER,
             model.text,
             ("tokens", "length"),
             "text_features",
@@ -114,7 +117,7 @@ def _plan(model: FusionModel) -> tuple[_Graph, ...]:
             spec.text.max_tokens,
         ),
         _Graph(
-            "fusion_head.onnx",
+            FUSION_HEAD,
             model.head,
             ("image_features", "text_features", "image_present", "text_present"),
             "logits",
@@ -212,9 +215,9 @@ def _check_parity(data: bytes, graph: _Graph, model: FusionModel) -> float:
 def _grid(name: str, model: FusionModel) -> Iterator[tuple[Array, ...]]:
     rng, spec = np.random.default_rng(17), model.spec
     for b in _BATCHES:
-        if name == "image_encoder.onnx":
+        if name == IMAGE_ENCODER:
             yield (rng.integers(0, 256, (b, spec.image.height, spec.image.width, 3), dtype=np.uint8),)
-        elif name == "text_encoder.onnx":
+        elif name == TEXT_ENCODER:
             for t in sorted({min(t, spec.text.max_tokens) for t in _TOKENS}):
                 yield rng.integers(0, spec.text.vocabulary, (b, t)), rng.integers(1, t + 1, b)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from export.encoders import (  # noqa: E402
     build_image_encoder,
     build_text_encoder,
 )
+from export.encoders.weights import is_hub_reachable  # noqa: E402
 from export.layers import Form  # noqa: E402
 
 LITE0 = Path(__file__).resolve().parents[3] / "shared" / "data" / "weights" / "efficientnet_lite0.safetensors"
@@ -42,6 +44,7 @@ TEXTS = {
 }
 IMAGES = {
     "narrow-resnet": ImageEncoderSpec(height=32, width=48, features=5, grid=3),
+    "plain-cnn": ImageEncoderSpec(kind="plain-cnn", height=30, width=48, features=0, grid=3),
     "resnet": ImageEncoderSpec(kind="timm", backbone="resnet10t", height=32, width=32, features=5),
     "resnet, an earlier map": ImageEncoderSpec(
         kind="timm", backbone="resnet10t", height=64, width=32, features=0, stage=-2, grid=2
@@ -185,9 +188,11 @@ def test_pretrained_weights_without_a_network_say_what_to_do(monkeypatch: pytest
     [
         (ImageEncoderSpec(kind="timm", backbone="resnet9000"), "expected a name that timm"),
         (ImageEncoderSpec(kind="timm"), "expected a name that timm"),
-        (ImageEncoderSpec(kind="timm", backbone="resnet10t", stage=7), "expected a map of resnet10t, found 7 of 5"),
+        (ImageEncoderSpec(kind="timm", backbone="resnet10t", stage=-6), "expected a map of resnet10t, found -6 of 5"),
         (ImageEncoderSpec(kind="timm", backbone="resnet10t", trainable="frozen"), "'fine-tuned' for random weights"),
         (ImageEncoderSpec(weights="pretrained"), "expected 'random' for the narrow-resnet"),
+        (ImageEncoderSpec(kind="plain-cnn", backbone="resnet50"), "expected '' for the plain-cnn"),
+        (ImageEncoderSpec(trainable="frozen"), "'fine-tuned' for random weights"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(spec: ImageEncoderSpec, says: str) -> None:
@@ -213,3 +218,33 @@ def test_the_imagenet_weights_of_efficientnet_lite0_fit_and_see() -> None:
         found = torch.nn.functional.normalize(encoder(torch.from_numpy(pictures)), dim=1)
     assert float(found[0] @ found[1]) > 0.9  # a little brighter is the same thing, stripes are another
     assert float(found[0] @ found[2]) < 0.6
+
+
+def test_weights_that_the_hubs_client_keeps_are_used_without_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / ("models--" + timm.get_pretrained_cfg("resnet10t").hf_hub_id.replace("/", "--"))
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("1" * 40)
+    kept = repository / "snapshots" / ("1" * 40)
+    kept.mkdir(parents=True)
+    weights = timm.create_model("resnet10t").state_dict()
+    save_file(weights, kept / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    spec = ImageEncoderSpec(kind="timm", backbone="resnet10t", height=32, width=32, weights="pretrained")
+    body = _inside(build_image_encoder(spec, "pooled")).body
+    assert torch.equal(body.layer4[0].conv1.weight, weights["layer4.0.conv1.weight"])
+
+
+def test_whether_the_hub_answers_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert is_hub_reachable()
+    assert not is_hub_reachable()  # the port is closed now
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")  # which may reach it
+    assert is_hub_reachable()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert not is_hub_reachable()
