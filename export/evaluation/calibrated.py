@@ -32,9 +32,14 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     calibration: Calibration
     labels: tuple[Label, ...]
 
+    @property
+    def encoded(self) -> bytes:
+        """The content of `calibration.json`."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
     def save(self, path: Path) -> None:
-        """Write it as indented JSON."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+        """Write it."""
+        path.write_bytes(self.encoded)
 
 
 def fit(predictions: Predictions, method: Method, rule: Rule, *, silent: Collection[str] = ()) -> Calibrated:
