@@ -31,7 +31,7 @@ from export.evaluation.evaluate import MISSING_WORDS, Evaluation
 from export.evaluation.evaluate import evaluate as compute
 from export.evaluation.intervals import RESAMPLES
 from export.evaluation.metrics import FIGURES
-from export.evaluation.report import Sample, evaluation_page, read_samples
+from export.evaluation.report import Sample, evaluation_page, read_history, read_samples
 from export.evaluation.report.page import span
 from export.training.run import RunFolder
 
@@ -77,7 +77,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             worst=worst,
             resamples=resamples,
         )
-        page = evaluation_page(found, _samples(folder, data, found))
+        page = evaluation_page(found, _samples(folder, data, found), read_history(folder.logs / "metrics.csv"))
         name = split if mode == "rows" else f"{split}-{mode}"
         place = out or folder.path / "reports" / f"{name}.html"
         write_whole(place, page.encode())

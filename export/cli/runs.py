@@ -72,7 +72,7 @@ def predictions_of(run: RunFolder, split: str, mode: str) -> Predictions:
     path = run.predictions(split if mode == "rows" else f"{split}-{mode}")
     if not path.exists():
         say(f"{run.path}: computing the predictions of {split}, mode {mode}")
-        found = _predict(run, split, mode)  # type: ignore[arg-type]
+        found = replace(_predict(run, split, mode), split=split)  # type: ignore[arg-type]
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(f".{path.name}")  # np.savez adds .npz to other endings
         found.save(half)

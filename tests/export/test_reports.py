@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from export.data.read import open_dataset
 from export.evaluation.calibrated import fit, load_calibrated
 from export.evaluation.compare import compare
 from export.evaluation.evaluate import evaluate
-from export.evaluation.predictions import Predictions
-from export.evaluation.report import comparison_page, evaluation_page, read_samples
+from export.evaluation.predictions import Predictions, load_predictions
+from export.evaluation.report import comparison_page, evaluation_page, read_history, read_samples
 from export.evaluation.thresholds import F1
 from export.training.run import RunFolder
 from tests.export.folders import imagefolder
@@ -206,6 +207,50 @@ def test_names_and_texts_are_shown_as_they_are_and_never_as_html(tmp_path: Path)
     assert "&lt;b&gt;火灾" in page
     assert "大门口" in page
     _read(comparison_page(compare([(drawn, calibrated)], resamples=20)))
+
+
+def test_a_run_shows_its_pictures_and_how_it_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"file_name": f"{at}.jpg", "text": f"report {at}", "label": ("fight", "normal")[at % 2]} for at in range(60)
+    ]
+    dataset = open_dataset(imagefolder(tmp_path / "data", rows))
+    drawn = replace(draw("binary", rows=60), ids=tuple(row.id for row in dataset.rows))
+    run = _run(tmp_path / "run", drawn)
+    run.config.write_text(f'[data]\npath = "{tmp_path / "data"}"\ntask = "binary"\nbatch = 3\n')
+    run.logs.mkdir()
+    (run.logs / "metrics.csv").write_text("epoch,step,train_loss,validation_AUROC\n0,9,0.7,\n0,9,,0.6\n1,19,0.5,0.8\n")
+    status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--worst", "5")
+    assert status == 0, err
+    page = (run.path / "reports" / "test.html").read_text("utf-8")
+    kinds = [address.partition(";")[0] for address in _read(page)]
+    assert kinds.count("data:image/jpeg") == 5
+    assert kinds.count("data:image/svg+xml") == 4
+    assert read_history(run.logs / "metrics.csv") == {
+        "train_loss": ((0.0, 1.0), (0.7, 0.5)),
+        "validation_AUROC": ((0.0, 1.0), (0.6, 0.8)),
+    }
+
+
+def test_predictions_that_are_missing_are_computed_once_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def predict_run(run: RunFolder, split: str, mode: str) -> Predictions:
+        asked.append((run.path.name, split, mode))
+        return draw("binary", rows=80, split="")
+
+    monkeypatch.setitem(sys.modules, "export.training.predict", SimpleNamespace(predict_run=predict_run))
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.state.write_text("{}")
+    for _ in range(2):
+        status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--mode", "sequences")
+        assert status == 0, err
+    assert asked == [("run", "validation", "rows"), ("run", "test", "sequences")]
+    kept = sorted(path.name for path in run.predictions("test").parent.iterdir())
+    assert kept == ["test-sequences.npz", "validation.npz"]
+    assert load_predictions(run.predictions("validation")).split == "validation"
 
 
 def test_equal_figures_make_equal_pages() -> None:

@@ -15,17 +15,21 @@ from export.evaluation.compare import HEADLINE, Comparison
 from export.evaluation.evaluate import MISSING_WORDS, Evaluation
 from export.evaluation.intervals import FEW_GROUPS, Interval
 from export.evaluation.metrics import FIGURES, LESS_IS_BETTER, decided
-from export.evaluation.report.pictures import confusions, curves, forest, reliabilities
+from export.evaluation.report.history import History
+from export.evaluation.report.pictures import confusions, curves, forest, progress, reliabilities
 from export.evaluation.report.samples import Sample
 from export.evaluation.thresholds import parse_rule
 
 
-def evaluation_page(evaluation: Evaluation, samples: Mapping[str, Sample] | None = None) -> str:
+def evaluation_page(
+    evaluation: Evaluation, samples: Mapping[str, Sample] | None = None, history: History | None = None
+) -> str:
     """Return the report of one run.
 
     Args:
         evaluation: Its figures.
         samples: Name of a row -> how it looks; the mistakes are shown with them.
+        history: How the training went.
     """
     both = evaluation.scored["both"]
     return _template("evaluation.html.j2").render(
@@ -35,6 +39,7 @@ def evaluation_page(evaluation: Evaluation, samples: Mapping[str, Sample] | None
         combined=int(both.rows.max()),
         assumption=ASSUMPTION,
         has_days=any(line.per_day for line in evaluation.alarms),
+        progress=progress(history or {}),
         curves=curves(evaluation.scored, [label.auroc.value for label in evaluation.labels]),
         confusion=confusions(both),
         reliability=reliabilities(evaluation.scored),

@@ -18,6 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from export.evaluation.evaluate import MISSING_WORDS
 from export.evaluation.intervals import Interval
 from export.evaluation.metrics import confusion, reliability
+from export.evaluation.report.history import History
 from export.evaluation.report.samples import address
 from export.evaluation.scores import Scored
 from stream_app.bundle.manifest import Presence
@@ -76,6 +77,25 @@ def curves(scored: Mapping[Presence, Scored], areas: Sequence[float]) -> str:
         _name(right, "Precision and recall", "recall", "precision")
         if left.get_legend_handles_labels()[0]:
             left.legend(loc="lower right", fontsize=8)
+        return _svg(figure)
+
+
+def progress(history: History) -> str | None:
+    """Draw losses, and the other figures that lie within 0 and 1, over epochs; None where there is nothing."""
+    losses = {name: line for name, line in history.items() if "loss" in name}
+    others = {
+        name: line for name, line in history.items() if name not in losses and 0 <= min(line[1]) <= max(line[1]) <= 1
+    }
+    panels = [(title, lines) for title, lines in (("Loss", losses), ("Figures", others)) if lines]
+    if not panels:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.5 * len(panels), 3.2), layout="constrained")
+        for axis, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for name, (epochs, values) in lines.items():
+                axis.plot(epochs, values, "o-", markersize=2.5, label=name)
+            axis.set(title=title, xlabel="epoch")
+            axis.legend(fontsize=8)
         return _svg(figure)
 
 
