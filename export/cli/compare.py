@@ -32,7 +32,7 @@ from export.evaluation.report.page import span
 
 app = typer.Typer(add_completion=False)
 
-_SHOWN = ("accuracy", "balanced accuracy", "AUROC", "ECE")
+_SHOWN = ("accuracy", "AUROC", "ECE")
 
 
 @app.command("compare")

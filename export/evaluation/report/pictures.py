@@ -25,6 +25,8 @@ from stream_app.bundle.manifest import Presence
 
 LINES = 8
 """Curves in one picture; of more labels, those with the lowest area are drawn."""
+FIRM = 5
+"""A reliability bin with fewer claims is not drawn: what came true of it is chance."""
 POINTS = 400
 """Points of a curve; an eye sees no more."""
 CELLS = 24
@@ -39,9 +41,6 @@ _STYLE: Any = {
     "grid.alpha": 0.3,
 }
 _COLOURS: dict[Presence, str] = {"both": "#1f5fa8", "image": "#c25e00", "text": "#3b8132"}
-
-Named = Sequence[tuple[str, Scored, int]]
-"""Lines of a picture of curves: name, decisions, place of the label."""
 
 
 def curves(scored: Mapping[Presence, Scored], areas: Sequence[float]) -> str:
@@ -107,20 +106,22 @@ def reliabilities(scored: Mapping[Presence, Scored]) -> str:
         top.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle=":")
         for presence, found in scored.items():
             bins = reliability(found)
-            claimed = [each.claimed for each in bins]
+            firm = [each for each in bins if each.count >= FIRM]
             colour = _COLOURS[presence]
             top.plot(
-                claimed,
-                [each.observed for each in bins],
+                [each.claimed for each in firm],
+                [each.observed for each in firm],
                 "o-",
                 markersize=3.5,
                 color=colour,
                 label=MISSING_WORDS[presence],
             )
-            below.plot(claimed, [each.count for each in bins], "o-", markersize=2.5, color=colour)
-        _name(top, "Reliability", "", "share that was so")
+            below.plot(
+                [each.claimed for each in bins], [each.count for each in bins], "o-", markersize=2.5, color=colour
+            )
+        _name(top, f"Reliability, bins of {FIRM} or more", "", "share that was so")
         below.set(xlabel="probability that was given", ylabel="count", yscale="log", xlim=(0, 1))
-        top.legend(loc="upper left", fontsize=8)
+        top.legend(loc="lower right", fontsize=8)
         return _svg(figure)
 
 
