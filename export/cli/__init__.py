@@ -30,6 +30,8 @@ class _Part(NamedTuple):
 # One line per command, in the order in which a person needs them.
 _PARTS: dict[str, _Part] = {
     "data": _Part("export.cli.data", "Check, divide and make data sets."),
+    "evaluate": _Part("export.cli.evaluate", "Measure a run, with a report to look at."),
+    "compare": _Part("export.cli.compare", "Compare runs: is fusing worth it?"),
     "demo-bundle": _Part("export.cli.demo_bundle", "Make the demo's bundle: draw its site, train, measure, pack."),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -34,6 +35,8 @@ PRESENCES: tuple[Presence, ...] = ("both", "image", "text")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Names become directory names, alert fields and metric labels.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Far beyond any logit; it keeps the differences of knots finite.
+_KNOT_LIMIT = 1e6
 _Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Dimensions = tuple[Annotated[int, msgspec.Meta(ge=1, le=10_000_000)], ...]
@@ -48,11 +51,21 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     close_at: float
 
 
-class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calibration of one presence: calibrated logit = logit * scale + offset, one of each per label."""
+Knots = tuple[tuple[float, float], ...]
+"""(x, y) of the corners of a piecewise-linear map that never falls; x rises strictly. Empty: nothing changes."""
+
+
+class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Calibration of one presence.
+
+    ``scale`` and ``offset`` have one value per label: logit * scale + offset. ``knots``, where there are any, have one
+    map per label, which the label's own log-odds go through last: straight lines between the corners, and before the
+    first and after the last corner the value of that corner. Manifests without knots stay as they are.
+    """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
+    knots: tuple[Knots, ...] = ()
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -194,8 +207,7 @@ def check_manifest(manifest: Manifest) -> None:
         if not _SHA256.fullmatch(digest):
             raise BundleError(f'files["{name}"]', expected="64 lower case hex digits", found=repr(digest))
     _check_labels(manifest)
-    for presence in PRESENCES:
-        _check_scaling(manifest, presence)
+    check_calibration(manifest.calibration, manifest.label_names)
     _check_self_check(manifest)
 
 
@@ -213,17 +225,43 @@ def _check_labels(manifest: Manifest) -> None:
             raise BundleError(f"label {label.name}", expected="0 < close_at <= open_at < 1", found=found)
 
 
-def _check_scaling(manifest: Manifest, presence: Presence) -> None:
-    scaling = manifest.calibration.of(presence)
+def check_calibration(calibration: Calibration, names: tuple[str, ...]) -> None:
+    """Check that a calibration has finite numbers for each label and keeps the order of scores.
+
+    Args:
+        calibration: of a manifest, or one that is to become part of one.
+        names: of the labels.
+
+    Raises:
+        BundleError: for the first contradiction.
+    """
+    for presence in PRESENCES:
+        _check_scaling(calibration.of(presence), names, f"calibration.{presence}")
+
+
+def _check_scaling(scaling: Scaling, names: tuple[str, ...], where: str) -> None:
     for what, values in (("scale", scaling.scale), ("offset", scaling.offset)):
-        where = f"calibration.{presence}.{what}"
-        if len(values) != len(manifest.labels):
-            raise BundleError(where, expected=f"{len(manifest.labels)} values", found=len(values))
+        if len(values) != len(names):
+            raise BundleError(f"{where}.{what}", expected=f"{len(names)} values", found=len(values))
         if not all(math.isfinite(value) for value in values):
-            raise BundleError(where, expected="finite values", found=list(values))
+            raise BundleError(f"{where}.{what}", expected="finite values", found=list(values))
     # A scale that is not positive would turn "more certain" into "less certain".
     if not all(value > 0 for value in scaling.scale):
-        raise BundleError(f"calibration.{presence}.scale", expected="positive values", found=list(scaling.scale))
+        raise BundleError(f"{where}.scale", expected="positive values", found=list(scaling.scale))
+    if scaling.knots and len(scaling.knots) != len(names):
+        raise BundleError(f"{where}.knots", expected=f"none, or {len(names)} maps", found=len(scaling.knots))
+    for name, knots in zip(names, scaling.knots, strict=False):
+        _check_knots(knots, f"{where}.knots of {name}")
+
+
+def _check_knots(knots: Knots, where: str) -> None:
+    if not all(abs(value) <= _KNOT_LIMIT for knot in knots for value in knot):
+        raise BundleError(where, expected=f"finite values within +-{_KNOT_LIMIT:g}", found=list(knots))
+    # A map that falls anywhere would turn "more certain" into "less certain"; one that stands still in x has no value.
+    for (x, y), (next_x, next_y) in pairwise(knots):
+        if not (x < next_x and y <= next_y):
+            expected = "x that rises and y that never falls"
+            raise BundleError(where, expected=expected, found=f"({x}, {y}) before ({next_x}, {next_y})")
 
 
 def _check_self_check(manifest: Manifest) -> None:
