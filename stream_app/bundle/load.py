@@ -113,4 +113,7 @@ def _read(directory: Path, name: str, *, limit: int | None = None) -> bytes:
     size = path.stat().st_size
     if limit is not None and size > limit:
         raise BundleError(name, expected=f"at most {limit} bytes", found=size)
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(name, expected="a file that can be read", found=error.strerror) from error

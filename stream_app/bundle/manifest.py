@@ -34,13 +34,22 @@ PRESENCES: tuple[Presence, ...] = ("both", "image", "text")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Names become directory names, alert fields and metric labels.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_LABEL_CHARS = 64
+# Far beyond what a calibration needs; without a bound a finite scale turns finite logits into infinities, and those
+# into a softmax that is no number.
+_MAX_CALIBRATION = 1e6
+# Beyond one logit the parity check would pass for any model.
+_MAX_TOLERANCE = 1.0
 _Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Dimensions = tuple[Annotated[int, msgspec.Meta(ge=1, le=10_000_000)], ...]
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One output of the model. ``open_at`` and ``close_at`` are probabilities, 0 < close_at <= open_at < 1."""
+    """One output of the model. ``open_at`` and ``close_at`` are probabilities, 0 < close_at <= open_at < 1.
+
+    ``name`` becomes a metric's label, a key of alerts and a word in logs: at most 64 printable characters.
+    """
 
     name: str
     alerts: bool
@@ -49,7 +58,10 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calibration of one presence: calibrated logit = logit * scale + offset, one of each per label."""
+    """Calibration of one presence: calibrated logit = logit * scale + offset, one of each per label.
+
+    0 < scale <= 1e6 and abs(offset) <= 1e6.
+    """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
@@ -82,7 +94,7 @@ class TextSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the text encoder takes: at most ``max_chars`` characters before and ``max_tokens`` after the tokenizer."""
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=4096)]
-    pad_id: Annotated[int, msgspec.Meta(ge=0)]
+    pad_id: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
     normalization: Literal["NFKC"] = "NFKC"
     max_chars: _Count = 2000
 
@@ -103,7 +115,7 @@ class SelfCheckCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Known results, and by how much a logit may differ from them."""
+    """Known results, and by how much a logit may differ from them: 0 < tolerance <= 1."""
 
     tolerance: float
     cases: tuple[SelfCheckCase, ...]
@@ -167,13 +179,13 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(MANIFEST_NAME, expected='a JSON object with an integer "schema"', found=error) from error
     if schema != SCHEMA:
         raise BundleError(f"{MANIFEST_NAME} schema", expected=SCHEMA, found=schema)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(MANIFEST_NAME, expected=f"the fields of schema {SCHEMA}", found=error) from error
     check_manifest(manifest)
     return manifest
@@ -208,6 +220,9 @@ def _check_labels(manifest: Manifest) -> None:
     if manifest.task == "multiclass" and len(names) < 2:
         raise BundleError("labels", expected="at least 2 labels for task multiclass", found=len(names))
     for label in manifest.labels:
+        if len(label.name) > _MAX_LABEL_CHARS or not label.name.isprintable() or label.name != label.name.strip():
+            expected = f"names of at most {_MAX_LABEL_CHARS} printable characters"
+            raise BundleError("labels", expected=expected, found=repr(label.name[:_MAX_LABEL_CHARS]))
         if not 0 < label.close_at <= label.open_at < 1:
             found = f"close_at {label.close_at}, open_at {label.open_at}"
             raise BundleError(f"label {label.name}", expected="0 < close_at <= open_at < 1", found=found)
@@ -219,8 +234,9 @@ def _check_scaling(manifest: Manifest, presence: Presence) -> None:
         where = f"calibration.{presence}.{what}"
         if len(values) != len(manifest.labels):
             raise BundleError(where, expected=f"{len(manifest.labels)} values", found=len(values))
-        if not all(math.isfinite(value) for value in values):
-            raise BundleError(where, expected="finite values", found=list(values))
+        # NaN fails every comparison.
+        if not all(abs(value) <= _MAX_CALIBRATION for value in values):
+            raise BundleError(where, expected=f"values within +-{_MAX_CALIBRATION:g}", found=list(values))
     # A scale that is not positive would turn "more certain" into "less certain".
     if not all(value > 0 for value in scaling.scale):
         raise BundleError(f"calibration.{presence}.scale", expected="positive values", found=list(scaling.scale))
@@ -228,8 +244,9 @@ def _check_scaling(manifest: Manifest, presence: Presence) -> None:
 
 def _check_self_check(manifest: Manifest) -> None:
     check = manifest.self_check
-    if not 0 < check.tolerance < math.inf:
-        raise BundleError("self_check.tolerance", expected="a positive number", found=check.tolerance)
+    if not 0 < check.tolerance <= _MAX_TOLERANCE:
+        expected = f"above 0 and at most {_MAX_TOLERANCE:g}"
+        raise BundleError("self_check.tolerance", expected=expected, found=check.tolerance)
     if not check.cases:
         raise BundleError("self_check.cases", expected="at least one case", found=0)
     for index, case in enumerate(check.cases):

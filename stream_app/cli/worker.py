@@ -13,6 +13,7 @@ from stream_app.adapters.logs import configure_logging
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, CommandError, run_command
 from stream_app.config import LoadedSettings, SettingsError
+from stream_app.wiring.clients import worker_name
 
 app = typer.Typer(add_completion=False, help="Join frames and texts, score them, publish alerts.")
 
@@ -41,7 +42,8 @@ def worker(
         "start_from": start_from,
     }
     loaded = settings_from(config, assignments, flags=flags)
-    configure_logging(loaded.operational.log_format, loaded.operational.log_level)
+    operational = loaded.operational
+    configure_logging(operational.log_format, operational.log_level, context={"worker": worker_name(operational)})
     faulthandler.enable()
     run_command(_until_stopped(loaded))
 

@@ -72,7 +72,7 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
     bundle = load_bundle(bundle_directory(operational))
     engine = Engine.open(
         bundle,
-        on_notice=lambda sentence: _log.warning("execution provider", notice=sentence),
+        on_notice=lambda sentence: _log.warning("inference", notice=sentence),
         settings=EngineSettings(
             provider=operational.provider,
             intra_op_threads=operational.ort_threads,
@@ -95,7 +95,11 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
         engine=engine,
         decoder=decoder,
         on_hang=_end_hung,
-        settings=ScorerSettings(watchdog_s=operational.watchdog_s),
+        settings=ScorerSettings(
+            max_in_flight=operational.scorer_in_flight,
+            cache_bytes=operational.feature_bytes,
+            watchdog_s=operational.watchdog_s,
+        ),
     )
     await decoder.start()
     try:
