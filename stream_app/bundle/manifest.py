@@ -23,7 +23,9 @@ TEXT_ENCODER = "text_encoder.onnx"
 FUSION_HEAD = "fusion_head.onnx"
 TOKENIZER = "tokenizer.json"
 MODEL_CARD = "MODEL_CARD.md"
-#: The files of a bundle beside the manifest: these and no others.
+#: May lie beside the manifest, which cannot name it: it is made of the manifest (``stream_app.bundle.signature``).
+SIGNATURE_NAME = "manifest.sig"
+#: The files of a bundle beside the manifest and its signature: these and no others.
 FILE_NAMES = (IMAGE_ENCODER, TEXT_ENCODER, FUSION_HEAD, TOKENIZER, MODEL_CARD)
 
 Task = Literal["binary", "multiclass", "multilabel"]
@@ -31,15 +33,17 @@ Task = Literal["binary", "multiclass", "multilabel"]
 Presence = Literal["both", "image", "text"]
 PRESENCES: tuple[Presence, ...] = ("both", "image", "text")
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256_PATTERN = "[0-9a-f]{64}"
+_SHA256 = re.compile(SHA256_PATTERN)
 # Names become directory names, alert fields and metric labels.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MAX_LABEL_CHARS = 64
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_NAME = re.compile(NAME_PATTERN)
+MAX_LABEL_CHARS = 64
 # Far beyond what a calibration needs; without a bound a finite scale turns finite logits into infinities, and those
 # into a softmax that is no number.
-_MAX_CALIBRATION = 1e6
+MAX_CALIBRATION = 1e6
 # Beyond one logit the parity check would pass for any model.
-_MAX_TOLERANCE = 1.0
+MAX_TOLERANCE = 1.0
 _Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Dimensions = tuple[Annotated[int, msgspec.Meta(ge=1, le=10_000_000)], ...]
@@ -220,9 +224,9 @@ def _check_labels(manifest: Manifest) -> None:
     if manifest.task == "multiclass" and len(names) < 2:
         raise BundleError("labels", expected="at least 2 labels for task multiclass", found=len(names))
     for label in manifest.labels:
-        if len(label.name) > _MAX_LABEL_CHARS or not label.name.isprintable() or label.name != label.name.strip():
-            expected = f"names of at most {_MAX_LABEL_CHARS} printable characters"
-            raise BundleError("labels", expected=expected, found=repr(label.name[:_MAX_LABEL_CHARS]))
+        if len(label.name) > MAX_LABEL_CHARS or not label.name.isprintable() or label.name != label.name.strip():
+            expected = f"names of at most {MAX_LABEL_CHARS} printable characters"
+            raise BundleError("labels", expected=expected, found=repr(label.name[:MAX_LABEL_CHARS]))
         if not 0 < label.close_at <= label.open_at < 1:
             found = f"close_at {label.close_at}, open_at {label.open_at}"
             raise BundleError(f"label {label.name}", expected="0 < close_at <= open_at < 1", found=found)
@@ -235,8 +239,8 @@ def _check_scaling(manifest: Manifest, presence: Presence) -> None:
         if len(values) != len(manifest.labels):
             raise BundleError(where, expected=f"{len(manifest.labels)} values", found=len(values))
         # NaN fails every comparison.
-        if not all(abs(value) <= _MAX_CALIBRATION for value in values):
-            raise BundleError(where, expected=f"values within +-{_MAX_CALIBRATION:g}", found=list(values))
+        if not all(abs(value) <= MAX_CALIBRATION for value in values):
+            raise BundleError(where, expected=f"values within +-{MAX_CALIBRATION:g}", found=list(values))
     # A scale that is not positive would turn "more certain" into "less certain".
     if not all(value > 0 for value in scaling.scale):
         raise BundleError(f"calibration.{presence}.scale", expected="positive values", found=list(scaling.scale))
@@ -244,8 +248,8 @@ def _check_scaling(manifest: Manifest, presence: Presence) -> None:
 
 def _check_self_check(manifest: Manifest) -> None:
     check = manifest.self_check
-    if not 0 < check.tolerance <= _MAX_TOLERANCE:
-        expected = f"above 0 and at most {_MAX_TOLERANCE:g}"
+    if not 0 < check.tolerance <= MAX_TOLERANCE:
+        expected = f"above 0 and at most {MAX_TOLERANCE:g}"
         raise BundleError("self_check.tolerance", expected=expected, found=check.tolerance)
     if not check.cases:
         raise BundleError("self_check.cases", expected="at least one case", found=0)
