@@ -43,6 +43,7 @@ class Predictions:
         groups: int64 [n].
         ids: n names; the rows of two runs are paired by them.
         facets: Name -> n values.
+        split: `train`, `validation`, `test`, or empty where nobody knows. Nothing is fitted to the test split.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Predictions:
     groups: npt.NDArray[np.int64]
     ids: tuple[str, ...]
     facets: dict[str, npt.NDArray[np.str_]]
+    split: str = ""
 
     def __len__(self) -> int:
         """Return n."""
@@ -63,7 +65,7 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write them; equal predictions give equal arrays."""
-        head = {"format": FORMAT, "name": self.name, "task": self.task, "labels": self.labels}
+        head = {"format": FORMAT, "name": self.name, "task": self.task, "labels": self.labels, "split": self.split}
         arrays: dict[str, npt.NDArray[Any]] = {
             "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
             "truth": self.truth,
@@ -105,6 +107,7 @@ def load_predictions(path: Path) -> Predictions:
             groups=arrays["groups"],
             ids=tuple(arrays["ids"].tolist()),
             facets={name.removeprefix("facet."): arrays[name] for name in arrays if name.startswith("facet.")},
+            split=head.get("split", ""),
         )
     except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
         if isinstance(error, PredictionsError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -44,6 +45,8 @@ MAX_LABEL_CHARS = 64
 MAX_CALIBRATION = 1e6
 # Beyond one logit the parity check would pass for any model.
 MAX_TOLERANCE = 1.0
+# Far beyond any logit; it keeps the differences of knots finite.
+KNOT_LIMIT = 1e6
 _Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Dimensions = tuple[Annotated[int, msgspec.Meta(ge=1, le=10_000_000)], ...]
@@ -61,14 +64,22 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     close_at: float
 
 
-class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calibration of one presence: calibrated logit = logit * scale + offset, one of each per label.
+Knots = tuple[tuple[float, float], ...]
+"""(x, y) of the corners of a piecewise-linear map that never falls; x rises strictly. Empty: nothing changes."""
 
-    0 < scale <= 1e6 and abs(offset) <= 1e6.
+
+class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Calibration of one presence.
+
+    ``scale`` and ``offset`` have one value per label: logit * scale + offset, with 0 < scale <= 1e6 and
+    abs(offset) <= 1e6. ``knots``, where there are any, have one map per label, which the label's own log-odds go
+    through last: straight lines between the corners, and before the first and after the last corner the value of that
+    corner. Manifests without knots stay as they are.
     """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
+    knots: tuple[Knots, ...] = ()
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -244,6 +255,21 @@ def _check_scaling(manifest: Manifest, presence: Presence) -> None:
     # A scale that is not positive would turn "more certain" into "less certain".
     if not all(value > 0 for value in scaling.scale):
         raise BundleError(f"calibration.{presence}.scale", expected="positive values", found=list(scaling.scale))
+    if scaling.knots and len(scaling.knots) != len(manifest.labels):
+        where, expected = f"calibration.{presence}.knots", f"none, or {len(manifest.labels)} maps"
+        raise BundleError(where, expected=expected, found=len(scaling.knots))
+    for label, knots in zip(manifest.labels, scaling.knots, strict=False):
+        _check_knots(knots, f"calibration.{presence}.knots of {label.name}")
+
+
+def _check_knots(knots: Knots, where: str) -> None:
+    if not all(abs(value) <= KNOT_LIMIT for knot in knots for value in knot):
+        raise BundleError(where, expected=f"finite values within +-{KNOT_LIMIT:g}", found=list(knots))
+    # A map that falls anywhere would turn "more certain" into "less certain"; one that stands still in x has no value.
+    for (x, y), (next_x, next_y) in pairwise(knots):
+        if not (x < next_x and y <= next_y):
+            expected = "x that rises and y that never falls"
+            raise BundleError(where, expected=expected, found=f"({x}, {y}) before ({next_x}, {next_y})")
 
 
 def _check_self_check(manifest: Manifest) -> None:

@@ -41,6 +41,9 @@ def manifest_schema() -> dict[str, Any]:
     scaling = parts["Scaling"]["properties"]
     scaling["scale"]["items"] |= {"exclusiveMinimum": 0, "maximum": m.MAX_CALIBRATION}
     scaling["offset"]["items"] |= {"minimum": -m.MAX_CALIBRATION, "maximum": m.MAX_CALIBRATION}
+    scaling["knots"]["items"]["items"]["prefixItems"] = [
+        {"type": "number", "minimum": -m.KNOT_LIMIT, "maximum": m.KNOT_LIMIT}
+    ] * 2
     check = parts["SelfCheck"]["properties"]
     check["tolerance"] |= {"exclusiveMinimum": 0, "maximum": m.MAX_TOLERANCE}
     check["cases"] |= {"minItems": 1}

@@ -1,0 +1,80 @@
+"""Calibration and thresholds of a run: fitted in one call, written as `calibration.json`, read back. No PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from export.evaluation.calibration import Method, calibrate
+from export.evaluation.predictions import Predictions
+from export.evaluation.scores import score
+from export.evaluation.thresholds import Rule, choose
+from stream_app.bundle.manifest import Calibration, Label
+
+
+class CalibratedError(ValueError):
+    """A `calibration.json` cannot be used."""
+
+
+class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the manifest says of calibration, and where it came from.
+
+    `rule` is as `parse_rule` reads it; `rows` and `decisions` were fitted to.
+    """
+
+    method: Method
+    rule: str
+    rows: int
+    decisions: int
+    calibration: Calibration
+    labels: tuple[Label, ...]
+
+    def save(self, path: Path) -> None:
+        """Write it as indented JSON."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+
+
+def fit(predictions: Predictions, method: Method, rule: Rule, *, silent: Collection[str] = ()) -> Calibrated:
+    """Calibrate, and choose thresholds on the calibrated scores.
+
+    Args:
+        predictions: Of validation rows.
+        method: Of `calibrate`.
+        rule: Of `choose`.
+        silent: Labels that never alert.
+
+    Raises:
+        TestSplitError: The predictions are of the test split.
+        PredictionsError: A logit is not finite, or a decision has two truths.
+    """
+    calibration = calibrate(predictions, method)
+    scored = score(predictions, calibration)
+    return Calibrated(
+        method=method,
+        rule=str(rule),
+        rows=len(predictions),
+        decisions=len(scored),
+        calibration=calibration,
+        labels=choose(scored, rule, silent=silent),
+    )
+
+
+def load_calibrated(path: Path) -> Calibrated:
+    """Read it.
+
+    Raises:
+        CalibratedError: The file is missing, or not one of these.
+    """
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Calibrated)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CalibratedError(f"{path}: expected calibration and thresholds of a run, found {error}") from error
+    for scaling in (found.calibration.both, found.calibration.image, found.calibration.text):
+        if not len(scaling.scale) == len(scaling.offset) == len(found.labels):
+            raise CalibratedError(f"{path}: expected {len(found.labels)} scales and offsets, found others")
+        if not all(math.isfinite(value) for value in (*scaling.scale, *scaling.offset)):
+            raise CalibratedError(f"{path}: expected finite scales and offsets, found others")
+    return found
