@@ -19,6 +19,7 @@ _TASKS = {
 }
 _SPLITS = {
     "test": "Measured on test rows, which neither training nor calibration nor thresholds saw.",
+    "test-sequences": "The same rows, each text judged by all pictures of its sequence, as serving combines them.",
     "validation": "**Measured on validation rows, which calibration and thresholds were fitted to: too good to be "
     "expected elsewhere.** `vigil-export evaluate` measures the test rows.",
 }

@@ -14,9 +14,6 @@ pytest.importorskip("timm")
 onnx = pytest.importorskip("onnx")
 
 from export.data import Split  # noqa: E402 - the skips above come first
-from export.data.tokens import train_tokenizer  # noqa: E402
-from export.fusions import FusionSpec  # noqa: E402
-from export.model import ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.bench import Report, measure_bundle  # noqa: E402
 from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
 from export.packing.measure import VariantFigures, in_memory, predict, smallest_within  # noqa: E402
@@ -31,19 +28,13 @@ from stream_app.bundle.manifest import (  # noqa: E402
     MANIFEST_NAME,
     MODEL_CARD,
     SIGNATURE_NAME,
-    Calibration,
-    Label,
-    Scaling,
-    TextSpec,
 )
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key, read_public_key  # noqa: E402
 from stream_app.bundle.verify import THOROUGH_BATCHES, measure  # noqa: E402
+from tests.export import colours  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-LABELS = ("red", "green")
-TEXT = TextSpec(max_tokens=12, pad_id=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,53 +42,20 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _rows(count: int = 40) -> Split:
-    """Rows whose label is the colour of the picture and a word of the text; some lack a side."""
-    rng = np.random.default_rng(8)
-    label = rng.integers(0, 2, count)
-    images = rng.integers(0, 60, (count, 32, 40, 3)).astype(np.uint8)
-    images[np.arange(count), :, :, label] += 150
-    texts = tuple("" if row % 7 == 3 else f"something {LABELS[label[row]]} at gate {row % 5}" for row in range(count))
-    return Split(
-        images=images,
-        image_of=np.where(np.arange(count) % 5 == 4, -1, np.arange(count)),
-        texts=texts,
-        truth=np.eye(2, dtype=np.float32)[label],
-        groups=np.arange(count) // 2,
-        sequences=np.full(count, -1),
-        ids=tuple(map(str, range(count))),
-        facets={},
-    )
-
-
 @pytest.fixture(scope="module")
 def split() -> Split:
-    rows = _rows()
-    has_one = rows.has_image | rows.has_text
-    return rows.take(np.flatnonzero(has_one))
+    return colours.rows()
 
 
 @pytest.fixture(scope="module")
 def source(split: Split) -> Source:
-    torch.manual_seed(4)
-    tokenizer = train_tokenizer(split.texts, spec=TEXT, vocabulary=300)
-    model = build_model(
-        ModelSpec(
-            task="multiclass",
-            labels=LABELS,
-            image=ImageEncoderSpec(height=32, width=40, features=16),
-            text=TextEncoderSpec(width=16, embedding=16, features=16, max_tokens=12),
-            fusion=FusionSpec(width=16),
-        ),
-        tokenizer=tokenizer,
-    ).eval()
-    one = Scaling(scale=(1.0, 1.0), offset=(0.0, 0.0))
+    model, tokenizer = colours.model()
     return Source(
         model=model,
         tokenizer=tokenizer,
-        text=TEXT,
-        calibration=Calibration(both=one, image=one, text=one),
-        labels=tuple(Label(name=name, alerts=True, open_at=0.6, close_at=0.4) for name in LABELS),
+        text=colours.TEXT,
+        calibration=colours.CALIBRATION,
+        labels=colours.DECIDED,
         open_validation=lambda: split,
         training={"data": "drawn colours", "parameters": 12_345, "pretrained": ["a-backbone"]},
         metrics={},
