@@ -126,7 +126,7 @@ def require_trusted(bundle: Bundle, *, key: Ed25519PublicKey | None, allows_unsi
     if allows_unsigned:
         return "allowed"
     if bundle.signature is None:
-        what = "sign it (`vigil-export keys sign DIR --sign KEY`) and name the public key in the setting bundle_key"
+        what = "sign it (`vigil-export keys sign DIR --key KEY`) and name the public key in the setting bundle_key"
         found = "none"
     else:
         what, found = "name the public key of its maker in the setting bundle_key", "a signature, and no key"

@@ -6,9 +6,10 @@ import pytest
 
 from export.cli import main
 from export.packing.folder import add_file, publish_folder
+from stream_app.bundle import BundleError
 from stream_app.bundle import manifest as m
 from stream_app.bundle.load import load_bundle
-from stream_app.bundle.signature import check_signature, read_public_key
+from stream_app.bundle.signature import check_signature, read_public_key, require_trusted
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
 
@@ -58,6 +59,21 @@ def test_a_signature_by_another_key_is_replaced_only_when_asked(
     assert (bundle / m.SIGNATURE_NAME).read_bytes() == before
     assert _run(capsys, "sign", bundle, "--key", tmp_path / "two.key", "--replace")[0] == 0
     check_signature(load_bundle(bundle), read_public_key(tmp_path / "two.pub"))
+
+
+def test_a_bundle_that_is_refused_for_want_of_a_signature_is_accepted_once_what_the_refusal_says_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_tiny_bundle(tmp_path)
+    _run(capsys, "create", tmp_path / "maker")
+    with pytest.raises(BundleError) as refusal:
+        require_trusted(load_bundle(bundle), key=None, allows_unsigned=False)
+    command = str(refusal.value).split("`")[1]
+    assert command.startswith("vigil-export keys ")
+    words = command.removeprefix("vigil-export keys ").replace("DIR", str(bundle))
+    assert _run(capsys, *words.replace("KEY", str(tmp_path / "maker.key")).split())[0] == 0
+    key = read_public_key(tmp_path / "maker.pub")
+    assert require_trusted(load_bundle(bundle), key=key, allows_unsigned=False) == "signed"
 
 
 def test_a_damaged_bundle_is_not_signed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,6 +145,9 @@ def test_a_path_is_found_in_names_and_attributes_and_not_in_weights(model: Fusio
     proto = onnx_export._export(head)
     weights = proto.graph.initializer.add()
     weights.CopyFrom(onnx.numpy_helper.from_array(np.frombuffer(b"/tmp/a/b.py C:\\home\\", np.uint8).copy(), "more"))
+    # As the quantiser writes int8: one varint per weight.
+    numbers = list(b"C:\\Xab /home/")
+    proto.graph.initializer.append(onnx.helper.make_tensor("bytes", onnx.TensorProto.INT8, [len(numbers)], numbers))
     onnx_export.finished(proto, head.name, dynamic=head.dynamic)
     for path in ("/home/x", "/usr/lib/python/model.py", "C:\\work\\model"):
         changed = onnx.ModelProto()
