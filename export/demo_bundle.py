@@ -5,7 +5,6 @@ One function per stage, each of which leaves values behind and no files; the bun
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSp
 from export.packing.card import write_card
 from export.packing.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
 from export.packing.pack import self_check_cases, write_bundle
+from export.packing.revision import source_revision
 from export.training.train import Recipe, score, train
 from stream_app.bundle.manifest import (
     Calibration,
@@ -239,23 +239,3 @@ def _assemble(
         source_revision=source_revision(),
     )
     return manifest, files
-
-
-def source_revision() -> str:
-    """Return the git revision of this source, with `-modified` where it differs from it; `unknown` outside git."""
-    here = Path(__file__).resolve().parent
-    found = []
-    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", str(here))):
-        try:
-            done = subprocess.run(
-                ("git", *arguments),  # noqa: S607 - wherever git is installed
-                cwd=here,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=20,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return "unknown"
-        found.append(done.stdout.strip())
-    return found[0] + ("-modified" if found[1] else "")

@@ -1,25 +1,24 @@
 """Packs a bundle. Goes in: graphs, tokenizer, manifest fields, card. Goes out: a complete directory, or none.
 
-The directory is written under another name beside its place, flushed to the disk, verified as serving verifies it, and
-only then renamed: nobody ever sees half a bundle.
+The directory is verified as serving verifies it before it gets its name: nobody ever sees half a bundle.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from export.model import FusionModel
+from export.packing.folder import publish_folder
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.image import self_check_image
 from stream_app.bundle.load import load_bundle
-from stream_app.bundle.manifest import MANIFEST_NAME, Manifest, SelfCheckCase, encode_manifest
+from stream_app.bundle.manifest import MANIFEST_NAME, SIGNATURE_NAME, Manifest, SelfCheckCase, encode_manifest
+from stream_app.bundle.signature import sign
 from stream_app.bundle.text import Tokenizer
 from stream_app.bundle.verify import THOROUGH_BATCHES, require
 from stream_app.bundle.verify import measure as run_self_check
@@ -57,51 +56,28 @@ def _logits(model: FusionModel, tokenizer: Tokenizer, seed: int | None, text: st
     return tuple(round(float(value), 7) for value in logits[0])
 
 
-def write_bundle(out: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+def write_bundle(
+    out: Path, manifest: Manifest, files: Mapping[str, bytes], *, key: Ed25519PrivateKey | None = None
+) -> None:
     """Write, verify and publish a bundle directory.
 
     Args:
         out: The directory to create, `.../name/version`; its parents are made.
         manifest: The manifest; it names the hash of every file.
         files: Every other file by name.
+        key: Signs the manifest; None leaves the bundle unsigned.
 
     Raises:
         FileExistsError: `out` exists; a bundle is never overwritten.
         BundleError: The bundle would not be accepted by serving; nothing is left behind.
+        OSError: The disk is full, or the place cannot be written; nothing is left behind.
     """
-    if out.exists():
-        raise FileExistsError(f"expected no {out}, found one: a bundle is never overwritten, choose another version")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        for name, data in {**files, MANIFEST_NAME: encode_manifest(manifest)}.items():
-            _write_through(draft / name, data)
-        _verify(draft)
-        draft.chmod(0o755)
-        _flush_directory(draft)
-        draft.rename(out)
-        _flush_directory(out.parent)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    data = encode_manifest(manifest)
+    signature = {} if key is None else {SIGNATURE_NAME: sign(data, key)}
+    publish_folder(out, {**files, MANIFEST_NAME: data, **signature}, verify=_verify)
 
 
 def _verify(directory: Path) -> None:
     bundle = load_bundle(directory)
     graphs = Graphs(bundle, providers=["CPUExecutionProvider"], intra_op_threads=1)
     require(run_self_check(bundle, graphs, batch_sizes=THOROUGH_BATCHES))
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -74,12 +74,16 @@ class Lane(Generic[_In, _Out]):
         self._broken: LaneBrokenError | None = None
         self._batches = self._items = 0
         self._last_batch_at_s = 0.0
-        self._batch_in_work: int | None = None
+        self._runs = 0
+        self._run_in_work: int | None = None
 
     @property
     def batch_in_work(self) -> int | None:
-        """The number of the batch that is being computed, None between batches; read by the watchdog's thread."""
-        return self._batch_in_work
+        """The number of the run that is being computed, None between batches; read by the watchdog's thread.
+
+        A batch that fails takes many runs, an item at a time: that takes long and is no hang.
+        """
+        return self._run_in_work
 
     def stats(self) -> LaneStats:
         """Return the counts so far."""
@@ -123,9 +127,8 @@ class Lane(Generic[_In, _Out]):
                 break
         if batch:
             self._batches += 1
-            self._batch_in_work = self._batches
             outcomes = self._compute([item for item, _ in batch])
-            self._batch_in_work = None
+            self._run_in_work = None
             self._items += len(batch)
             self._last_batch_at_s = time.monotonic()
             loop.call_soon_threadsafe(self._deliver, [future for _, future in batch], outcomes)
@@ -136,27 +139,45 @@ class Lane(Generic[_In, _Out]):
 
     def _compute(self, items: list[_In]) -> list[_Out | Exception]:
         try:
-            return list(self._run(items))
+            return self._tried(items)
+        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: it hands on, the loop raises
+            return [_broken(self.name, error)] * len(items)
+
+    def _tried(self, items: list[_In]) -> list[_Out | Exception]:
+        try:
+            outputs: list[_Out | Exception] = list(self._watched(items))
         except GraphError as error:
             if len(items) == 1:
                 return [self._alone(items[0], tries=_TRIES_ALONE - 1, last=error)]
             return [self._alone(item, tries=_TRIES_ALONE, last=error) for item in items]
-        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: it hands on, the loop raises
-            return [_broken(self.name, error)] * len(items)
+        # Else some caller would wait for ever, or get what belongs to another.
+        if len(outputs) != len(items):
+            message = f"expected {len(items)} results, found {len(outputs)}"
+            raise RuntimeError(message)
+        return outputs
 
     def _alone(self, item: _In, *, tries: int, last: GraphError) -> _Out | Exception:
         for _ in range(tries):
             try:
-                return self._run([item])[0]
+                return self._watched([item])[0]
             except GraphError as error:
                 last = error
         try:
+            self._count_run()
             self._probe()
         except GraphError as error:
             return _broken(self.name, error)
         failed = ItemFailedError(f"{self.name}: {last}")
         failed.__cause__ = last
         return failed
+
+    def _watched(self, items: list[_In]) -> Sequence[_Out]:
+        self._count_run()
+        return self._run(items)
+
+    def _count_run(self) -> None:
+        self._runs += 1
+        self._run_in_work = self._runs
 
     def _deliver(self, futures: list[asyncio.Future[_Out]], outcomes: list[_Out | Exception]) -> None:
         for future, outcome in zip(futures, outcomes, strict=True):

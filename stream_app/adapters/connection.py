@@ -9,9 +9,13 @@ from aiokafka.helpers import create_ssl_context
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses and credentials. ``ssl_cafile`` is a PEM file of the authorities that are trusted."""
+    """Addresses and credentials. ``ssl_cafile`` is a PEM file of the authorities that are trusted.
+
+    ``client_id`` is the name under which the brokers see this process, in their logs and quotas; empty: the client's.
+    """
 
     bootstrap: str
+    client_id: str = ""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: str = "SCRAM-SHA-512"
     sasl_username: str | None = None
@@ -24,6 +28,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
             "bootstrap_servers": self.bootstrap,
             "security_protocol": self.security_protocol,
         }
+        if self.client_id:
+            arguments["client_id"] = self.client_id
         if "SASL" in self.security_protocol:
             arguments["sasl_mechanism"] = self.sasl_mechanism
             arguments["sasl_plain_username"] = self.sasl_username

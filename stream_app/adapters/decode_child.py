@@ -26,6 +26,7 @@ from stream_app.bundle.image import ImageError
 from stream_app.bundle.manifest import ImageSpec
 
 _PR_SET_PDEATHSIG = 1
+_MAX_CHARS = 2_000
 _NO_MEMORY = -4  # cv2's Error::StsNoMem
 
 _Decode = Callable[[bytes, ImageSpec], NDArray[np.uint8]]
@@ -60,15 +61,20 @@ def _serve(connection: socket.socket, decode: _Decode, *, data: bytes, spec: Ima
     try:
         pixels = decode(data, spec)
     except ImageError as error:
-        _reply(connection, wire.UNDECODABLE, str(error).encode())
+        _reply(connection, wire.UNDECODABLE, _words(error))
     except MemoryError:
         _reply(connection, wire.TOO_LARGE, b"more memory than a decode child may take")
     except cv2.error as error:
         status = wire.TOO_LARGE if error.code == _NO_MEMORY else wire.UNDECODABLE
-        _reply(connection, status, str(error).encode())
+        _reply(connection, status, _words(error))
     else:
         height, width, _ = pixels.shape
         _reply(connection, wire.PIXELS, pixels.tobytes(), height=height, width=width)
+
+
+def _words(error: Exception) -> bytes:
+    """Return what a library said, cut to what a log can bear."""
+    return str(error)[:_MAX_CHARS].encode("utf-8", "replace")
 
 
 def _reply(connection: socket.socket, status: int, payload: bytes, *, height: int = 0, width: int = 0) -> None:

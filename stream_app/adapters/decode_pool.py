@@ -120,7 +120,9 @@ class DecodePool:
         except BaseException:
             # Also when the caller is cancelled: no child may be left behind.
             for start in starts:
-                start.cancel()
+                # Not twice: the second would break off the killing and reaping that the first has begun.
+                if not start.cancelling():
+                    start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
             await self.close()
             raise

@@ -19,12 +19,17 @@ from numpy.typing import NDArray
 
 from stream_app.adapters import decode_wire as wire
 from stream_app.adapters.images import DecodeFailure, FailureReason
+from stream_app.bundle.manifest import ImageSpec
 
 _REASONS: dict[int, FailureReason] = {wire.UNDECODABLE: "undecodable", wire.TOO_LARGE: "too-large"}
 #: Imports on a machine under load take seconds; a child that needs longer than this is broken.
 _START_TIMEOUT_S = 60.0
 #: A killed process is gone within milliseconds, unless a disk or driver holds it; then nothing can be done.
 _REAP_LIMIT_S = 1.5
+#: A failure's words; a child that a picture has taken over must not fill the parent's memory.
+_MAX_WORDS_BYTES = 64 * 1024
+#: Settings come by the environment too, Kafka's password among them: no business of a process that reads pictures.
+_SETTINGS_PREFIX = "VIGIL_"
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -36,16 +41,22 @@ _ENVIRONMENT = {
 
 
 class ChildLostError(Exception):
-    """The child died, or its socket closed, before it answered."""
+    """The child died, its socket closed before it answered, or its answer is none."""
 
 
 class DecodeProcess:
     """A running child. Create it with ``start``; after any error it must be killed."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        spec: ImageSpec,
     ) -> None:
         self._process = process
+        self._size = (spec.height, spec.width, spec.height * spec.width * 3)
         self._reader = reader
         self._writer = writer
 
@@ -65,18 +76,15 @@ class DecodeProcess:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            # Starting takes a few milliseconds: the call returns when the new program runs.
-            process = subprocess.Popen(  # noqa: ASYNC220 - in a helper thread the child would die with that thread
-                [sys.executable, "-P", "-m", "stream_app.adapters.decode_child", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
-                start_new_session=True,
-            )
-        ours.settimeout(0)  # asyncio wants it non-blocking
-        reader, writer = await asyncio.open_connection(sock=ours)
-        child = cls(process, reader, writer)
+            ours.settimeout(0)  # asyncio wants it non-blocking
+            # Before there is a child: a start that is cancelled here would leave it behind.
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
+                process = _spawn(theirs)
+            except BaseException:
+                writer.close()
+                raise
+        child = cls(process, reader, writer, spec=settings.spec)
         try:
             message = msgspec.json.encode(settings)
             writer.write(wire.SIZE.pack(len(message)) + message)
@@ -101,7 +109,7 @@ class DecodeProcess:
 
         Raises:
             TimeoutError: if the child worked on it for longer than ``time_limit_s``.
-            ChildLostError: if the child is gone.
+            ChildLostError: if the child is gone, or answers with anything but pixels of the model's size or words.
         """
         answer = asyncio.ensure_future(self._receive())
         try:
@@ -130,9 +138,30 @@ class DecodeProcess:
     async def _receive(self) -> NDArray[np.uint8] | DecodeFailure:
         try:
             status, height, width, size = wire.REPLY.unpack(await self._reader.readexactly(wire.REPLY.size))
+            is_sound = (height, width, size) == self._size if status == wire.PIXELS else size <= _MAX_WORDS_BYTES
+            if not is_sound:
+                raise ChildLostError
             payload = await self._reader.readexactly(size)
         except (asyncio.IncompleteReadError, OSError) as error:
             raise ChildLostError from error
         if status == wire.PIXELS:
             return np.frombuffer(payload, dtype=np.uint8).reshape(height, width, 3)
         return DecodeFailure(_REASONS.get(status, "undecodable"), payload.decode(errors="replace"))
+
+
+def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """Start the program. Takes a few milliseconds: the call returns when the new program runs."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "stream_app.adapters.decode_child", str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return the child's environment: the parent's without Vigil's settings, with what the decoders need."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS_PREFIX)}
+    return {**inherited, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from stream_app.adapters import providers
 from stream_app.adapters.providers import ProviderChoice
-from stream_app.bundle.graphs import CPU_PROVIDER, Graphs
+from stream_app.bundle.errors import BundleError
+from stream_app.bundle.graphs import CPU_PROVIDER, GraphError, Graphs
 from stream_app.bundle.image import self_check_image
 from stream_app.bundle.load import Bundle
 from stream_app.bundle.text import pad_tokens, token_bucket, token_buckets
-from stream_app.bundle.verify import Measurement, measure, require
+from stream_app.bundle.verify import Measurement, measure, remark, require
 
 #: Features of both sides; None where the side is absent.
 FusionRow = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
@@ -72,13 +73,14 @@ class Engine:
 
         Args:
             bundle: a loaded bundle.
-            on_notice: gets a sentence when ``auto`` fell back, to be said loudly.
+            on_notice: gets a sentence, to be said loudly, when ``auto`` fell back, and when a row's result depends on
+                its batch.
             settings: see ``EngineSettings``.
 
         Raises:
             ProviderError: if a required provider does not run, or ONNX Runtime is installed twice.
-            BundleError: if a graph does not fit the manifest, or the self-check is outside its tolerance.
-            GraphError: if a graph cannot be run at all.
+            BundleError: if a graph does not fit the manifest, cannot be run at all, or the self-check is outside its
+                tolerance.
         """
         chosen = settings or EngineSettings()
         providers.refuse_double_install(providers.installed_runtimes())
@@ -92,10 +94,16 @@ class Engine:
         notice = providers.judge(chosen.provider, graphs.provider, has_device=has_device)
         if notice:
             on_notice(notice)
-        measurement = measure(bundle, graphs)
-        require(measurement)
-        engine = cls(bundle, settings=chosen, graphs=graphs, measurement=measurement)
-        engine.warm()
+        try:
+            measurement = measure(bundle, graphs)
+            require(measurement)
+            engine = cls(bundle, settings=chosen, graphs=graphs, measurement=measurement)
+            engine.warm()
+        except GraphError as error:
+            expected = "graphs that run on known inputs and give finite numbers"
+            raise BundleError("self-check", expected=expected, found=error) from error
+        if words := remark(measurement):
+            on_notice(words)
         return engine
 
     @property

@@ -1,7 +1,9 @@
 """When each camera and each zone's texts were last heard of: what an operator asks first when alerts are missing.
 
 In: raw records as they arrive. Out: ages, and the zones that have texts and no frames. Bounded: a key that somebody
-fills with random names must not fill the memory, nor the metrics page.
+fills with random names must not fill the memory, nor the metrics page. At the bound a new name takes the place of the
+one that was silent for longest, if that is ten minutes or more; else it is left out and counted. So a flood of names
+neither drives out cameras that speak nor shuts new ones out for good.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Freshness(Collector):
         self._now_ms = now_ms
         self._frames: dict[tuple[int, bytes, bytes], int] = {}
         self._texts: dict[tuple[int, bytes], int] = {}
+        #: Zones by their newest frame. Cameras that are left out must not make their zone seem blind.
+        self._seeing: dict[tuple[int, bytes], int] = {}
         self._left_out = 0
 
     def saw(self, partition: int, side: Side, raws: Iterable[RawRecord]) -> None:
@@ -51,15 +55,19 @@ class Freshness(Collector):
         for raw in raws:
             if raw.key is None:
                 continue
+            zone = (partition, raw.key)
             if side is Side.TEXT:
-                self._note(self._texts, (partition, raw.key), raw.timestamp, MAX_ZONES)
-            else:
-                self._note(self._frames, (partition, raw.key, _camera(raw)), raw.timestamp, MAX_CAMERAS)
+                self._left_out += not self._noted(self._texts, zone, raw.timestamp, MAX_ZONES)
+                continue
+            self._left_out += not self._noted(self._frames, (*zone, _camera(raw)), raw.timestamp, MAX_CAMERAS)
+            # Zones with texts are few enough already.
+            self._noted(self._seeing, zone, raw.timestamp, 2 * MAX_ZONES if zone in self._texts else MAX_ZONES)
 
     def forget(self, partition: int) -> None:
         """Drop what belongs to a partition that another worker reads from now on."""
         self._frames = {key: at for key, at in self._frames.items() if key[0] != partition}
         self._texts = {key: at for key, at in self._texts.items() if key[0] != partition}
+        self._seeing = {key: at for key, at in self._seeing.items() if key[0] != partition}
 
     def frames(self) -> Iterator[LastSeen]:
         """Yield every camera known."""
@@ -74,8 +82,8 @@ class Freshness(Collector):
     def blind_zones(self) -> list[str]:
         """Return the zones with a text in the last ten minutes and no frame in them, in alphabetical order."""
         since = self._now_ms() - RECENT_MS
-        seeing = {zone for (_, zone, _), at in self._frames.items() if at >= since}
-        return sorted(_name(zone) for (_, zone), at in self._texts.items() if at >= since and zone not in seeing)
+        seeing = {zone for (_, zone), at in self._seeing.items() if at >= since}
+        return sorted({_name(zone) for (_, zone), at in self._texts.items() if at >= since and zone not in seeing})
 
     def collect(self) -> Iterator[Metric]:
         """Yield the ages as Prometheus gauges, as of now."""
@@ -83,12 +91,12 @@ class Freshness(Collector):
         frames = GaugeMetricFamily(
             "vigil_last_frame_age_seconds", "Age of a camera's newest frame.", labels=["zone", "camera"]
         )
-        for seen in self.frames():
-            frames.add_metric([seen.zone, seen.camera], _age_s(now, seen.append_ms))
+        for names, newest_ms in _newest(self.frames()).items():
+            frames.add_metric(names, _age_s(now, newest_ms))
         yield frames
         texts = GaugeMetricFamily("vigil_last_text_age_seconds", "Age of a zone's newest text.", labels=["zone"])
-        for seen in self.texts():
-            texts.add_metric([seen.zone], _age_s(now, seen.append_ms))
+        for (zone, _), newest_ms in _newest(self.texts()).items():
+            texts.add_metric([zone], _age_s(now, newest_ms))
         yield texts
         blind = self.blind_zones()
         yield GaugeMetricFamily(
@@ -102,12 +110,25 @@ class Freshness(Collector):
             "vigil_names_left_out", "Records of cameras and zones beyond the bound on names.", value=self._left_out
         )
 
-    def _note(self, seen: dict[_KeyT, int], key: _KeyT, append_ms: int, limit: int) -> None:
-        before = seen.get(key)
+    def _noted(self, seen: dict[_KeyT, int], key: _KeyT, append_ms: int, limit: int) -> bool:
+        """Note a name, the last heard of at the end; return False where it is left out."""
+        before = seen.pop(key, None)
         if before is None and len(seen) >= limit:
-            self._left_out += 1
-        elif before is None or append_ms > before:
-            seen[key] = append_ms
+            silent_for_longest, heard_ms = next(iter(seen.items()))
+            if heard_ms > self._now_ms() - RECENT_MS:
+                return False
+            del seen[silent_for_longest]
+        seen[key] = append_ms if before is None else max(append_ms, before)
+        return True
+
+
+def _newest(seen: Iterable[LastSeen]) -> dict[tuple[str, str], int]:
+    """Return the newest append time by zone and camera as shown: cut and replaced, two names may look like one."""
+    newest: dict[tuple[str, str], int] = {}
+    for one in seen:
+        names = (one.zone, one.camera)
+        newest[names] = max(one.append_ms, newest.get(names, one.append_ms))
+    return newest
 
 
 def _camera(raw: RawRecord) -> bytes:

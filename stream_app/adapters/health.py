@@ -20,8 +20,8 @@ _SHUTDOWN_S = 1.0
 class HealthSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker knows of itself at one moment.
 
-    ``commit_age_s``: the longest time that a task has had something to commit without a confirmed commit, 0 where
-    nothing waits. ``oldest_fetch_s``: age of the oldest last fetch of a running task, 0 without tasks.
+    ``commit_age_s``: the longest time that a task has had something to commit or to score without a confirmed commit,
+    0 where nothing waits. ``oldest_fetch_s``: age of the oldest last fetch of a running task, 0 without tasks.
     ``oldest_batch_s``: how long the model has been at its present batch, 0 when idle. ``gaps``: tasks
     that stopped because input is missing, in words. ``about``: provider, bundle, settings hash and the like.
     """

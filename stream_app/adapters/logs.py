@@ -17,10 +17,14 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-#: A broker outage makes the clients log 1,000 lines a second.
-_NOISY = ("aiokafka", "faust", "kafka", "mode", "aiohttp")
+#: A broker outage makes the clients log 1,000 lines a second, and asyncio a traceback for each future that they drop.
+_NOISY = ("aiokafka", "faust", "kafka", "mode", "aiohttp", "asyncio")
 _CHATTY = ("aiokafka", "faust", "mode", "stream_app.adapters.source.driver", "stream_app.adapters.source.faust_source")
+#: Their "debug" prints requests and responses whole, with the texts and images in them.
+_TELLING = ("aiokafka",)
 _LINES = 5
+#: Of one logger, whatever its messages: some carry names that are new each time.
+_LINES_OF_A_LOGGER = 50
 _PERIOD_S = 10.0
 _MAX_TEMPLATES = 512
 _MAX_VALUE_CHARS = 500
@@ -28,13 +32,14 @@ _MAX_VALUE_CHARS = 500
 _CONTENT = frozenset(
     {"text", "texts", "value", "image", "images", "payload", "body", "data", "sasl_password", "password"}
 )
-_DIGITS = re.compile(r"\d+")
+#: Numbers, addresses, parts of random ids: runs of hexadecimal digits with a decimal one among them.
+_NUMBERS = re.compile(r"0x[0-9a-f]+|[0-9a-f]*[0-9][0-9a-f]*")
 
 
 class FloodFilter(logging.Filter):
-    """Lets at most five lines per logger and message template through in ten seconds, for noisy loggers only.
+    """Lets at most five lines per message template, fifty per logger, through in ten seconds, for noisy loggers only.
 
-    A template is the message with its digits taken out. The first line after a pause says how many were suppressed.
+    A template is the message with its numbers taken out. The first line after a pause says how many were suppressed.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, noisy: tuple[str, ...] = _NOISY) -> None:
@@ -47,17 +52,22 @@ class FloodFilter(logging.Filter):
         """Return whether the line may pass; mark it with the number of lines suppressed before it."""
         if record.name.partition(".")[0] not in self._noisy:
             return True
-        key = (record.name, _DIGITS.sub("#", str(record.msg))[:160])
+        template = _NUMBERS.sub("#", str(record.msg))[:160]
+        return self._passes(record, (record.name, template), _LINES) and self._passes(
+            record, (record.name, ""), _LINES_OF_A_LOGGER
+        )
+
+    def _passes(self, record: logging.LogRecord, key: tuple[str, str], most: int) -> bool:
         now = self._clock()
         since, lines = self._seen.get(key, (now, 0))
         if now - since >= _PERIOD_S:
-            record.suppressed = max(lines - _LINES, 0)
+            record.suppressed = getattr(record, "suppressed", 0) + max(lines - most, 0)
             since, lines = now, 0
         self._seen[key] = (since, lines + 1)
         self._seen.move_to_end(key)
         if len(self._seen) > _MAX_TEMPLATES:
             self._seen.popitem(last=False)
-        return lines < _LINES
+        return lines < most
 
 
 def configure_logging(
@@ -88,10 +98,12 @@ def configure_logging(
     handler.setFormatter(_formatter(shared, dict(context or {}), is_json=is_json, is_coloured=target.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    asked_for = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(asked_for)
     for name in _CHATTY:
         # Their "info" is every step of every service's start and stop.
-        logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
+        least = logging.WARNING if level != "debug" else logging.INFO if name in _TELLING else logging.DEBUG
+        logging.getLogger(name).setLevel(max(least, asked_for))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -19,6 +19,8 @@ from stream_app.core.types import Alert, RawRecord, Record, Ref, Side
 
 #: Reasons are words of our own; the bound is for the day when one is made from input by mistake.
 _MAX_REASONS = 64
+#: Lines of the books that are drops too, beside the dead letters.
+_DROPS = frozenset({"frames.shed"})
 _LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 120, 300)
 _WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -200,9 +202,9 @@ class Metrics:
             if more <= 0:
                 continue
             stage, _, outcome = name.partition(".")
-            if stage == "dead":
+            if stage == "dead" or name in _DROPS:
                 self._dropped.labels(self._reason(outcome)).inc(more)
-            else:
+            if stage != "dead":
                 self._records.labels(stage, outcome).inc(more)
         self._counted[partition] = totals
 

@@ -13,12 +13,12 @@ import structlog
 from stream_app.adapters.health import HealthSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from stream_app.adapters.metrics import Metrics
     from stream_app.core.effects import Effects, Step
     from stream_app.core.task import Task
-    from stream_app.core.types import RawRecord, Side
+    from stream_app.core.types import DeadLetter, RawRecord, Side
 
 _log = structlog.get_logger("vigil.worker")
 
@@ -39,14 +39,23 @@ class Group(Protocol):
 class WorkerStatus:
     """Implements the shell's telemetry port and the health state."""
 
-    def __init__(self, metrics: Metrics, about: Mapping[str, str], oldest_batch_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        about: Mapping[str, str],
+        oldest_batch_s: Callable[[], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begin without group and tasks.
 
         Args:
             metrics: is told everything too.
             about: provider, bundle, settings hash and the like, for the health page.
             oldest_batch_s: returns how long the model has been at its present batch, in seconds.
+            clock: monotonic time in seconds.
         """
+        self._now_s = clock
         self._metrics = metrics
         self._about = about
         self._oldest_batch_s = oldest_batch_s
@@ -61,7 +70,7 @@ class WorkerStatus:
         """Return the state of this moment."""
         group = self.group
         assigned = group.assignment() if group is not None else frozenset[int]()
-        now = time.monotonic()
+        now = self._now_s()
         return HealthSnapshot(
             is_group_joined=group is not None and not group.is_rebalancing,
             is_model_warm=self.is_model_warm,
@@ -80,28 +89,35 @@ class WorkerStatus:
 
     def pumped(self, partition: int, task: Task, effects: Effects) -> None:
         """The core admitted records and asked for scores."""
-        if task.has_uncommitted:
-            self._waiting_since.setdefault(partition, time.monotonic())
+        if _has_to_commit(task):
+            self._waiting_since.setdefault(partition, self._now_s())
         self._metrics.pumped(partition, task, effects)
 
     def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
         """A step was confirmed."""
         self._waiting_since.pop(partition, None)
-        if task.has_uncommitted:
-            self._waiting_since[partition] = time.monotonic()
+        if _has_to_commit(task):
+            self._waiting_since[partition] = self._now_s()
         for alert in step.alerts:
             _log.info("alert", partition=partition, phase=alert.phase, label=alert.label, zone=alert.zone, id=alert.id)
         for notice in step.notices:
             _log.warning("notice", partition=partition, kind=notice.kind, zone=notice.zone, detail=notice.detail)
-        for letter in step.dead_letters:
+        # A line for each would let whoever floods a topic flood the log too; the letters themselves are on a topic.
+        for (side, reason), offsets in _by_reason(step.dead_letters).items():
             _log.warning(
-                "dead letter", partition=partition, side=letter.side.kind, offset=letter.offset, reason=letter.reason
+                "dead letters",
+                partition=partition,
+                side=side.kind,
+                reason=reason,
+                count=len(offsets),
+                first_offset=min(offsets),
+                last_offset=max(offsets),
             )
         self._metrics.committed(partition, task, step, seconds)
 
     def position(self, partition: int, side: Side, lag: int, age_s: float) -> None:
         """So many offsets lie between what was admitted and the end; the last fetch is so old."""
-        self._fetched_at[partition, side] = time.monotonic() - age_s
+        self._fetched_at[partition, side] = self._now_s() - age_s
         self._metrics.position(partition, side, lag)
 
     def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
@@ -140,3 +156,16 @@ class WorkerStatus:
         """A task that does not run has nothing to commit and nothing to fetch."""
         self._waiting_since.pop(partition, None)
         self._fetched_at = {place: at for place, at in self._fetched_at.items() if place[0] != partition}
+
+
+def _has_to_commit(task: Task) -> bool:
+    """Whether a commit is to be expected: something is decided, or waits for a score that may never come."""
+    return task.has_uncommitted or task.in_flight > 0
+
+
+def _by_reason(letters: Iterable[DeadLetter]) -> dict[tuple[Side, str], list[int]]:
+    """Return the offsets of dead letters by side and reason."""
+    offsets: dict[tuple[Side, str], list[int]] = {}
+    for letter in letters:
+        offsets.setdefault((letter.side, letter.reason), []).append(letter.offset)
+    return offsets

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
     from stream_app.bundle.manifest import ImageSpec
 
-# Many cameras put stray bytes between scans and markers. The pixels are whole; libjpeg only remarks on them.
-_HARMLESS = "extraneous bytes before marker"
+# Cameras put stray bytes between scans and markers, leave the spectral range of a sequential scan at 0, or write odd
+# versions and colour profiles. The pixels are whole; libjpeg only remarks on it.
+_HARMLESS = (
+    "extraneous bytes before marker",
+    "Invalid SOS parameters for sequential JPEG",
+    "unknown JFIF revision number",
+    "bad ICC marker",
+)
 _CV2_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -100,7 +106,8 @@ def _decode_jpeg(data: bytes, *, min_height: int, min_width: int) -> NDArray[np.
             return np.asarray(pixels, dtype=np.uint8)
     except (ValueError, KeyError) as error:  # a KeyError is simplejpeg's word for a colour space that it does not know
         # The decode stopped at the first remark, so a truncation behind it was not seen: look for the end marker.
-        if _HARMLESS not in str(error) or b"\xff\xd9" not in data[-1024:]:
+        is_harmless = any(remark in str(error) for remark in _HARMLESS)
+        if not is_harmless or b"\xff\xd9" not in data[-1024:]:
             raise ImageError(str(error)) from error
     return _decode_other(data)
 

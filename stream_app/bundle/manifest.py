@@ -24,7 +24,9 @@ TEXT_ENCODER = "text_encoder.onnx"
 FUSION_HEAD = "fusion_head.onnx"
 TOKENIZER = "tokenizer.json"
 MODEL_CARD = "MODEL_CARD.md"
-#: The files of a bundle beside the manifest: these and no others.
+#: May lie beside the manifest, which cannot name it: it is made of the manifest (``stream_app.bundle.signature``).
+SIGNATURE_NAME = "manifest.sig"
+#: The files of a bundle beside the manifest and its signature: these and no others.
 FILE_NAMES = (IMAGE_ENCODER, TEXT_ENCODER, FUSION_HEAD, TOKENIZER, MODEL_CARD)
 
 Task = Literal["binary", "multiclass", "multilabel"]
@@ -32,18 +34,29 @@ Task = Literal["binary", "multiclass", "multilabel"]
 Presence = Literal["both", "image", "text"]
 PRESENCES: tuple[Presence, ...] = ("both", "image", "text")
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256_PATTERN = "[0-9a-f]{64}"
+_SHA256 = re.compile(SHA256_PATTERN)
 # Names become directory names, alert fields and metric labels.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_NAME = re.compile(NAME_PATTERN)
+MAX_LABEL_CHARS = 64
+# Far beyond what a calibration needs; without a bound a finite scale turns finite logits into infinities, and those
+# into a softmax that is no number.
+MAX_CALIBRATION = 1e6
+# Beyond one logit the parity check would pass for any model.
+MAX_TOLERANCE = 1.0
 # Far beyond any logit; it keeps the differences of knots finite.
-_KNOT_LIMIT = 1e6
+KNOT_LIMIT = 1e6
 _Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Dimensions = tuple[Annotated[int, msgspec.Meta(ge=1, le=10_000_000)], ...]
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One output of the model. ``open_at`` and ``close_at`` are probabilities, 0 < close_at <= open_at < 1."""
+    """One output of the model. ``open_at`` and ``close_at`` are probabilities, 0 < close_at <= open_at < 1.
+
+    ``name`` becomes a metric's label, a key of alerts and a word in logs: at most 64 printable characters.
+    """
 
     name: str
     alerts: bool
@@ -58,9 +71,10 @@ Knots = tuple[tuple[float, float], ...]
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Calibration of one presence.
 
-    ``scale`` and ``offset`` have one value per label: logit * scale + offset. ``knots``, where there are any, have one
-    map per label, which the label's own log-odds go through last: straight lines between the corners, and before the
-    first and after the last corner the value of that corner. Manifests without knots stay as they are.
+    ``scale`` and ``offset`` have one value per label: logit * scale + offset, with 0 < scale <= 1e6 and
+    abs(offset) <= 1e6. ``knots``, where there are any, have one map per label, which the label's own log-odds go
+    through last: straight lines between the corners, and before the first and after the last corner the value of that
+    corner. Manifests without knots stay as they are.
     """
 
     scale: tuple[float, ...]
@@ -95,7 +109,7 @@ class TextSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the text encoder takes: at most ``max_chars`` characters before and ``max_tokens`` after the tokenizer."""
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=4096)]
-    pad_id: Annotated[int, msgspec.Meta(ge=0)]
+    pad_id: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
     normalization: Literal["NFKC"] = "NFKC"
     max_chars: _Count = 2000
 
@@ -116,7 +130,7 @@ class SelfCheckCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Known results, and by how much a logit may differ from them."""
+    """Known results, and by how much a logit may differ from them: 0 < tolerance <= 1."""
 
     tolerance: float
     cases: tuple[SelfCheckCase, ...]
@@ -180,13 +194,13 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(MANIFEST_NAME, expected='a JSON object with an integer "schema"', found=error) from error
     if schema != SCHEMA:
         raise BundleError(f"{MANIFEST_NAME} schema", expected=SCHEMA, found=schema)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(MANIFEST_NAME, expected=f"the fields of schema {SCHEMA}", found=error) from error
     check_manifest(manifest)
     return manifest
@@ -220,6 +234,9 @@ def _check_labels(manifest: Manifest) -> None:
     if manifest.task == "multiclass" and len(names) < 2:
         raise BundleError("labels", expected="at least 2 labels for task multiclass", found=len(names))
     for label in manifest.labels:
+        if len(label.name) > MAX_LABEL_CHARS or not label.name.isprintable() or label.name != label.name.strip():
+            expected = f"names of at most {MAX_LABEL_CHARS} printable characters"
+            raise BundleError("labels", expected=expected, found=repr(label.name[:MAX_LABEL_CHARS]))
         if not 0 < label.close_at <= label.open_at < 1:
             found = f"close_at {label.close_at}, open_at {label.open_at}"
             raise BundleError(f"label {label.name}", expected="0 < close_at <= open_at < 1", found=found)
@@ -243,8 +260,9 @@ def _check_scaling(scaling: Scaling, names: tuple[str, ...], where: str) -> None
     for what, values in (("scale", scaling.scale), ("offset", scaling.offset)):
         if len(values) != len(names):
             raise BundleError(f"{where}.{what}", expected=f"{len(names)} values", found=len(values))
-        if not all(math.isfinite(value) for value in values):
-            raise BundleError(f"{where}.{what}", expected="finite values", found=list(values))
+        # NaN fails every comparison.
+        if not all(abs(value) <= MAX_CALIBRATION for value in values):
+            raise BundleError(f"{where}.{what}", expected=f"values within +-{MAX_CALIBRATION:g}", found=list(values))
     # A scale that is not positive would turn "more certain" into "less certain".
     if not all(value > 0 for value in scaling.scale):
         raise BundleError(f"{where}.scale", expected="positive values", found=list(scaling.scale))
@@ -255,8 +273,8 @@ def _check_scaling(scaling: Scaling, names: tuple[str, ...], where: str) -> None
 
 
 def _check_knots(knots: Knots, where: str) -> None:
-    if not all(abs(value) <= _KNOT_LIMIT for knot in knots for value in knot):
-        raise BundleError(where, expected=f"finite values within +-{_KNOT_LIMIT:g}", found=list(knots))
+    if not all(abs(value) <= KNOT_LIMIT for knot in knots for value in knot):
+        raise BundleError(where, expected=f"finite values within +-{KNOT_LIMIT:g}", found=list(knots))
     # A map that falls anywhere would turn "more certain" into "less certain"; one that stands still in x has no value.
     for (x, y), (next_x, next_y) in pairwise(knots):
         if not (x < next_x and y <= next_y):
@@ -266,8 +284,9 @@ def _check_knots(knots: Knots, where: str) -> None:
 
 def _check_self_check(manifest: Manifest) -> None:
     check = manifest.self_check
-    if not 0 < check.tolerance < math.inf:
-        raise BundleError("self_check.tolerance", expected="a positive number", found=check.tolerance)
+    if not 0 < check.tolerance <= MAX_TOLERANCE:
+        expected = f"above 0 and at most {MAX_TOLERANCE:g}"
+        raise BundleError("self_check.tolerance", expected=expected, found=check.tolerance)
     if not check.cases:
         raise BundleError("self_check.cases", expected="at least one case", found=0)
     for index, case in enumerate(check.cases):

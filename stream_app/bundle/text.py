@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from stream_app.bundle.manifest import TextSpec
 
 _SMALLEST_BUCKET = 8
+# What no vocabulary of words or letters holds: a tokenizer that needs an unknown token and has none fails on it.
+_ANY_TEXT = "a \N{LATIN SMALL LETTER ETH}\N{CJK UNIFIED IDEOGRAPH-706B} \N{FIRE} \U0010fffd \x01"
 
 
 def normalize_text(text: str, spec: TextSpec) -> str:
@@ -46,7 +48,7 @@ class Tokenizer:
             spec: the bounds and the padding of the model.
 
         Raises:
-            BundleError: if the file cannot be read or lacks the padding token.
+            BundleError: if the file cannot be read, lacks the padding token, or fails on some text.
         """
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
@@ -61,6 +63,11 @@ class Tokenizer:
         # An alarm that spells a special token, such as "[PAD]", is text like any other.
         self._tokenizer.encode_special_tokens = True
         self._spec = spec
+        try:
+            self.encode(_ANY_TEXT)
+        # As above: the library's own word for a tokenizer that cannot do its work.
+        except Exception as error:
+            raise BundleError(TOKENIZER, expected="token ids for any text", found=error) from error
 
     @property
     def vocabulary_size(self) -> int:

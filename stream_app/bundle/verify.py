@@ -102,6 +102,17 @@ def require(measurement: Measurement) -> None:
             raise BundleError(what, expected=expected, found=f"{difference:g}")
 
 
+def remark(measurement: Measurement) -> str:
+    """Return a sentence for the log where a row's result depends on its batch, within the tolerance; else ""."""
+    if measurement.is_batch_exact:
+        return ""
+    graph, largest = max(measurement.batch_differences.items(), key=lambda item: item[1])
+    return (
+        f"on {measurement.provider} the result of a row depends on its batch: expected equal bits, found differences "
+        f"up to {largest:g} in {graph}; scores computed again may differ in their last digits"
+    )
+
+
 def case_logits(bundle: Bundle, graphs: Graphs, case: SelfCheckCase) -> NDArray[np.float32]:
     """Return the raw logits float32 [L] of a self-check case, through the whole path of preparation and graphs."""
     manifest = bundle.manifest
@@ -179,8 +190,7 @@ def _largest(
 
 def _token_rows(bundle: Bundle, count: int) -> list[tuple[int, ...]]:
     """Return token rows of different lengths, from one token to the bound, made of the self-check's texts."""
-    texts = [case.text for case in bundle.manifest.self_check.cases if case.text] or ["a", "b c"]
-    words = " ".join(texts).split()
+    words = " ".join(case.text or "" for case in bundle.manifest.self_check.cases).split() or ["a", "b", "c"]
     rows = []
     for index in range(count):
         start = index % len(words)

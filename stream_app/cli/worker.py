@@ -13,6 +13,7 @@ from stream_app.adapters.logs import configure_logging
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, CommandError, run_command
 from stream_app.config import LoadedSettings, SettingsError
+from stream_app.wiring.clients import worker_name
 
 app = typer.Typer(add_completion=False, help="Join frames and texts, score them, publish alerts.")
 
@@ -27,6 +28,12 @@ def worker(
     bundle: Annotated[
         str | None, typer.Option("--bundle", metavar="DIR", help="Model bundle. [default: the setting `bundle`]")
     ] = None,
+    bundle_key: Annotated[
+        str | None, typer.Option("--bundle-key", metavar="FILE", help="Public key that the bundle is signed with.")
+    ] = None,
+    allow_unsigned: Annotated[
+        bool, typer.Option("--allow-unsigned", help="Run a bundle whose signature nobody checked.")
+    ] = False,
     start_from: Annotated[
         str | None, typer.Option("--start-from", help="earliest, latest or a time, for tasks that never ran.")
     ] = None,
@@ -38,10 +45,13 @@ def worker(
         "bootstrap": bootstrap,
         "provider": provider,
         "bundle": bundle,
+        "bundle_key": bundle_key,
+        "allow_unsigned": True if allow_unsigned else None,
         "start_from": start_from,
     }
     loaded = settings_from(config, assignments, flags=flags)
-    configure_logging(loaded.operational.log_format, loaded.operational.log_level)
+    operational = loaded.operational
+    configure_logging(operational.log_format, operational.log_level, context={"worker": worker_name(operational)})
     faulthandler.enable()
     run_command(_until_stopped(loaded))
 

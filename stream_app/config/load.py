@@ -29,6 +29,8 @@ FILE_VARIABLE = "VIGIL_CONFIG"
 #: Another name of `bootstrap`: what tests and scripts use to say "that Kafka, not one of your own".
 BROKER_VARIABLE = "VIGIL_BROKER"
 _PREFIX = "VIGIL_"
+#: Settings become times, sizes and fields of JSON and checkpoints; beyond this some reader would no longer be exact.
+_LARGEST = 2**53
 _THRESHOLDS = "thresholds"
 _THRESHOLD_FIELDS = ("open_at", "close_at")
 # Kubernetes puts these into every container for a service whose name begins with "vigil"; they are not meant for us.
@@ -87,6 +89,9 @@ class _Values:
         for label, fields in value.items():
             if not isinstance(fields, dict):
                 _wrong(f"{_THRESHOLDS}.{label}", origin, "a table with open_at, close_at", fields)
+            # It would do nothing, and its label, perhaps misspelt, would be compared with nothing.
+            if not fields:
+                _wrong(f"{_THRESHOLDS}.{label}", origin, "open_at, close_at or both", fields)
             for field, probability in fields.items():
                 if field not in _THRESHOLD_FIELDS:
                     _unknown(
@@ -189,7 +194,7 @@ def _file_to_read(file: Path | None, environ: Mapping[str, str]) -> Path | None:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"settings file {path}: expected TOML, found {error}"
         raise SettingsError(message) from error
     except OSError as error:
@@ -217,16 +222,19 @@ def _is_service_link(variable: str, value: str) -> bool:
 
 def _convert(setting: Setting, value: object, *, origin: str, is_text: bool) -> Any:  # noqa: ANN401 - the setting's type
     try:
-        return msgspec.convert(value, setting.annotation, strict=not is_text)
+        converted = msgspec.convert(value, setting.annotation, strict=not is_text)
     except msgspec.ValidationError:
         found = "a value that is not shown" if setting.is_secret else value
         _wrong(setting.name, origin, setting.expected, found)
+    if isinstance(converted, int) and abs(converted) > _LARGEST:
+        _wrong(setting.name, origin, f"{setting.expected}, at most 2^53 either way", value)
+    return converted
 
 
 def _json_of_thresholds(value: object, origin: str) -> object:
     try:
         return msgspec.json.decode(str(value))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         _wrong(_THRESHOLDS, origin, 'JSON such as {"fight": {"open_at": 0.8}}', value)
 
 

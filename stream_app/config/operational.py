@@ -76,17 +76,44 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         ),
     ] = "auto"
     bundle: Annotated[str, Meta(description="Directory of the model bundle; empty: the demo bundle.")] = ""
+    bundle_key: Annotated[
+        str,
+        Meta(
+            description="PEM file with the public key that the bundle must be signed with; a wrong signature is always "
+            "refused."
+        ),
+    ] = ""
+    allow_unsigned: Annotated[
+        bool,
+        Meta(
+            description="Run a bundle without a signature, or, where `bundle_key` is empty, without checking it. The "
+            "demo bundle needs neither: it is trusted as the code is."
+        ),
+    ] = False
     ort_threads: Annotated[int, Meta(ge=0, description="ONNX Runtime threads on the CPU; 0: its own choice.")] = 0
     batch_images: Annotated[_Positive, Meta(description="Most images in one run of the image encoder.")] = 32
     batch_texts: Annotated[_Positive, Meta(description="Most texts in one run of the text encoder.")] = 64
-    batch_pairs: Annotated[_Positive, Meta(description="Most rows in one run of the fusion head.")] = 256
+    batch_pairs: Annotated[
+        Annotated[int, Meta(ge=3)], Meta(description="Most rows in one run of the fusion head; a pair takes three.")
+    ] = 256
+    scorer_in_flight: Annotated[
+        _Positive, Meta(description="Observations in the scorer at once, over all tasks of a worker; more wait.")
+    ] = 256
+    feature_bytes: Annotated[
+        _Positive,
+        Meta(
+            description="Bytes of features kept, over all tasks of a worker; beyond it the least recently used are "
+            "computed again when asked for."
+        ),
+    ] = 256 * 1024 * 1024
     watchdog_s: Annotated[
         _Positive, Meta(description="Seconds after which a batch that hangs ends the process, loudly.")
     ] = 10
     decode_children: Annotated[_Positive, Meta(description="Processes that decode images.")] = 2
     decode_timeout_ms: Annotated[_Positive, Meta(description="Time one image may take to decode.")] = 2_000
     decode_memory_mb: Annotated[
-        Annotated[int, Meta(ge=64)], Meta(description="Address space of a decoding process, MiB.")
+        Annotated[int, Meta(ge=64, le=1024 * 1024)],
+        Meta(description="Memory that decoding may take in each of those processes, beside the process itself, MiB."),
     ] = 1_024
 
     commit_ms: Annotated[_Positive, Meta(description="Time between commits while there is no alert.")] = 1_000

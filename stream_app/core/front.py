@@ -178,6 +178,7 @@ class Front:
         entry = self._enter(unmatched, pairs)
         if shed:
             entry.left = (*entry.left, *(one.record.ref for one in shed))
+            entry.counts = (*entry.counts, ("frames.shed", len(shed)))
         if not is_held:
             entry.left = (*entry.left, record.ref)
         counts = _LATE[record.side] if held.is_late else _RECEIVED[record.side]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING
 
 from stream_app.adapters.connection import Connection
@@ -11,10 +13,16 @@ if TYPE_CHECKING:
     from stream_app.config import Operational
 
 
+def worker_name(operational: Operational) -> str:
+    """Return the name of this process in logs, on health pages and to the brokers: the setting, else host and pid."""
+    return operational.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+
+
 def connection_to(operational: Operational) -> Connection:
     """Return the Kafka connection that the settings describe."""
     return Connection(
         bootstrap=operational.bootstrap,
+        client_id=worker_name(operational),
         security_protocol=operational.security_protocol,
         sasl_mechanism=operational.sasl_mechanism,
         sasl_username=operational.sasl_username or None,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -23,7 +21,7 @@ from stream_app.adapters.shell import Shell
 from stream_app.adapters.source import FaustSource, SourceSettings
 from stream_app.adapters.status import WorkerStatus
 from stream_app.adapters.work_metrics import WorkMetrics
-from stream_app.wiring.clients import connection_to, topics_of
+from stream_app.wiring.clients import connection_to, topics_of, worker_name
 from stream_app.wiring.model import inference
 
 if TYPE_CHECKING:
@@ -175,7 +173,7 @@ def _about(loaded: LoadedSettings, model: Inference) -> Mapping[str, str]:
     """Say what is running, for the health page and the first log line."""
     return {
         "version": __version__,
-        "worker": loaded.operational.instance_id or f"{socket.gethostname()}-{os.getpid()}",
+        "worker": worker_name(loaded.operational),
         "deployment": loaded.operational.deployment,
         "provider": model.engine.provider,
         "bundle": f"{model.model.name}/{model.model.version}",

@@ -32,6 +32,25 @@ def decode_on_cue(data: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
 
 
 def name_modules(data: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
-    """Refuse every image with the names of the modules that this process has imported."""
+    """Refuse every image with the names of the packages of others that this process has imported."""
     del data, spec
-    raise ImageError(" ".join(sorted(sys.modules)))
+    packages = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
+    raise ImageError(" ".join(sorted(packages | ({"asyncio"} & set(sys.modules)))))
+
+
+def name_environment(data: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Refuse every image with the names of the settings in this process's environment."""
+    del data, spec
+    raise ImageError(" ".join(name for name in os.environ if name.startswith("VIGIL_")) or "none")
+
+
+def answer_at_length(data: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Refuse every image with a million words."""
+    del data, spec
+    raise ImageError("word " * 1_000_000)
+
+
+def shrink(data: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Give one pixel, whatever the size of the model."""
+    del data, spec
+    return np.zeros((1, 1, 3), dtype=np.uint8)

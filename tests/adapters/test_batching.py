@@ -134,6 +134,58 @@ def test_a_broken_engine_raises_for_everybody_and_is_never_an_empty_result(error
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("alone", [ZeroDivisionError("a bug"), None])
+def test_an_engine_that_breaks_while_items_are_tried_alone_leaves_nobody_waiting(alone: Exception | None) -> None:
+    async def run() -> None:
+        def fail(items: Sequence[int]) -> list[int]:
+            if len(items) > 1:
+                raise GraphError("bad batch")
+            if alone is not None:
+                raise alone
+            return []
+
+        executor = _ManualExecutor()
+        lane = Lane("doubles", fail, max_batch=4, executor=executor, probe=lambda: None)
+        results = await _all(lane, executor, [1, 2, 3])
+        assert all(isinstance(result, LaneBrokenError) for result in results)
+        assert lane.batch_in_work is None
+
+    asyncio.run(run())
+
+
+def test_a_run_with_too_few_results_breaks_the_lane() -> None:
+    async def run() -> None:
+        executor = _ManualExecutor()
+        lane: Lane[int, int] = Lane(
+            "doubles", lambda items: items[1:], max_batch=4, executor=executor, probe=lambda: None
+        )
+        results = await _all(lane, executor, [1, 2, 3])
+        assert all(isinstance(result, LaneBrokenError) for result in results)
+
+    asyncio.run(run())
+
+
+def test_the_watchdog_is_shown_each_run_of_a_batch_that_fails() -> None:
+    async def run() -> None:
+        shown: list[int | None] = []
+
+        def double(items: Sequence[int]) -> list[int]:
+            shown.append(lane.batch_in_work)
+            if 3 in items:
+                raise GraphError("poison")
+            return [2 * item for item in items]
+
+        executor = _ManualExecutor()
+        lane: Lane[int, int] = Lane(
+            "doubles", double, max_batch=4, executor=executor, probe=lambda: shown.append(lane.batch_in_work)
+        )
+        await _all(lane, executor, [1, 2, 3])
+        assert len(shown) == len(set(shown)) == 6
+        assert None not in shown
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_item_harms_no_other() -> None:
     async def run() -> None:
         doubler, executor = _Doubler(), _ManualExecutor()

@@ -200,12 +200,13 @@ def test_a_pool_whose_children_cannot_start_says_so() -> None:
     asyncio.run(run())
 
 
-def test_a_start_that_is_cancelled_leaves_no_child_behind() -> None:
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.02, 0.03, 0.05, 0.1])
+def test_a_start_that_is_cancelled_leaves_no_child_behind(after_s: float) -> None:
     async def run() -> None:
         pool = DecodePool(_SPEC, settings=DecodeSettings(children=2))
         before = {child.pid for child in psutil.Process().children()}
         start = asyncio.create_task(pool.start())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(after_s)
         start.cancel()
         with pytest.raises(asyncio.CancelledError):
             await start
@@ -235,6 +236,37 @@ def test_children_import_neither_kafka_clients_nor_onnxruntime() -> None:
             imported = set(failure.detail.split())
             assert "cv2" in imported
             assert not imported & {"faust", "aiokafka", "onnxruntime", "tokenizers", "asyncio"}
+
+    asyncio.run(run())
+
+
+def test_children_know_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_SASL_PASSWORD", "hunter2")
+
+    async def run() -> None:
+        async with _pool(decode="tests.adapters.decode_doubles:name_environment") as pool:
+            failure = await pool.decode(_JPEG)
+            assert failure == DecodeFailure("undecodable", "none")
+
+    asyncio.run(run())
+
+
+def test_pixels_of_another_size_than_the_models_are_no_answer() -> None:
+    async def run() -> None:
+        async with _pool(decode="tests.adapters.decode_doubles:shrink") as pool:
+            assert _reason(await pool.decode(_JPEG)) == "decode-crash"
+            assert pool.stats().lost_children == 2
+
+    asyncio.run(run())
+
+
+def test_what_a_child_says_is_bounded() -> None:
+    async def run() -> None:
+        async with _pool(decode="tests.adapters.decode_doubles:answer_at_length") as pool:
+            failure = await pool.decode(_JPEG)
+            assert isinstance(failure, DecodeFailure)
+            assert failure.reason == "undecodable"
+            assert len(failure.detail) == 2_000
 
     asyncio.run(run())
 

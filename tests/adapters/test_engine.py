@@ -1,16 +1,20 @@
 """Providers and the engine: what was asked for is what runs, and a batch changes no bit of a row."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from stream_app.adapters import providers
 from stream_app.adapters.engine import Engine, EngineSettings, batch_buckets, bucket_of
 from stream_app.adapters.providers import CUDA_PROVIDER, TENSORRT_PROVIDER, ProviderError
+from stream_app.bundle.errors import BundleError
 from stream_app.bundle.graphs import CPU_PROVIDER
 from stream_app.bundle.image import self_check_image
 from stream_app.bundle.load import Bundle, load_bundle
+from stream_app.bundle.manifest import FUSION_HEAD
 from stream_app.bundle.text import token_bucket, token_buckets
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
@@ -72,6 +76,36 @@ def test_the_engine_names_the_provider_of_its_sessions(bundle: Bundle) -> None:
     engine = _open(bundle)
     assert engine.provider == CPU_PROVIDER
     assert engine.measurement.is_batch_exact
+
+
+def test_a_model_that_gives_no_number_on_known_inputs_is_refused(bundle: Bundle) -> None:
+    model = onnx.load_from_string(bundle.fusion_head)
+    for weights in model.graph.initializer:
+        if weights.data_type == onnx.TensorProto.FLOAT:
+            numbers = np.full_like(onnx.numpy_helper.to_array(weights), np.nan)
+            weights.CopyFrom(onnx.numpy_helper.from_array(numbers, weights.name))
+    broken = dataclasses.replace(bundle, graphs=bundle.graphs | {FUSION_HEAD: model.SerializeToString()})
+    with pytest.raises(BundleError, match=r"self-check: expected .* found fusion_head\.onnx: NaN or infinity"):
+        _open(broken)
+
+
+def test_a_model_whose_rows_depend_on_their_batch_is_said(bundle: Bundle) -> None:
+    model = onnx.load_from_string(bundle.fusion_head)
+    (last,) = (node for node in model.graph.node if list(node.output) == ["logits"])
+    last.output[0] = "plain"
+    little = onnx.numpy_helper.from_array(np.array([1e-6], dtype=np.float32), "little")
+    model.graph.initializer.append(little)
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("ReduceSum", ["image_present"], ["neighbours"]),
+            onnx.helper.make_node("Mul", ["neighbours", "little"], ["nudge"]),
+            onnx.helper.make_node("Add", ["plain", "nudge"], ["logits"]),
+        ]
+    )
+    leaning = dataclasses.replace(bundle, graphs=bundle.graphs | {FUSION_HEAD: model.SerializeToString()})
+    said: list[str] = []
+    Engine.open(leaning, on_notice=said.append, settings=EngineSettings(provider="cpu"))
+    assert [sentence for sentence in said if "depends on its batch" in sentence] == said != []
 
 
 @pytest.mark.skipif(providers.has_nvidia_device(), reason="this machine has an NVIDIA device")

@@ -49,6 +49,21 @@ def test_a_flood_of_one_message_is_cut_to_five_lines_and_counted() -> None:
     assert first.suppressed == 995  # type: ignore[attr-defined] # set by the filter
 
 
+def test_a_flood_whose_lines_all_differ_is_cut_too_and_counted() -> None:
+    clock = ManualClock()
+    flood = FloodFilter(clock=clock)
+    addresses = (
+        record(f"Future exception was never retrieved at {n:#x}", "asyncio") for n in range(2**24, 2**24 + 999)
+    )
+    assert sum(map(flood.filter, addresses)) == 5
+    names = ["".join(chr(ord("g") + int(digit)) for digit in f"{n:03}") for n in range(1_000)]
+    assert sum(flood.filter(record(f"member {name} lost", "faust.transport")) for name in names) == 50
+    clock.now = 10.0
+    first = record("member new lost", "faust.transport")
+    assert flood.filter(first)
+    assert first.suppressed == 950  # type: ignore[attr-defined] # set by the filter
+
+
 def test_other_messages_and_our_own_lines_are_not_cut() -> None:
     flood = FloodFilter(clock=ManualClock())
     assert all(flood.filter(record("ours", "stream_app.worker")) for _ in range(100))
@@ -80,6 +95,22 @@ def test_text_contents_images_and_passwords_are_not_logged(lines: io.StringIO) -
     written = lines.getvalue()
     assert not any(secret in written for secret in ("fighting", "pixels", "hunter2", "y" * 600))
     assert read(lines)[0]["frame"] == "<5 bytes>"
+
+
+def test_the_kafka_clients_requests_and_responses_are_not_logged_even_for_debugging(lines: io.StringIO) -> None:
+    configure_logging("json", "debug", stream=lines)
+    client = logging.getLogger("aiokafka.conn")
+    client.debug("Response from %s:%d %d: %s", "kafka-1", 9092, 7, {"records": b'{"text": "two men fighting"}'})
+    client.info("connected")
+    logging.getLogger("vigil.worker").debug("ours")
+    assert [line["event"] for line in read(lines)] == ["connected", "ours"]
+
+
+def test_a_level_holds_for_the_clients_too(lines: io.StringIO) -> None:
+    configure_logging("json", "error", stream=lines)
+    logging.getLogger("aiokafka.conn").warning("not severe")
+    logging.getLogger("aiokafka.conn").error("severe")
+    assert [line["event"] for line in read(lines)] == ["severe"]
 
 
 def test_local_variables_are_not_part_of_a_traceback(lines: io.StringIO) -> None:

@@ -74,6 +74,22 @@ def test_one_texts_way_is_counted_and_timed() -> None:
     assert found["vigil_commit_seconds_count"] == 1
 
 
+def test_images_that_the_window_lets_go_are_counted_as_drops() -> None:
+    metrics = Metrics(now_ms=lambda: NOW_MS)
+    task = Task(Semantic(window_bytes=1), MODEL, deployment="d", partition=3, limits=Limits())
+    metrics.epoch_started(3, task, ())
+    # As much of a JPEG as admission looks at.
+    picture = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x10\x00\x10"
+    task.receive(Side.FRAME, [Raw(0, picture), Raw(1, picture)])
+    for side in Side:
+        task.set_caught_up(side, is_caught_up=True)
+    task.pump()
+    commit(metrics, task)
+    found = samples(metrics)
+    assert found['vigil_dropped_total{reason="shed"}'] == 2
+    assert found['vigil_records_total{outcome="shed",stage="frames"}'] == 2
+
+
 def test_the_metrics_of_a_task_that_went_elsewhere_are_gone_but_its_counts_stay() -> None:
     metrics = Metrics(now_ms=lambda: NOW_MS)
     play(metrics)

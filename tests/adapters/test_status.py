@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+import json
+import logging
+from dataclasses import dataclass, field
 
+import pytest
+import structlog
+
+from stream_app.adapters.logs import configure_logging
 from stream_app.adapters.metrics import Metrics
 from stream_app.adapters.status import WorkerStatus
 from stream_app.core.settings import Limits, Semantic
 from stream_app.core.task import Task
-from stream_app.core.types import LabelRule, Model, Side
+from stream_app.core.types import LabelRule, Model, Scored, Side
 
 MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=0, close_at=-1),))
 
@@ -21,6 +28,26 @@ def status() -> WorkerStatus:
 
 def _task() -> Task:
     return Task(Semantic(), MODEL, deployment="d", partition=3, limits=Limits())
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    offset: int
+    value: bytes
+    key: bytes = b"dock"
+    timestamp: int = 1_767_225_600_000
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def _fed(*raws: Raw) -> Task:
+    """Return a task that was given texts and pumped once all of them are known to have no partner."""
+    task = _task()
+    task.receive(Side.TEXT, list(raws))
+    for side in Side:
+        task.set_caught_up(side, is_caught_up=True)
+    task.pump()
+    task.advance(raws[0].timestamp + 10_000)
+    return task
 
 
 def test_the_oldest_last_fetch_of_any_side_is_told(status: WorkerStatus) -> None:
@@ -48,3 +75,46 @@ def test_a_gap_is_told_until_the_task_runs_again(status: WorkerStatus) -> None:
     assert status.snapshot().gaps == ("gone",)
     status.epoch_started(3, _task(), ())
     assert status.snapshot().gaps == ()
+
+
+def test_a_score_that_does_not_come_is_something_to_be_committed() -> None:
+    now = [0.0]
+    status = WorkerStatus(Metrics(), {}, lambda: 0.0, clock=lambda: now[0])
+    task = _fed(Raw(0, b"two men fighting"))
+    effects = task.pump()
+    step = task.commit_due()
+    assert step is not None
+    task.committed()
+    status.pumped(3, task, effects)
+    status.committed(3, task, step, 0.01)
+    assert not task.has_uncommitted
+    now[0] = 60.0
+    assert status.snapshot().commit_age_s == 60
+    (observation,) = effects.score
+    task.scored(Scored(observation.sequence, observation.index, (5_000_000,)))
+    step = task.commit_due()
+    assert step is not None
+    task.committed()
+    status.committed(3, task, step, 0.01)
+    assert status.snapshot().commit_age_s == 0
+
+
+def test_dead_letters_are_a_line_per_reason_however_many_there_are(status: WorkerStatus) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("json", "info", stream=stream)
+    try:
+        task = _fed(*(Raw(offset, b"" if offset % 2 else b"\xff") for offset in range(100)))
+        step = task.commit_due()
+        assert step is not None
+        status.committed(3, task, step, 0.01)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    found = [
+        (line["event"], line["reason"], line["count"], line["first_offset"], line["last_offset"]) for line in lines
+    ]
+    assert sorted(found) == [("dead letters", "empty", 50, 1, 99), ("dead letters", "encoding", 50, 0, 98)]

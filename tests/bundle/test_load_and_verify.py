@@ -14,7 +14,7 @@ from stream_app.bundle import manifest as m
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import load_bundle
 from stream_app.bundle.opset import read_opset
-from stream_app.bundle.verify import THOROUGH_BATCHES, measure, require
+from stream_app.bundle.verify import THOROUGH_BATCHES, measure, remark, require
 from tests.bundle.tiny_bundle import OPSET, write_tiny_bundle
 
 
@@ -79,6 +79,26 @@ def test_missing_and_additional_files_are_refused(bundle_path: Path) -> None:
         load_bundle(bundle_path)
     with pytest.raises(BundleError, match="a directory"):
         load_bundle(bundle_path / "nowhere")
+
+
+def test_a_file_that_cannot_be_read_is_refused(bundle_path: Path) -> None:
+    (bundle_path / m.TOKENIZER).unlink()
+    # A regular file whose first byte cannot be read, also by those whom permissions do not stop.
+    (bundle_path / m.TOKENIZER).symlink_to("/proc/self/mem")
+    with pytest.raises(BundleError, match=r"tokenizer\.json: expected a file that can be read"):
+        load_bundle(bundle_path)
+
+
+def test_a_self_check_without_words_is_one(bundle_path: Path) -> None:
+    def wordless(manifest: m.Manifest) -> m.Manifest:
+        cases = tuple(case for case in manifest.self_check.cases if case.text is None)
+        blank = msgspec.structs.replace(cases[0], image_seed=None, text=" ")
+        check = msgspec.structs.replace(manifest.self_check, cases=(*cases, blank))
+        return msgspec.structs.replace(manifest, self_check=check)
+
+    _rewrite(bundle_path, wordless)
+    bundle = load_bundle(bundle_path)
+    assert measure(bundle, Graphs(bundle)).case_count == 2
 
 
 def test_the_opset_is_read_and_compared(bundle_path: Path) -> None:
@@ -148,6 +168,16 @@ def test_a_text_encoder_that_looks_at_padding_is_refused(bundle_path: Path) -> N
     assert measurement.padding_difference > 0.01
     with pytest.raises(BundleError):
         require(measurement)
+
+
+def test_a_row_that_depends_on_its_batch_within_the_tolerance_is_remarked(original: Path) -> None:
+    bundle = load_bundle(original)
+    exact = measure(bundle, Graphs(bundle))
+    assert not remark(exact)
+    differences = {"image_encoder": 0.0, "text_encoder": 1e-7, "fusion_head": 2e-7}
+    close = msgspec.structs.replace(exact, batch_differences=differences)
+    require(close)
+    assert "expected equal bits, found differences up to 2e-07 in fusion_head" in remark(close)
 
 
 def test_an_absent_side_has_no_influence(original: Path) -> None:

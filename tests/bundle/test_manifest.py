@@ -1,6 +1,7 @@
 """Manifests: what comes back as it was written, and what is refused."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ _REFUSED: list[tuple[str, Any, str]] = [
         {"tolerance": 1e-4, "cases": [{"image_seed": None, "text": None, "logits": [1.0, 1.0]}]},
         "an image seed or a text",
     ),
+    ("self_check", {"tolerance": 1.5, "cases": []}, "tolerance: expected above 0 and at most 1, found 1.5"),
+    ("text", {"max_tokens": 9, "pad_id": 2**70}, "text.pad_id"),
     ("image", {"height": 0, "width": 9, "color": "rgb", "resize": "area-stretch"}, "image.height"),
     ("image", {"height": 9, "width": 9, "color": "rgb", "resize": "crop"}, "image.resize"),
 ]
@@ -54,7 +57,10 @@ def test_a_manifest_outside_the_contract_is_refused(data: bytes, field: str, val
         parse_manifest(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("broken", [b"", b"[]", b"{", b"{}", b"\xff\xfe"])
+_DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("broken", [b"", b"[]", b"{", b"{}", b"\xff\xfe", _DEEP, b'{"schema": 1, "training": ' + _DEEP])
 def test_what_is_no_manifest_at_all_is_refused(broken: bytes) -> None:
     with pytest.raises(BundleError):
         parse_manifest(broken)
@@ -63,6 +69,23 @@ def test_what_is_no_manifest_at_all_is_refused(broken: bytes) -> None:
 def _refuses(manifest: Manifest, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         check_manifest(manifest)
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "two\nlines", " fight", "\x1b[31m"])
+def test_a_label_that_is_no_plain_name_is_refused(data: bytes, name: str) -> None:
+    labels = (msgspec.structs.replace(DEFAULT_LABELS[0], name=name), DEFAULT_LABELS[1])
+    _refuses(msgspec.structs.replace(parse_manifest(data), labels=labels), "names of at most 64 printable characters")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 2e6])
+@pytest.mark.parametrize("what", ["scale", "offset"])
+def test_a_calibration_that_could_turn_a_logit_into_no_number_is_refused(data: bytes, what: str, value: float) -> None:
+    manifest = parse_manifest(data)
+    scaling = msgspec.structs.replace(manifest.calibration.both, **{what: (1.0, value)})
+    calibration = msgspec.structs.replace(manifest.calibration, both=scaling)
+    _refuses(
+        msgspec.structs.replace(manifest, calibration=calibration), f"calibration.both.{what}: expected values within"
+    )
 
 
 def test_thresholds_and_calibration_must_make_sense(data: bytes) -> None:
@@ -77,7 +100,7 @@ def test_thresholds_and_calibration_must_make_sense(data: bytes) -> None:
     reversed_ = replace(manifest.calibration, text=replace(scaling, scale=(1.0, -1.0)))
     _refuses(replace(manifest, calibration=reversed_), "positive")
     endless = replace(manifest.calibration, text=replace(scaling, offset=(1.0, float("inf"))))
-    _refuses(replace(manifest, calibration=endless), "finite")
+    _refuses(replace(manifest, calibration=endless), "values within")
 
 
 def test_knots_are_optional_and_come_back(data: bytes) -> None:

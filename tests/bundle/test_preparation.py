@@ -1,6 +1,7 @@
 """Images, texts and calibration: the same for training and serving, bounded, and exact where that is promised."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -64,13 +65,37 @@ def test_a_truncated_image_is_never_half_accepted(extension: str, kept: float) -
         decode_image(data[: int(len(data) * kept)], _SPEC)
 
 
-def test_stray_bytes_between_segments_are_tolerated_but_not_a_truncation_behind_them() -> None:
-    data = _encoded(".jpg")
+def _with_stray_bytes(data: bytes) -> bytes:
     at = data.index(b"\xff\xc0")
-    stray = data[:at] + b"\x00\x00" + data[at:]
-    assert np.abs(decode_image(stray, _SPEC).astype(int) - decode_image(data, _SPEC)).max() <= 8
+    return data[:at] + b"\x00\x00" + data[at:]
+
+
+def _with_an_empty_spectrum(data: bytes) -> bytes:
+    """Say in the header of the only scan that it ends with coefficient 0, as some cameras do, not 63."""
+    at = data.index(b"\xff\xda")
+    end_of_spectrum = at + int.from_bytes(data[at + 2 : at + 4], "big")
+    assert data[end_of_spectrum] == 63
+    return data[:end_of_spectrum] + b"\x00" + data[end_of_spectrum + 1 :]
+
+
+def _with_a_broken_colour_profile(data: bytes) -> bytes:
+    return data[:2] + b"\xff\xe2\x00\x12ICC_PROFILE\x00\x05\x01xx" + data[2:]
+
+
+def _of_an_unknown_revision(data: bytes) -> bytes:
+    return data.replace(b"JFIF\x00\x01", b"JFIF\x00\x09", 1)
+
+
+@pytest.mark.parametrize(
+    "spoil", [_with_stray_bytes, _with_an_empty_spectrum, _with_a_broken_colour_profile, _of_an_unknown_revision]
+)
+def test_what_harms_no_pixel_is_tolerated_but_not_a_truncation_behind_it(spoil: Callable[[bytes], bytes]) -> None:
+    data = _encoded(".jpg")
+    odd = spoil(data)
+    assert odd != data
+    assert np.abs(decode_image(odd, _SPEC).astype(int) - decode_image(data, _SPEC)).max() <= 8
     with pytest.raises(ImageError):
-        decode_image(stray[: len(stray) // 2], _SPEC)
+        decode_image(odd[: len(odd) // 2], _SPEC)
 
 
 @settings(max_examples=150, deadline=None)
@@ -136,6 +161,12 @@ def test_a_tokenizer_without_the_padding_token_is_refused(tokenizer_bytes: bytes
         Tokenizer(tokenizer_bytes, TextSpec(max_tokens=5, pad_id=999))
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
         Tokenizer(b"{}", _TEXT)
+
+
+def test_a_tokenizer_that_fails_on_unknown_words_is_refused() -> None:
+    words = b'{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"fight": 0}, "unk_token": "[UNK]"}}'
+    with pytest.raises(BundleError, match="expected token ids for any text"):
+        Tokenizer(words, _TEXT)
 
 
 def test_padding_keeps_rows_and_lengths() -> None:

@@ -1,5 +1,6 @@
 """The command `vigil` itself: what it lists, how it ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -141,3 +142,19 @@ def test_ctrl_c_ends_a_command_within_five_seconds(body: str) -> None:
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(timeout=20) == 130
         assert time.monotonic() - started < 5.5
+
+
+def test_every_line_of_a_worker_names_it_the_kafka_clients_too() -> None:
+    settings = ("log_format=json", "instance_id=gate-1", "health_port=0", "decode_children=1", "provider=cpu")
+    ended = subprocess.run(
+        [sys.executable, "-c", "from stream_app.cli import main; main()", "worker", "--bootstrap", "127.0.0.1:9"]
+        + [argument for setting in settings for argument in ("--set", setting)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 3, ended.stderr
+    lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    assert {line["logger"].partition(".")[0] for line in lines} >= {"vigil", "aiokafka"}
+    assert {line["worker"] for line in lines} == {"gate-1"}

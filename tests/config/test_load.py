@@ -65,6 +65,19 @@ def test_the_file_is_the_one_named_else_the_variable_else_the_one_here(tmp_path:
         (EMPTY, ["security_protocol=SASL_SSL"], "expected both set, for SASL_SSL"),
         (EMPTY, ["thresholds.fight.open_at=1"], "expected a probability strictly between 0 and 1"),
         (EMPTY, ["thresholds.fight.open=0.5"], "did you mean thresholds.fight.open_at?"),
+        (EMPTY, ["batch_pairs=2"], "expected integer >= 3, found '2'"),
+        (EMPTY, [f"window_bytes={2**80}"], "expected integer, at most 2^53 either way"),
+        (
+            {"VIGIL_BEFORE_MS": str(-(2**60))},
+            [],
+            "setting before_ms (environment VIGIL_BEFORE_MS): expected integer, at",
+        ),
+        (
+            {"VIGIL_THRESHOLDS": '{"fight": {}}'},
+            [],
+            "setting thresholds.fight (environment VIGIL_THRESHOLDS): expected",
+        ),
+        ({"VIGIL_THRESHOLDS": '{"a":' * 9_000}, [], "setting thresholds (environment VIGIL_THRESHOLDS): expected JSON"),
         ({"VIGIL_THRESHOLDS": "0.5"}, [], "setting thresholds (environment VIGIL_THRESHOLDS): expected a table"),
     ],
 )
@@ -84,6 +97,9 @@ def test_what_does_not_hold_is_refused_with_expected_and_found(
         ("commit_ms = ", "expected TOML"),
         ("[thresholds.fight]\nopen = 0.5", "did you mean thresholds.fight.open_at?"),
         ("thresholds = 3", "expected a table of labels"),
+        ("[thresholds.fihgt]", "expected open_at, close_at or both, found {}"),
+        ("sample_ms = 99999999999999999999", "expected integer, at most 2^53 either way"),
+        ("how = " + "[" * 9_000, "expected TOML"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -232,6 +232,7 @@ def test_an_alarm_whose_frames_were_all_shed_still_opens_and_says_masked() -> No
     shell.finish(after_ms=60_000)
     assert shell.trace.alerts[0].is_masked
     assert shell.trace.alerts[0].present == ("text",)
+    assert shell.task.totals["frames.shed"] == 1
 
 
 @pytest.mark.parametrize("bounds", [{"queue_records": 10}, {"queue_bytes": 1}, {"queue_records": 10, "outputs": 7}])

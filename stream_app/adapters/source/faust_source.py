@@ -182,6 +182,7 @@ class FaustSource:
             env={},  # Faust lets the environment overrule these arguments otherwise
             broker=settings.faust_brokers(),
             broker_credentials=settings.faust_credentials(),
+            broker_client_id=settings.connection.client_id or "vigil",
             broker_session_timeout=settings.session_ms / 1000,
             broker_heartbeat_interval=settings.heartbeat_ms / 1000,
             broker_max_poll_records=_MAX_POLL_RECORDS,
