@@ -51,6 +51,16 @@ def test_a_gain_that_is_none_is_told_as_well() -> None:
     assert "the interval holds zero, so no gain is shown" in unsure.first_line
 
 
+def test_the_gain_pays_for_the_choice_of_the_better_side() -> None:
+    drawn = draw("binary", rows=600, split="test", name="concat")
+    found = compare([_run(drawn)], resamples=200)
+    over = [pair.differences["accuracy"] for pair in found.pairs if pair.first == "concat"]
+    gain = found.gains[0].interval
+    assert gain.value == pytest.approx(min(difference.value for difference in over))
+    assert gain.low <= min(difference.low for difference in over)
+    assert gain.high < min(difference.high for difference in over)
+
+
 def test_single_sides_are_known_by_what_they_do_not_look_at_and_stand_first() -> None:
     drawn = draw("multilabel", rows=300, split="test", name="fusion")
     text, image = only(drawn, "text", "lstm"), only(drawn, "image", "resnet")
