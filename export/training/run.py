@@ -3,6 +3,7 @@
 ```
 RUN/config.toml              what was asked for, all defaults written out
     dataset.json             task, labels, negative labels, SHA-256 of the rows, sizes of the splits
+    model.json               the model's parts and the bounds of texts, enough to build it without any other file
     tokenizer.json           of the bundle
     weights.safetensors      the best weights
     state.json               finished or not, epoch, best epoch, seconds, torch version, parameters
@@ -42,6 +43,11 @@ class RunFolder:
     def dataset(self) -> Path:
         """What the data set was."""
         return self.path / "dataset.json"
+
+    @property
+    def model(self) -> Path:
+        """The model's parts and the bounds of texts."""
+        return self.path / "model.json"
 
     @property
     def tokenizer(self) -> Path:
