@@ -15,10 +15,14 @@ import numpy.typing as npt
 import torch
 
 from export.data import Split
+from export.data.rows import SplitName
 from export.data.site import draw_split, reword
 from export.data.tokens import read_varied, train_tokenizer
-from export.evaluation.calibrate import THRESHOLD_RULE, apply, choose_thresholds, fit_calibration
-from export.evaluation.site_figures import RESAMPLES, measure
+from export.evaluation.calibration import calibrate
+from export.evaluation.intervals import RESAMPLES
+from export.evaluation.predictions import Predictions
+from export.evaluation.site_figures import measure
+from export.evaluation.site_thresholds import THRESHOLD_RULE, choose_reported
 from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
 from export.packing.card import write_card
 from export.packing.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
@@ -152,11 +156,27 @@ def _train(order: Order, say: Say) -> _Trained:
 
 def _calibrate(trained: _Trained, order: Order) -> tuple[Calibration, tuple[Label, ...]]:
     split = draw_split(_seed_of(order, 3), order.validation_rows, image=IMAGE, wording="train")
-    logits = score(trained.model, split, trained.tokenizer)
-    calibration = fit_calibration(logits, split.truth)
+    predictions = _predict(trained, split, order, "validation")
+    calibration = calibrate(predictions)
     is_reported = np.stack([_says(split, label) for label in LABELS], 1) & (split.truth > 0.5)
-    labels = choose_thresholds(apply(logits, calibration), split.truth, is_reported=is_reported, names=LABELS)
-    return calibration, labels
+    return calibration, choose_reported(predictions, calibration, is_reported=is_reported)
+
+
+def _predict(trained: _Trained, split: Split, order: Order, name: SplitName) -> Predictions:
+    return Predictions(
+        name=order.name,
+        task="multilabel",
+        labels=LABELS,
+        logits=score(trained.model, split, trained.tokenizer),
+        truth=split.truth,
+        has_image=split.has_image,
+        has_text=split.has_text,
+        decisions=np.arange(len(split)),
+        groups=split.groups,
+        ids=split.ids,
+        facets=split.facets,
+        split=name,
+    )
 
 
 def _says(split: Split, label: str) -> npt.NDArray[np.bool_]:
@@ -170,8 +190,7 @@ def _measure(
     metrics: dict[str, Any] = {"intervals": f"95 %, {RESAMPLES} resamples of cameras"}
     for key, part, wording in (("train_wording", 4, "train"), ("held_out_wording", 5, "held-out")):
         split = draw_split(_seed_of(order, part), order.test_rows, image=IMAGE, wording=wording)  # type: ignore[arg-type]
-        scores = apply(score(trained.model, split, trained.tokenizer), calibration)
-        metrics[key] = measure(scores, split, labels=labels)
+        metrics[key] = measure(_predict(trained, split, order, "test"), calibration, labels=labels)
         found = metrics[key]["accuracy"]
         say(f"{key}: text {found['text'][0]:.3f}, image {found['image'][0]:.3f}, both {found['both'][0]:.3f}")
     return metrics

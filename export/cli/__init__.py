@@ -30,6 +30,8 @@ class _Part(NamedTuple):
 # One line per command, in the order in which a person needs them.
 _PARTS: dict[str, _Part] = {
     "data": _Part("export.cli.data", "Check, divide and make data sets."),
+    "evaluate": _Part("export.cli.evaluate", "Measure a run, with a report to look at."),
+    "compare": _Part("export.cli.compare", "Compare runs: is fusing worth it?"),
     "export": _Part("export.cli.export", "Pack a run as a bundle: graphs, card, signature."),
     "bench": _Part("export.cli.bench", "Measure how fast a bundle runs on this machine."),
     "keys": _Part("export.cli.keys", "Make keys and sign bundles."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from export.evaluation.calibration import Method, calibrate
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
 from export.evaluation.thresholds import Rule, choose
-from stream_app.bundle.manifest import Calibration, Label
+from stream_app.bundle.errors import BundleError
+from stream_app.bundle.manifest import Calibration, Label, check_calibration
 
 
 class CalibratedError(ValueError):
@@ -32,9 +32,14 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     calibration: Calibration
     labels: tuple[Label, ...]
 
+    @property
+    def encoded(self) -> bytes:
+        """The content of `calibration.json`."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
     def save(self, path: Path) -> None:
-        """Write it as indented JSON."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+        """Write it."""
+        path.write_bytes(self.encoded)
 
 
 def fit(predictions: Predictions, method: Method, rule: Rule, *, silent: Collection[str] = ()) -> Calibrated:
@@ -70,11 +75,7 @@ def load_calibrated(path: Path) -> Calibrated:
     """
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Calibrated)
-    except (OSError, msgspec.MsgspecError) as error:
+        check_calibration(found.calibration, tuple(label.name for label in found.labels))
+    except (OSError, msgspec.MsgspecError, BundleError) as error:
         raise CalibratedError(f"{path}: expected calibration and thresholds of a run, found {error}") from error
-    for scaling in (found.calibration.both, found.calibration.image, found.calibration.text):
-        if not len(scaling.scale) == len(scaling.offset) == len(found.labels):
-            raise CalibratedError(f"{path}: expected {len(found.labels)} scales and offsets, found others")
-        if not all(math.isfinite(value) for value in (*scaling.scale, *scaling.offset)):
-            raise CalibratedError(f"{path}: expected finite scales and offsets, found others")
     return found

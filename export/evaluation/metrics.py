@@ -21,6 +21,7 @@ LOSS_FLOOR = 1e-7
 """Least probability in the loss; scores are bounded to +-20, of which the probability is about 2e-9."""
 
 _BOOLS = npt.NDArray[np.bool_]
+_Values = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 def decided(scored: Scored) -> _BOOLS:
@@ -85,16 +86,16 @@ def average_precision(scored: Scored) -> Statistic:
     return _mean_over_labels(scored, average_precision_of)
 
 
-def _mean_over_labels(scored: Scored, of: Callable[[npt.NDArray[np.int64], _BOOLS], Statistic]) -> Statistic:
+def _mean_over_labels(scored: Scored, of: Callable[[_Values, _BOOLS], Statistic]) -> Statistic:
     parts = [of(scored.micro[:, at], scored.truth[:, at] > 0.5) for at in range(len(scored.labels))]
     return lambda weights: _mean([part(weights) for part in parts])
 
 
-def auroc_of(values: npt.NDArray[np.int64], happens: _BOOLS) -> Statistic:
+def auroc_of(values: _Values, happens: _BOOLS) -> Statistic:
     """Return the chance that a decision with the label scores above one without; ties count half.
 
     Args:
-        values: int64 [d], scores.
+        values: [d], micro-logits or probabilities.
         happens: bool [d].
     """
     levels, place = np.unique(values, return_inverse=True)
@@ -108,7 +109,7 @@ def auroc_of(values: npt.NDArray[np.int64], happens: _BOOLS) -> Statistic:
     return statistic
 
 
-def average_precision_of(values: npt.NDArray[np.int64], happens: _BOOLS) -> Statistic:
+def average_precision_of(values: _Values, happens: _BOOLS) -> Statistic:
     """Return the mean precision over recall steps, equal scores taken together; arguments as in `auroc_of`."""
     levels, place = np.unique(-values, return_inverse=True)
 

@@ -1,7 +1,6 @@
-"""Measures a model. Goes in: calibrated scores of rows and their truth. Goes out: figures with intervals.
+"""Figures of a model of the drawn site, for its card. Goes in: predictions, a calibration. Goes out: JSON.
 
-Intervals are 95 % percentile bootstraps (Efron 1979) that resample groups of rows that are not independent (here: a
-camera's rows), and differences are resampled as pairs.
+Intervals draw cameras, since a camera's rows are not independent; differences are drawn as pairs.
 """
 
 from __future__ import annotations
@@ -11,11 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.data import Split
-from export.evaluation.calibrate import Scores
-from stream_app.bundle.manifest import PRESENCES, Label
+from export.evaluation.intervals import RESAMPLES, bootstrap
+from export.evaluation.metrics import auroc_of
+from export.evaluation.predictions import Predictions
+from export.evaluation.scores import score
+from stream_app.bundle.manifest import PRESENCES, Calibration, Label, Presence
 
-RESAMPLES = 1000
+Scores = dict[Presence, npt.NDArray[np.float64]]
+"""Calibrated probabilities, float64 [n, L] of each presence."""
+
 ACCURACY_MEANS = (
     "share of rows whose decision is right: the most probable label if its calibrated probability is at least 0.5 "
     "(right if that event happens), else none (right if no event happens)"
@@ -31,38 +34,20 @@ def is_right(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.float32]) ->
     return result
 
 
-def auroc(score: npt.NDArray[np.float64], happens: npt.NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve: the chance that a row with the event scores above one without; ties half.
-
-    Returns:
-        0-1; NaN where all rows are alike.
-    """
-    positives = int(happens.sum())
-    negatives = len(happens) - positives
-    if not positives or not negatives:
-        return float("nan")
-    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
-    return float((rank[happens].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
 def _interval(values: npt.NDArray[np.float64], groups: npt.NDArray[np.int64], seed: int) -> list[float]:
     """Return [mean, low, high] of a value per row, resampling groups."""
-    rng = np.random.default_rng([seed, 91])
-    _, place = np.unique(groups, return_inverse=True)
-    total, count = np.bincount(place, values), np.bincount(place)
-    picks = rng.integers(0, len(total), (RESAMPLES, len(total)))
-    means = total[picks].sum(1) / count[picks].sum(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return [round(float(values.mean()), 4), round(float(low), 4), round(float(high), 4)]
+    found = bootstrap(lambda weights: float(weights @ values / weights.sum()), groups, resamples=RESAMPLES, seed=seed)
+    return [round(value, 4) for value in (found.value, found.low, found.high)]
 
 
-def measure(scores: Scores, split: Split, *, labels: tuple[Label, ...], seed: int = 0) -> dict[str, Any]:
+def measure(
+    predictions: Predictions, calibration: Calibration, *, labels: tuple[Label, ...], seed: int = 0
+) -> dict[str, Any]:
     """Measure text alone, image alone and both.
 
     Args:
-        scores: Calibrated scores of the rows of the split.
-        split: The rows, with the facets `kind`, `claims`, `picture`, `hour`, `language`.
+        predictions: Of rows with both sides, with the facets `kind`, `claims`, `picture`, `hour`, `language`.
+        calibration: Of the model.
         labels: The labels with their thresholds.
         seed: Of the resampling.
 
@@ -71,15 +56,18 @@ def measure(scores: Scores, split: Split, *, labels: tuple[Label, ...], seed: in
         presence; `by` facet -> value -> presence -> accuracy; `opens`: which share of true and false alarms reach
         open_at with both sides and with the text alone.
     """
-    right = {presence: is_right(scores.of(presence), split.truth).astype(np.float64) for presence in PRESENCES}
+    split = predictions
+    scores = {presence: score(split, calibration, presence).probabilities for presence in PRESENCES}
+    right = {presence: is_right(scores[presence], split.truth).astype(np.float64) for presence in PRESENCES}
     accuracy: dict[str, list[float]] = {
         str(presence): _interval(right[presence], split.groups, seed) for presence in PRESENCES
     }
-    for side in ("image", "text"):
+    sides: tuple[Presence, ...] = ("image", "text")
+    for side in sides:
         accuracy[f"both-{side}"] = _interval(right["both"] - right[side], split.groups, seed)
     ranks = {
         label.name: {
-            presence: round(auroc(scores.of(presence)[:, place], split.truth[:, place] > 0.5), 4)
+            presence: round(_auroc(scores[presence][:, place], split.truth[:, place] > 0.5), 4)
             for presence in PRESENCES
         }
         for place, label in enumerate(labels)
@@ -97,7 +85,11 @@ def measure(scores: Scores, split: Split, *, labels: tuple[Label, ...], seed: in
     return {"rows": len(split), "accuracy": accuracy, "auroc": ranks, "by": by, "opens": _opens(scores, split, labels)}
 
 
-def _opens(scores: Scores, split: Split, labels: tuple[Label, ...]) -> dict[str, float]:
+def _auroc(chances: npt.NDArray[np.float64], happens: npt.NDArray[np.bool_]) -> float:
+    return auroc_of(chances, happens)(np.ones(len(chances)))
+
+
+def _opens(scores: Scores, split: Predictions, labels: tuple[Label, ...]) -> dict[str, float]:
     """Return which share of true and of false alarms would open an incident of the claimed label."""
     place_of = {label.name: place for place, label in enumerate(labels)}
     thresholds = np.array([label.open_at for label in labels])
@@ -106,12 +98,13 @@ def _opens(scores: Scores, split: Split, labels: tuple[Label, ...]) -> dict[str,
     claimed = claims[rows]
     happens = split.truth[rows, claimed] > 0.5
     shares: dict[str, float] = {}
-    for presence in ("both", "text"):
-        opens = scores.of(presence)[rows, claimed] >= thresholds[claimed]
+    presences: tuple[Presence, ...] = ("both", "text")
+    for presence in presences:
+        opens = scores[presence][rows, claimed] >= thresholds[claimed]
         shares[f"true alarms, {presence}"] = round(float(opens[happens].mean()), 4) if happens.any() else 0.0
         shares[f"false alarms, {presence}"] = round(float(opens[~happens].mean()), 4) if (~happens).any() else 0.0
     vague = split.facets["kind"] == "vague"
-    opens_any = (scores.both >= thresholds) & (split.truth > 0.5)
+    opens_any = (scores["both"] >= thresholds) & (split.truth > 0.5)
     eventful = vague & (split.truth.sum(1) > 0)
     shares["events under a vague text, both"] = (
         round(float(opens_any[eventful].any(1).mean()), 4) if eventful.any() else 0.0

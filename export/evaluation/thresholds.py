@@ -56,8 +56,8 @@ class Rule:
         """The rule as a sentence for people."""
         return {
             "f": f"the threshold with the best F{self.value:g}",
-            "recall": f"the highest threshold that {self.value:.4g} of the decisions with the label reach",
-            "false-alarms": f"the lowest threshold that at most {self.value:.4g} of the decisions without it reach",
+            "recall": f"the highest threshold that {100 * self.value:g} % of the decisions with the label reach",
+            "false-alarms": f"the lowest threshold that at most {100 * self.value:g} % of those without it reach",
             "cost": f"the threshold with the lowest cost, a miss costing as much as {self.value:g} false alarms",
         }[self.kind]
 

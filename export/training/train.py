@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from export.data import Split
 from export.model import FusionModel
+from stream_app.bundle.manifest import PRESENCES, Presence
 from stream_app.bundle.text import Tokenizer, pad_tokens
 
 
@@ -139,7 +140,7 @@ def _brightened(images: npt.NDArray[np.uint8], rng: np.random.Generator) -> Tens
 
 def score(
     model: FusionModel, split: Split, tokenizer: Tokenizer, *, batch: int = 128
-) -> dict[str, npt.NDArray[np.float32]]:
+) -> dict[Presence, npt.NDArray[np.float32]]:
     """Compute the raw logits of a split for each presence.
 
     Args:
@@ -151,13 +152,13 @@ def score(
     Returns:
         `both`, `image` and `text` -> float32 [n, L].
     """
-    found: dict[str, list[npt.NDArray[np.float32]]] = {"both": [], "image": [], "text": []}
+    found: dict[Presence, list[npt.NDArray[np.float32]]] = {presence: [] for presence in PRESENCES}
     with torch.inference_mode():
         for start in range(0, len(split), batch):
             seen = model.image(torch.from_numpy(split.images[split.image_of[start : start + batch]]))
             tokens, length = tokenizer.encode_batch(split.texts[start : start + batch])
             read = model.text(torch.from_numpy(tokens), torch.from_numpy(length))
             yes, no = torch.ones(len(seen)), torch.zeros(len(seen))
-            for presence, flags in (("both", (yes, yes)), ("image", (yes, no)), ("text", (no, yes))):
+            for presence, flags in zip(PRESENCES, ((yes, yes), (yes, no), (no, yes)), strict=True):
                 found[presence].append(model.head(seen, read, *flags).numpy())
     return {presence: np.concatenate(parts) for presence, parts in found.items()}

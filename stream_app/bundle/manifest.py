@@ -221,8 +221,7 @@ def check_manifest(manifest: Manifest) -> None:
         if not _SHA256.fullmatch(digest):
             raise BundleError(f'files["{name}"]', expected="64 lower case hex digits", found=repr(digest))
     _check_labels(manifest)
-    for presence in PRESENCES:
-        _check_scaling(manifest, presence)
+    check_calibration(manifest.calibration, manifest.label_names)
     _check_self_check(manifest)
 
 
@@ -243,23 +242,34 @@ def _check_labels(manifest: Manifest) -> None:
             raise BundleError(f"label {label.name}", expected="0 < close_at <= open_at < 1", found=found)
 
 
-def _check_scaling(manifest: Manifest, presence: Presence) -> None:
-    scaling = manifest.calibration.of(presence)
+def check_calibration(calibration: Calibration, names: tuple[str, ...]) -> None:
+    """Check that a calibration has finite numbers for each label and keeps the order of scores.
+
+    Args:
+        calibration: of a manifest, or one that is to become part of one.
+        names: of the labels.
+
+    Raises:
+        BundleError: for the first contradiction.
+    """
+    for presence in PRESENCES:
+        _check_scaling(calibration.of(presence), names, f"calibration.{presence}")
+
+
+def _check_scaling(scaling: Scaling, names: tuple[str, ...], where: str) -> None:
     for what, values in (("scale", scaling.scale), ("offset", scaling.offset)):
-        where = f"calibration.{presence}.{what}"
-        if len(values) != len(manifest.labels):
-            raise BundleError(where, expected=f"{len(manifest.labels)} values", found=len(values))
+        if len(values) != len(names):
+            raise BundleError(f"{where}.{what}", expected=f"{len(names)} values", found=len(values))
         # NaN fails every comparison.
         if not all(abs(value) <= MAX_CALIBRATION for value in values):
-            raise BundleError(where, expected=f"values within +-{MAX_CALIBRATION:g}", found=list(values))
+            raise BundleError(f"{where}.{what}", expected=f"values within +-{MAX_CALIBRATION:g}", found=list(values))
     # A scale that is not positive would turn "more certain" into "less certain".
     if not all(value > 0 for value in scaling.scale):
-        raise BundleError(f"calibration.{presence}.scale", expected="positive values", found=list(scaling.scale))
-    if scaling.knots and len(scaling.knots) != len(manifest.labels):
-        where, expected = f"calibration.{presence}.knots", f"none, or {len(manifest.labels)} maps"
-        raise BundleError(where, expected=expected, found=len(scaling.knots))
-    for label, knots in zip(manifest.labels, scaling.knots, strict=False):
-        _check_knots(knots, f"calibration.{presence}.knots of {label.name}")
+        raise BundleError(f"{where}.scale", expected="positive values", found=list(scaling.scale))
+    if scaling.knots and len(scaling.knots) != len(names):
+        raise BundleError(f"{where}.knots", expected=f"none, or {len(names)} maps", found=len(scaling.knots))
+    for name, knots in zip(names, scaling.knots, strict=False):
+        _check_knots(knots, f"{where}.knots of {name}")
 
 
 def _check_knots(knots: Knots, where: str) -> None:

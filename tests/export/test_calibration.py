@@ -221,10 +221,32 @@ def test_what_was_fitted_is_written_and_read(tmp_path: Path) -> None:
     found.save(path)
     assert load_calibrated(path) == found
     assert [label.alerts for label in found.labels] == [True, False]
-    for content in (None, b"{}", path.read_bytes().replace(b'"scale": [', b'"scale": [1.0, ')):
-        path.unlink() if content is None else path.write_bytes(content)
-        with pytest.raises(CalibratedError, match=r"calibration\.json"):
-            load_calibrated(path)
+    path.write_bytes(found.encoded[:-9])
+    with pytest.raises(CalibratedError, match=r"calibration\.json: expected calibration and thresholds"):
+        load_calibrated(path)
+    path.unlink()
+    with pytest.raises(CalibratedError, match=r"calibration\.json"):
+        load_calibrated(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scale": (1.0,)}, "2 values"),
+        ({"scale": (1.0, -1.0)}, "positive"),
+        ({"knots": (((0.0, 1.0), (1.0, 0.0)), ())}, "never"),
+    ],
+)
+def test_a_calibration_that_no_bundle_could_have_is_refused(
+    tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    change = msgspec.structs.replace
+    found = fit(draw(rows=300), "isotonic", F1)
+    both = change(found.calibration.both, **fields)
+    path = tmp_path / "calibration.json"
+    change(found, calibration=change(found.calibration, both=both)).save(path)
+    with pytest.raises(CalibratedError, match=message):
+        load_calibrated(path)
 
 
 def test_a_logit_that_is_not_finite_is_refused_with_the_name_of_the_run() -> None:

@@ -19,7 +19,7 @@ def _run(predictions: Predictions, **validation: float) -> Run:
     return predictions, fit(draw(predictions.task, rows=400, seed=50, **validation), "platt", F1)  # type: ignore[arg-type]
 
 
-def _only(predictions: Predictions, side: Presence, name: str) -> Predictions:
+def only(predictions: Predictions, side: Presence, name: str) -> Predictions:
     """Return what a model that looks at one side would have said."""
     alone = predictions.logits[side]
     blind = np.zeros_like(alone)
@@ -42,7 +42,7 @@ def test_a_gain_is_told_in_the_first_line_with_its_interval() -> None:
 
 def test_a_gain_that_is_none_is_told_as_well() -> None:
     drawn = draw("binary", rows=800, split="test", name="concat", image=0.0)
-    runs = [_run(drawn), _run(_only(drawn, "text", "lstm")), _run(_only(drawn, "image", "resnet"))]
+    runs = [_run(drawn), _run(only(drawn, "text", "lstm")), _run(only(drawn, "image", "resnet"))]
     found = compare(runs, resamples=200)
     assert found.gains[0].interval.high < 0
     assert found.first_line.endswith(": a loss.")
@@ -51,9 +51,19 @@ def test_a_gain_that_is_none_is_told_as_well() -> None:
     assert "the interval holds zero, so no gain is shown" in unsure.first_line
 
 
+def test_the_gain_pays_for_the_choice_of_the_better_side() -> None:
+    drawn = draw("binary", rows=600, split="test", name="concat")
+    found = compare([_run(drawn)], resamples=200)
+    over = [pair.differences["accuracy"] for pair in found.pairs if pair.first == "concat"]
+    gain = found.gains[0].interval
+    assert gain.value == pytest.approx(min(difference.value for difference in over))
+    assert gain.low <= min(difference.low for difference in over)
+    assert gain.high < min(difference.high for difference in over)
+
+
 def test_single_sides_are_known_by_what_they_do_not_look_at_and_stand_first() -> None:
     drawn = draw("multilabel", rows=300, split="test", name="fusion")
-    text, image = _only(drawn, "text", "lstm"), _only(drawn, "image", "resnet")
+    text, image = only(drawn, "text", "lstm"), only(drawn, "image", "resnet")
     assert [sides_of(run) for run in (drawn, text, image)] == ["both", "text", "image"]
     found = compare([_run(drawn), _run(image), _run(text)], resamples=50)
     assert [contender.name for contender in found.contenders] == ["lstm", "resnet", "fusion"]
@@ -68,7 +78,7 @@ def test_single_sides_are_known_by_what_they_do_not_look_at_and_stand_first() ->
 
 def test_a_side_that_no_run_has_is_stood_for_and_said_so() -> None:
     drawn = draw("multilabel", rows=300, split="test", name="fusion")
-    found = compare([_run(drawn), _run(_only(drawn, "text", "lstm"))], resamples=50)
+    found = compare([_run(drawn), _run(only(drawn, "text", "lstm"))], resamples=50)
     assert [contender.name for contender in found.contenders] == ["lstm", "fusion, text left out", "fusion"]
     assert [contender.is_own_run for contender in found.contenders] == [True, False, True]
     assert len(found.notes) == 1

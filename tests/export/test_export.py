@@ -18,16 +18,20 @@ onnx = pytest.importorskip("onnx")
 if TYPE_CHECKING:
     pass
 
-from export import demo_bundle  # noqa: E402 - the skips above come first
+from export import demo_bundle  # noqa: E402
+from export.data import Split  # noqa: E402 - the skips above come first
 from export.data.site import draw_split, reword  # noqa: E402
 from export.data.tokens import train_tokenizer  # noqa: E402
 from export.demo_bundle import IMAGE, TEXT, Order, make_demo_bundle  # noqa: E402
-from export.evaluation.calibrate import apply, choose_thresholds, fit_calibration  # noqa: E402
-from export.evaluation.site_figures import auroc, is_right, measure  # noqa: E402
+from export.evaluation.calibration import calibrate  # noqa: E402
+from export.evaluation.predictions import Predictions  # noqa: E402
+from export.evaluation.site_figures import is_right, measure  # noqa: E402
+from export.evaluation.site_thresholds import choose_reported  # noqa: E402
 from export.model import FusionModel, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.training.train import Recipe  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
+from stream_app.bundle.manifest import Presence  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
 from stream_app.bundle.verify import measure as run_self_check  # noqa: E402
 from stream_app.drawn_site import LABELS  # noqa: E402
@@ -106,42 +110,41 @@ def test_splits_are_equal_for_equal_seeds_and_come_through_servings_preparation(
     assert len(np.unique(one.groups)) == 2
 
 
-def test_calibration_turns_logits_of_a_wrong_scale_into_probabilities() -> None:
-    rng = np.random.default_rng(5)
-    logit = rng.normal(-1, 2, (4000, 2))
-    truth = (rng.random((4000, 2)) < 1 / (1 + np.exp(-logit))).astype(np.float32)
-    raw = (logit * 3 + 2).astype(np.float32)
-    found = fit_calibration({"both": raw, "image": raw, "text": raw}, truth)
-    assert np.allclose(found.both.scale, 1 / 3, atol=0.05)
-    assert np.allclose(found.both.offset, -2 / 3, atol=0.25)
-    assert found.image == found.both
-
-
 def test_thresholds_let_a_reported_event_open_without_its_picture() -> None:
     truth = np.array([[1.0], [1.0], [0.0], [0.0]], np.float32)
     sure = np.array([[0.95], [0.9], [0.1], [0.2]])
     alone = np.array([[0.7], [0.66], [0.1], [0.2]])
-    logits = {
-        key: np.log(p / (1 - p)).astype(np.float32) for key, p in (("both", sure), ("image", sure), ("text", alone))
-    }
-    identity = fit_calibration(logits, truth)
-    scores = replace(apply(logits, identity), both=sure, image=sure, text=alone)
-    (label,) = choose_thresholds(scores, truth, is_reported=truth > 0.5, names=("fire",))
+    chances: dict[Presence, npt.NDArray[np.float64]] = {"both": sure, "image": sure, "text": alone}
+    predictions = _predictions(
+        {key: np.log(p / (1 - p)).astype(np.float32) for key, p in chances.items()}, truth, labels=("fire",)
+    )
+    calibration = calibrate(predictions, "none")
+    (label,) = choose_reported(predictions, calibration, is_reported=truth > 0.5)
     assert 0.5 <= label.open_at <= 0.67
     assert 0 < label.close_at < label.open_at
 
 
-def _auroc_by_pairs(score: npt.NDArray[np.float64], happens: npt.NDArray[np.bool_]) -> float:
-    wins = [(a > b) + 0.5 * (a == b) for a in score[happens] for b in score[~happens]]
-    return float(np.mean(wins))
-
-
-def test_auroc_equals_the_share_of_pairs_in_the_right_order() -> None:
-    rng = np.random.default_rng(6)
-    for _ in range(20):
-        score, happens = np.round(rng.random(40), 1), rng.random(40) < 0.4
-        happens[:2] = (True, False)
-        assert auroc(score, happens) == pytest.approx(_auroc_by_pairs(score, happens))
+def _predictions(
+    logits: dict[Presence, npt.NDArray[np.float32]],
+    truth: npt.NDArray[np.float32],
+    *,
+    labels: tuple[str, ...] = LABELS,
+    split: Split | None = None,
+) -> Predictions:
+    places = np.arange(len(truth))
+    return Predictions(
+        name="run",
+        task="multilabel",
+        labels=labels,
+        logits=logits,
+        truth=truth,
+        has_image=np.ones(len(truth), np.bool_),
+        has_text=np.ones(len(truth), np.bool_),
+        decisions=places,
+        groups=places if split is None else split.groups,
+        ids=tuple(map(str, places)),
+        facets={} if split is None else split.facets,
+    )
 
 
 def test_a_decision_is_right_when_the_best_label_happens_or_nothing_does_and_nothing_is_said() -> None:
@@ -154,9 +157,9 @@ def test_an_interval_holds_its_value_and_no_difference_has_an_empty_one(tiny: Pa
     labels = load_bundle(tiny).manifest.labels
     split = draw_split(9, 240, image=IMAGE, wording="train")
     rng = np.random.default_rng(7)
-    logits = {key: rng.normal(0, 1, (240, 5)).astype(np.float32) for key in ("image", "text")}
-    logits["both"] = logits["image"]
-    found = measure(apply(logits, load_bundle(tiny).manifest.calibration), split, labels=labels)
+    image, text = (rng.normal(0, 1, (240, 5)).astype(np.float32) for _ in range(2))
+    predictions = _predictions({"both": image, "image": image, "text": text}, split.truth, split=split)
+    found = measure(predictions, load_bundle(tiny).manifest.calibration, labels=labels)
     for value, low, high in found["accuracy"].values():
         assert low <= value <= high
     assert found["by"]["kind"]["truthful"]["rows"] == int((split.facets["kind"] == "truthful").sum())

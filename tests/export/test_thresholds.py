@@ -110,6 +110,13 @@ def test_what_opens_is_counted_at_the_threshold_itself() -> None:
     assert (found.recall, found.precision, found.false_alarm_rate) == (1.0, 2 / 3, 0.5)
 
 
+def test_a_threshold_is_reached_by_a_score_that_equals_it() -> None:
+    (label,) = choose(_one_label([0.2, 0.4, 0.4, 0.7], [0, 0, 1, 1]), Rule("recall", 1))
+    assert label.open_at == 0.4
+    (label,) = choose(_one_label([0.2, 0.4, 0.6, 0.7], [0, 0, 1, 1]), Rule("false-alarms", 0.4))
+    assert label.open_at == 0.401
+
+
 @pytest.mark.parametrize("words", ["f=1", "recall=0.95", "false-alarms=0.01", "cost=10"])
 def test_a_rule_is_read_as_it_is_written(words: str) -> None:
     assert str(parse_rule(words)) == words
