@@ -75,6 +75,13 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "required: the worker refuses to start on something else."
         ),
     ] = "auto"
+    tensorrt_cache: Annotated[
+        str,
+        Meta(
+            description="Folder where TensorRT keeps the engines that it compiled, which takes minutes; empty: it "
+            "compiles at every start. What lies there is run: let only the worker write to it."
+        ),
+    ] = ""
     bundle: Annotated[str, Meta(description="Directory of the model bundle; empty: the demo bundle.")] = ""
     bundle_key: Annotated[
         str,

@@ -97,6 +97,7 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
             batch_images=operational.batch_images,
             batch_texts=operational.batch_texts,
             batch_rows=operational.batch_pairs,
+            engine_cache=operational.tensorrt_cache,
         ),
     )
     decoder = DecodePool(
