@@ -5,7 +5,6 @@ One function per stage, each of which leaves values behind and no files; the bun
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,16 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.calibrate import THRESHOLD_RULE, apply, choose_thresholds, fit_calibration
-from export.card import write_card
 from export.data import Split
+from export.data.rows import SplitName
 from export.data.site import draw_split, reword
 from export.data.tokens import read_varied, train_tokenizer
-from export.evaluate import RESAMPLES, measure
-from export.model import FusionModel, ModelSpec
-from export.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
-from export.pack import self_check_cases, write_bundle
-from export.train import Recipe, score, train
+from export.evaluation.calibration import calibrate
+from export.evaluation.intervals import RESAMPLES
+from export.evaluation.predictions import Predictions
+from export.evaluation.site_figures import measure
+from export.evaluation.site_thresholds import THRESHOLD_RULE, choose_reported
+from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from export.packing.card import write_card
+from export.packing.onnx_export import OPSET, TOLERANCE, Exported, export_graphs
+from export.packing.pack import self_check_cases, write_bundle
+from export.packing.revision import source_revision
+from export.training.train import Recipe, score, train
 from stream_app.bundle.manifest import (
     Calibration,
     Features,
@@ -128,7 +132,13 @@ def _train(order: Order, say: Say) -> _Trained:
     tokenizer_json = train_tokenizer(texts, spec=TEXT)
     tokenizer = Tokenizer(tokenizer_json, TEXT)
     torch.manual_seed(order.recipe.seed)
-    model = FusionModel(ModelSpec(LABELS, tokenizer.vocabulary_size, IMAGE.height, IMAGE.width))
+    model = build_model(
+        ModelSpec(
+            labels=LABELS,
+            image=ImageEncoderSpec(height=IMAGE.height, width=IMAGE.width),
+            text=TextEncoderSpec(vocabulary=tokenizer.vocabulary_size, max_tokens=TEXT.max_tokens),
+        )
+    )
 
     def read(epoch: int) -> list[tuple[int, ...]]:
         seed_of_epoch = order.recipe.seed * 100_003 + epoch
@@ -146,11 +156,27 @@ def _train(order: Order, say: Say) -> _Trained:
 
 def _calibrate(trained: _Trained, order: Order) -> tuple[Calibration, tuple[Label, ...]]:
     split = draw_split(_seed_of(order, 3), order.validation_rows, image=IMAGE, wording="train")
-    logits = score(trained.model, split, trained.tokenizer)
-    calibration = fit_calibration(logits, split.truth)
+    predictions = _predict(trained, split, order, "validation")
+    calibration = calibrate(predictions)
     is_reported = np.stack([_says(split, label) for label in LABELS], 1) & (split.truth > 0.5)
-    labels = choose_thresholds(apply(logits, calibration), split.truth, is_reported=is_reported, names=LABELS)
-    return calibration, labels
+    return calibration, choose_reported(predictions, calibration, is_reported=is_reported)
+
+
+def _predict(trained: _Trained, split: Split, order: Order, name: SplitName) -> Predictions:
+    return Predictions(
+        name=order.name,
+        task="multilabel",
+        labels=LABELS,
+        logits=score(trained.model, split, trained.tokenizer),
+        truth=split.truth,
+        has_image=split.has_image,
+        has_text=split.has_text,
+        decisions=np.arange(len(split)),
+        groups=split.groups,
+        ids=split.ids,
+        facets=split.facets,
+        split=name,
+    )
 
 
 def _says(split: Split, label: str) -> npt.NDArray[np.bool_]:
@@ -164,8 +190,7 @@ def _measure(
     metrics: dict[str, Any] = {"intervals": f"95 %, {RESAMPLES} resamples of cameras"}
     for key, part, wording in (("train_wording", 4, "train"), ("held_out_wording", 5, "held-out")):
         split = draw_split(_seed_of(order, part), order.test_rows, image=IMAGE, wording=wording)  # type: ignore[arg-type]
-        scores = apply(score(trained.model, split, trained.tokenizer), calibration)
-        metrics[key] = measure(scores, split, labels=labels)
+        metrics[key] = measure(_predict(trained, split, order, "test"), calibration, labels=labels)
         found = metrics[key]["accuracy"]
         say(f"{key}: text {found['text'][0]:.3f}, image {found['image'][0]:.3f}, both {found['both'][0]:.3f}")
     return metrics
@@ -194,7 +219,6 @@ def _assemble(
     }
     card = write_card(order.name, order.version, labels=labels, training=training, metrics=metrics)
     files = {**exported.graphs, "tokenizer.json": trained.tokenizer_json, "MODEL_CARD.md": card.encode()}
-    features = (trained.model.spec.features,)
     manifest = Manifest(
         schema=1,
         name=order.name,
@@ -204,7 +228,7 @@ def _assemble(
         calibration=calibration,
         image=IMAGE,
         text=TEXT,
-        features=Features(image=features, text=features),
+        features=Features(image=trained.model.image.shape, text=trained.model.text.shape),
         opset=OPSET,
         files={name: sha256_hex(data) for name, data in files.items()},
         self_check=SelfCheck(
@@ -215,23 +239,3 @@ def _assemble(
         source_revision=source_revision(),
     )
     return manifest, files
-
-
-def source_revision() -> str:
-    """Return the git revision of this source, with `-modified` where it differs from it; `unknown` outside git."""
-    here = Path(__file__).resolve().parent
-    found = []
-    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", str(here))):
-        try:
-            done = subprocess.run(
-                ("git", *arguments),  # noqa: S607 - wherever git is installed
-                cwd=here,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=20,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return "unknown"
-        found.append(done.stdout.strip())
-    return found[0] + ("-modified" if found[1] else "")

@@ -1,66 +1,132 @@
-"""Command line `vigil-export`. Goes in: arguments. Goes out: calls of the stages, progress on standard error."""
+"""The command line `vigil-export`: names the commands and loads each only when it is called.
+
+Goes in: arguments. Goes out: an exit status that says what happened. It must not know what any command does; PyTorch
+takes seconds to import, and `--help` should not wait for it.
+"""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Annotated
+import importlib
+import signal
+import sys
+from types import FrameType
+from typing import Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+from export.cli.outcome import INTERRUPTED, CommandError
+
+__all__ = ["app", "main"]
+
+
+class _Part(NamedTuple):
+    """One command: the module that holds its `app`, and the line that `vigil-export --help` shows."""
+
+    module: str
+    help: str
+
+
+# One line per command, in the order in which a person needs them.
+_PARTS: dict[str, _Part] = {
+    "data": _Part("export.cli.data", "Check, divide and make data sets."),
+    "train": _Part("export.cli.train", "Train a model on a data set."),
+    "evaluate": _Part("export.cli.evaluate", "Measure a run, with a report to look at."),
+    "compare": _Part("export.cli.compare", "Compare runs: is fusing worth it?"),
+    "export": _Part("export.cli.export", "Pack a run as a bundle: graphs, card, signature."),
+    "bench": _Part("export.cli.bench", "Measure how fast a bundle runs on this machine."),
+    "keys": _Part("export.cli.keys", "Make keys and sign bundles."),
+    "demo-bundle": _Part("export.cli.demo_bundle", "Make the demo's bundle: draw its site, train, measure, pack."),
+}
+
+_EPILOG = "Exit status: 0 done, 1 failed, 2 wrong usage, 4 refused by a check, 130 interrupted."
+
+
+class _Unloaded(TyperCommand):
+    """Stands for a command in the list of commands; knows its line of help and nothing else."""
+
+
+class _LazyGroup(TyperGroup):
+    """Imports a command's module when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context type is private
+        """Return the names of all commands."""
+        return list(_PARTS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002 - likewise
+        """Return a stand-in with the command's name and help."""
+        part = _PARTS.get(cmd_name)
+        return None if part is None else _Unloaded(name=cmd_name, help=part.help, short_help=part.help)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
+        """Run the command; an interruption becomes a last line and a status."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            # Here and not in main: typer would end the process without a word.
+            raise CommandError("interrupted", status=INTERRUPTED) from error
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - likewise
+        """Load the command that is called."""
+        # So that a mistyped name is met with a suggestion: typer looks for one among the commands it knows.
+        self.commands = {name: self.get_command(ctx, name) for name in _PARTS}
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if isinstance(stand_in, _Unloaded) and name is not None:
+            return name, _load(name), rest
+        return name, stand_in, rest
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=_EPILOG,
+    help="Train image-text models on labelled pictures and sentences, and pack them as bundles for Vigil.",
+)
 
 
 @app.callback()
-def _about() -> None:
-    """Train image-text models and pack them as bundles for Vigil."""
+def _vigil_export() -> None:
+    pass
 
 
-@app.command("demo-bundle")
-def demo_bundle(
-    *,
-    out: Annotated[Path, typer.Option(help="Directory to create; must not exist.")],
-    seed: Annotated[int, typer.Option(min=0, help="Decides pictures, texts, weights and order.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1)] = 7,
-    rows: Annotated[int, typer.Option(min=128, help="Training rows to draw.")] = 12_000,
-    check_rows: Annotated[int, typer.Option(min=240, help="Rows for calibration, and of each test set.")] = 3000,
-    threads: Annotated[
-        int, typer.Option(min=1, help="Threads of PyTorch. Another number, slightly other weights.")
-    ] = 2,
-    bf16: Annotated[
-        bool, typer.Option(help="Compute convolutions in bfloat16: faster where the processor has it.")
-    ] = False,
-) -> None:
-    """Draw the site, train the demo's model on it, measure it and pack it as a bundle."""
-    # PyTorch takes seconds to import: --help should not.
-    import cv2  # noqa: PLC0415
-    import torch  # noqa: PLC0415
+def main(arguments: list[str] | None = None) -> None:
+    """Run `vigil-export` and exit the process.
 
-    from export.demo_bundle import Order, make_demo_bundle  # noqa: PLC0415
-    from export.onnx_export import ExportRefusedError  # noqa: PLC0415
-    from export.train import Recipe  # noqa: PLC0415
-    from stream_app.bundle import BundleError  # noqa: PLC0415
+    Args:
+        arguments: Without the program's name; None for the process's own.
 
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(1)
-    begun = time.monotonic()
-
-    def say(line: str) -> None:
-        typer.echo(f"{time.monotonic() - begun:6.1f} s  {line}", err=True)
-
-    order = Order(
-        rows=rows,
-        validation_rows=check_rows,
-        test_rows=check_rows,
-        recipe=Recipe(epochs=epochs, seed=seed, uses_bf16=bf16),
-    )
+    Raises:
+        SystemExit: Always; the epilog of `--help` lists the exit statuses.
+    """
+    # SIGTERM too undoes what is half written, and says so.
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        make_demo_bundle(out, order, say=say)
-    except (FileExistsError, ExportRefusedError, BundleError) as error:
+        app(arguments, prog_name="vigil-export")
+    except CommandError as error:
         typer.echo(f"vigil-export: {error}", err=True)
-        raise typer.Exit(1) from error
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        typer.echo("vigil-export: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def main() -> None:
-    """Run the command line."""
-    app()
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - typer's own command type is private
+    try:
+        module = importlib.import_module(_PARTS[name].module)
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"{name} needs the package {error.name}, which is not installed: install the extra `export`"
+        ) from error
+    module.app.rich_markup_mode = None  # plain pages, as those of `vigil`
+    command = typer.main.get_command(module.app)
+    command.name = name
+    return command

@@ -1,5 +1,24 @@
-"""Data sets: whatever the source, a split is arrays of prepared pictures, texts and truth."""
+"""Data sets: rows as they lie on disk, splits as training and evaluation read them. No PyTorch here."""
 
-from export.data.split import Split
+from export.data.access import Purpose, Splits, TestSplitError
+from export.data.prepare import prepare
+from export.data.read import ReadOptions, open_dataset
+from export.data.rows import SPLIT_NAMES, DataError, Dataset, Row, SplitName, Task
+from export.data.split import NO_IMAGE, Split
 
-__all__ = ["Split"]
+__all__ = [
+    "NO_IMAGE",
+    "SPLIT_NAMES",
+    "DataError",
+    "Dataset",
+    "Purpose",
+    "ReadOptions",
+    "Row",
+    "Split",
+    "SplitName",
+    "Splits",
+    "Task",
+    "TestSplitError",
+    "open_dataset",
+    "prepare",
+]

@@ -33,11 +33,14 @@ def draw_split(seed: int, rows: int, *, image: ImageSpec, wording: Wording) -> S
         images[place] = decode_image(row.jpeg, image)
         drawn.append(row)
     return Split(
-        images,
-        tuple(row.text for row in drawn),
-        np.array([row.truth for row in drawn], np.float32),
-        np.arange(rows, dtype=np.int64) // ROWS_PER_CAMERA,
-        {
+        images=images,
+        image_of=np.arange(rows, dtype=np.int64),
+        texts=tuple(row.text for row in drawn),
+        truth=np.array([row.truth for row in drawn], np.float32),
+        groups=np.arange(rows, dtype=np.int64) // ROWS_PER_CAMERA,
+        sequences=np.full(rows, -1, np.int64),
+        ids=tuple(f"site:{seed}:{number}" for number in range(rows)),
+        facets={
             "kind": np.array([row.kind for row in drawn]),
             "language": np.array([row.language for row in drawn]),
             "picture": np.array(["fouled" if row.foul else "clear" for row in drawn]),

@@ -1,14 +1,22 @@
-"""Encoders: one side of the input in, features of a fixed shape out. Chosen by name in `export.model.ModelSpec`."""
+"""Encoders: one side of the input in, features of a fixed shape out. Chosen by the `kind` of their spec."""
 
-from collections.abc import Callable
+from export.encoders.build import build_image_encoder, build_text_encoder, complete_text
+from export.encoders.encoder import Encoder
+from export.encoders.spec import ImageEncoderSpec, SpecError, TextEncoderSpec
+from export.encoders.tokenizer import make_tokenizer
+from export.encoders.vectors import Coverage, coverage
+from export.encoders.weights import WeightsError
 
-from export.encoders.image import NarrowResNet
-from export.encoders.text import LstmEncoder
-
-IMAGE_ENCODERS: dict[str, Callable[[int], NarrowResNet]] = {"narrow-resnet": NarrowResNet}
-"""Name -> factory that takes the number of features."""
-
-TEXT_ENCODERS: dict[str, Callable[[int, int], LstmEncoder]] = {"lstm": LstmEncoder}
-"""Name -> factory that takes the size of the vocabulary and the number of features."""
-
-__all__ = ["IMAGE_ENCODERS", "TEXT_ENCODERS", "LstmEncoder", "NarrowResNet"]
+__all__ = [
+    "Coverage",
+    "Encoder",
+    "ImageEncoderSpec",
+    "SpecError",
+    "TextEncoderSpec",
+    "WeightsError",
+    "build_image_encoder",
+    "build_text_encoder",
+    "complete_text",
+    "coverage",
+    "make_tokenizer",
+]

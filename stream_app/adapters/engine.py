@@ -40,6 +40,7 @@ class EngineSettings:
         batch_images: most images in one run.
         batch_texts: most texts in one run.
         batch_rows: most rows in one run of the fusion head.
+        engine_cache: where TensorRT keeps the engines that it compiled; empty: it compiles at every start.
         pads_to_buckets: None pads on accelerators only.
     """
 
@@ -48,6 +49,7 @@ class EngineSettings:
     batch_images: int = 32
     batch_texts: int = 64
     batch_rows: int = 256
+    engine_cache: str = ""
     pads_to_buckets: bool | None = None
 
 
@@ -86,7 +88,10 @@ class Engine:
         providers.refuse_double_install(providers.installed_runtimes())
         has_device = providers.has_nvidia_device()
         wanted = providers.candidates(
-            chosen.provider, available=onnxruntime.get_available_providers(), has_device=has_device
+            chosen.provider,
+            available=onnxruntime.get_available_providers(),
+            has_device=has_device,
+            engine_cache=chosen.engine_cache,
         )
         if wanted[0] != CPU_PROVIDER:
             providers.load_cuda_libraries()

@@ -33,7 +33,6 @@ _CUDA: Provider = (
         "use_tf32": "0",
     },
 )
-_TENSORRT: Provider = (TENSORRT_PROVIDER, {"trt_fp16_enable": "False"})
 _NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-ctrl-gpu")
 
 
@@ -73,13 +72,16 @@ def has_nvidia_device() -> bool:
     return any(Path(path).exists() for path in _NVIDIA_DEVICES)
 
 
-def candidates(choice: ProviderChoice, *, available: Collection[str], has_device: bool) -> list[Provider]:
+def candidates(
+    choice: ProviderChoice, *, available: Collection[str], has_device: bool, engine_cache: str = ""
+) -> list[Provider]:
     """Return the providers to ask for, best first.
 
     Args:
         choice: what was asked for.
         available: what this build of ONNX Runtime lists.
         has_device: whether the machine shows an NVIDIA device; looked at for ``auto`` only.
+        engine_cache: where TensorRT keeps what it compiled; empty: nowhere.
 
     Raises:
         ProviderError: if the choice is not in this build.
@@ -91,9 +93,17 @@ def candidates(choice: ProviderChoice, *, available: Collection[str], has_device
     by_choice: dict[str, list[Provider]] = {
         "cpu": [CPU_PROVIDER],
         "cuda": [_CUDA, CPU_PROVIDER],
-        "tensorrt": [_TENSORRT, _CUDA, CPU_PROVIDER],
+        "tensorrt": [_tensorrt(engine_cache), _CUDA, CPU_PROVIDER],
     }
     return by_choice[choice]
+
+
+def _tensorrt(engine_cache: str) -> Provider:
+    # Float16 is the bundle's choice (its fp16 variant), never that of the runtime.
+    options = {"trt_fp16_enable": "False"}
+    if engine_cache:
+        options |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": engine_cache}
+    return (TENSORRT_PROVIDER, options)
 
 
 def load_cuda_libraries() -> None:

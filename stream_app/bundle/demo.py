@@ -20,3 +20,9 @@ def demo_bundle_path() -> Path:
     if not isinstance(place, Path) or not place.is_dir():
         raise BundleError("demo bundle", expected=f"a directory at {place}", found="none in this installation")
     return place
+
+
+def is_shipped(directory: Path) -> bool:
+    """Return whether a bundle's directory is the one in the package: who can change it can change the code."""
+    place = resources.files("stream_app").joinpath(*_PLACE)
+    return isinstance(place, Path) and place.exists() and directory.resolve() == place.resolve()

@@ -15,6 +15,7 @@ from stream_app.bundle.manifest import (
     FUSION_HEAD,
     IMAGE_ENCODER,
     MANIFEST_NAME,
+    SIGNATURE_NAME,
     TEXT_ENCODER,
     TOKENIZER,
     Manifest,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _GRAPHS = (IMAGE_ENCODER, TEXT_ENCODER, FUSION_HEAD)
 # A manifest is some kilobytes; one of gigabytes is a mistake that should not fill the memory before it is refused.
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+_SIGNATURE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Bundle:
     """A bundle whose files are exactly those its manifest names.
 
     ``sha256`` is the hash of ``manifest.json``, which holds the hash of every other file: it names the bundle.
-    ``graphs`` are the serialized ONNX models by file name.
+    ``graphs`` are the serialized ONNX models by file name. ``manifest_data`` are the very bytes of the manifest, and
+    ``signature`` what lies beside it, 64 bytes that nobody checked yet (``stream_app.bundle.signature``).
     """
 
     path: Path
@@ -45,6 +48,8 @@ class Bundle:
     sha256: str
     graphs: dict[str, bytes]
     tokenizer: Tokenizer
+    manifest_data: bytes
+    signature: bytes | None
 
     @property
     def image_encoder(self) -> bytes:
@@ -95,14 +100,26 @@ def load_bundle(directory: Path) -> Bundle:
         sha256=sha256_hex(data),
         graphs={name: contents[name] for name in _GRAPHS},
         tokenizer=Tokenizer(contents[TOKENIZER], manifest.text),
+        manifest_data=data,
+        signature=_read_signature(directory),
     )
 
 
 def _check_file_set(directory: Path) -> None:
     expected = {MANIFEST_NAME, *FILE_NAMES}
     found = {entry.name for entry in directory.iterdir()}
-    if found != expected:
+    if found - {SIGNATURE_NAME} != expected:
         raise BundleError("files of the bundle", expected=sorted(expected), found=sorted(found))
+
+
+def _read_signature(directory: Path) -> bytes | None:
+    # Of a link that leads nowhere `exists` says no; such a bundle is not unsigned but damaged.
+    if not (directory / SIGNATURE_NAME).exists() and not (directory / SIGNATURE_NAME).is_symlink():
+        return None
+    signature = _read(directory, SIGNATURE_NAME, limit=_SIGNATURE_BYTES)
+    if len(signature) != _SIGNATURE_BYTES:
+        raise BundleError(SIGNATURE_NAME, expected=f"{_SIGNATURE_BYTES} bytes", found=len(signature))
+    return signature
 
 
 def _read(directory: Path, name: str, *, limit: int | None = None) -> bytes:

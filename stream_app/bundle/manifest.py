@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,7 +24,9 @@ TEXT_ENCODER = "text_encoder.onnx"
 FUSION_HEAD = "fusion_head.onnx"
 TOKENIZER = "tokenizer.json"
 MODEL_CARD = "MODEL_CARD.md"
-#: The files of a bundle beside the manifest: these and no others.
+#: May lie beside the manifest, which cannot name it: it is made of the manifest (``stream_app.bundle.signature``).
+SIGNATURE_NAME = "manifest.sig"
+#: The files of a bundle beside the manifest and its signature: these and no others.
 FILE_NAMES = (IMAGE_ENCODER, TEXT_ENCODER, FUSION_HEAD, TOKENIZER, MODEL_CARD)
 
 Task = Literal["binary", "multiclass", "multilabel"]
@@ -31,15 +34,19 @@ Task = Literal["binary", "multiclass", "multilabel"]
 Presence = Literal["both", "image", "text"]
 PRESENCES: tuple[Presence, ...] = ("both", "image", "text")
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256_PATTERN = "[0-9a-f]{64}"
+_SHA256 = re.compile(SHA256_PATTERN)
 # Names become directory names, alert fields and metric labels.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MAX_LABEL_CHARS = 64
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_NAME = re.compile(NAME_PATTERN)
+MAX_LABEL_CHARS = 64
 # Far beyond what a calibration needs; without a bound a finite scale turns finite logits into infinities, and those
 # into a softmax that is no number.
-_MAX_CALIBRATION = 1e6
+MAX_CALIBRATION = 1e6
 # Beyond one logit the parity check would pass for any model.
-_MAX_TOLERANCE = 1.0
+MAX_TOLERANCE = 1.0
+# Far beyond any logit; it keeps the differences of knots finite.
+KNOT_LIMIT = 1e6
 _Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Dimensions = tuple[Annotated[int, msgspec.Meta(ge=1, le=10_000_000)], ...]
@@ -57,14 +64,22 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     close_at: float
 
 
-class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calibration of one presence: calibrated logit = logit * scale + offset, one of each per label.
+Knots = tuple[tuple[float, float], ...]
+"""(x, y) of the corners of a piecewise-linear map that never falls; x rises strictly. Empty: nothing changes."""
 
-    0 < scale <= 1e6 and abs(offset) <= 1e6.
+
+class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Calibration of one presence.
+
+    ``scale`` and ``offset`` have one value per label: logit * scale + offset, with 0 < scale <= 1e6 and
+    abs(offset) <= 1e6. ``knots``, where there are any, have one map per label, which the label's own log-odds go
+    through last: straight lines between the corners, and before the first and after the last corner the value of that
+    corner. Manifests without knots stay as they are.
     """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
+    knots: tuple[Knots, ...] = ()
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,8 +221,7 @@ def check_manifest(manifest: Manifest) -> None:
         if not _SHA256.fullmatch(digest):
             raise BundleError(f'files["{name}"]', expected="64 lower case hex digits", found=repr(digest))
     _check_labels(manifest)
-    for presence in PRESENCES:
-        _check_scaling(manifest, presence)
+    check_calibration(manifest.calibration, manifest.label_names)
     _check_self_check(manifest)
 
 
@@ -220,32 +234,58 @@ def _check_labels(manifest: Manifest) -> None:
     if manifest.task == "multiclass" and len(names) < 2:
         raise BundleError("labels", expected="at least 2 labels for task multiclass", found=len(names))
     for label in manifest.labels:
-        if len(label.name) > _MAX_LABEL_CHARS or not label.name.isprintable() or label.name != label.name.strip():
-            expected = f"names of at most {_MAX_LABEL_CHARS} printable characters"
-            raise BundleError("labels", expected=expected, found=repr(label.name[:_MAX_LABEL_CHARS]))
+        if len(label.name) > MAX_LABEL_CHARS or not label.name.isprintable() or label.name != label.name.strip():
+            expected = f"names of at most {MAX_LABEL_CHARS} printable characters"
+            raise BundleError("labels", expected=expected, found=repr(label.name[:MAX_LABEL_CHARS]))
         if not 0 < label.close_at <= label.open_at < 1:
             found = f"close_at {label.close_at}, open_at {label.open_at}"
             raise BundleError(f"label {label.name}", expected="0 < close_at <= open_at < 1", found=found)
 
 
-def _check_scaling(manifest: Manifest, presence: Presence) -> None:
-    scaling = manifest.calibration.of(presence)
+def check_calibration(calibration: Calibration, names: tuple[str, ...]) -> None:
+    """Check that a calibration has finite numbers for each label and keeps the order of scores.
+
+    Args:
+        calibration: of a manifest, or one that is to become part of one.
+        names: of the labels.
+
+    Raises:
+        BundleError: for the first contradiction.
+    """
+    for presence in PRESENCES:
+        _check_scaling(calibration.of(presence), names, f"calibration.{presence}")
+
+
+def _check_scaling(scaling: Scaling, names: tuple[str, ...], where: str) -> None:
     for what, values in (("scale", scaling.scale), ("offset", scaling.offset)):
-        where = f"calibration.{presence}.{what}"
-        if len(values) != len(manifest.labels):
-            raise BundleError(where, expected=f"{len(manifest.labels)} values", found=len(values))
+        if len(values) != len(names):
+            raise BundleError(f"{where}.{what}", expected=f"{len(names)} values", found=len(values))
         # NaN fails every comparison.
-        if not all(abs(value) <= _MAX_CALIBRATION for value in values):
-            raise BundleError(where, expected=f"values within +-{_MAX_CALIBRATION:g}", found=list(values))
+        if not all(abs(value) <= MAX_CALIBRATION for value in values):
+            raise BundleError(f"{where}.{what}", expected=f"values within +-{MAX_CALIBRATION:g}", found=list(values))
     # A scale that is not positive would turn "more certain" into "less certain".
     if not all(value > 0 for value in scaling.scale):
-        raise BundleError(f"calibration.{presence}.scale", expected="positive values", found=list(scaling.scale))
+        raise BundleError(f"{where}.scale", expected="positive values", found=list(scaling.scale))
+    if scaling.knots and len(scaling.knots) != len(names):
+        raise BundleError(f"{where}.knots", expected=f"none, or {len(names)} maps", found=len(scaling.knots))
+    for name, knots in zip(names, scaling.knots, strict=False):
+        _check_knots(knots, f"{where}.knots of {name}")
+
+
+def _check_knots(knots: Knots, where: str) -> None:
+    if not all(abs(value) <= KNOT_LIMIT for knot in knots for value in knot):
+        raise BundleError(where, expected=f"finite values within +-{KNOT_LIMIT:g}", found=list(knots))
+    # A map that falls anywhere would turn "more certain" into "less certain"; one that stands still in x has no value.
+    for (x, y), (next_x, next_y) in pairwise(knots):
+        if not (x < next_x and y <= next_y):
+            expected = "x that rises and y that never falls"
+            raise BundleError(where, expected=expected, found=f"({x}, {y}) before ({next_x}, {next_y})")
 
 
 def _check_self_check(manifest: Manifest) -> None:
     check = manifest.self_check
-    if not 0 < check.tolerance <= _MAX_TOLERANCE:
-        expected = f"above 0 and at most {_MAX_TOLERANCE:g}"
+    if not 0 < check.tolerance <= MAX_TOLERANCE:
+        expected = f"above 0 and at most {MAX_TOLERANCE:g}"
         raise BundleError("self_check.tolerance", expected=expected, found=check.tolerance)
     if not check.cases:
         raise BundleError("self_check.cases", expected="at least one case", found=0)

@@ -20,6 +20,8 @@ from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.graphs import GraphError
 from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.manifest import Manifest
+from stream_app.bundle.schema import schema_text
+from stream_app.bundle.signature import check_signature, fingerprint, read_public_key
 from stream_app.bundle.verify import THOROUGH_BATCHES, Measurement, measure, require
 from stream_app.cli.outcome import REFUSED, CommandError
 from stream_app.cli.terminal import console
@@ -28,6 +30,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or chec
 
 _Directory = Annotated[
     Path | None, typer.Argument(metavar="[DIR]", help="The folder with manifest.json; by default the demo bundle.")
+]
+_Key = Annotated[
+    Path | None, typer.Option("--key", metavar="PUB", help="Public key (PEM) that it has to be signed with.")
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 
@@ -38,7 +43,8 @@ def show(directory: _Directory = None, *, as_json: _AsJson = False) -> None:
     bundle = _load(directory)
     manifest = bundle.manifest
     if as_json:
-        _print_json({"path": str(bundle.path), "sha256": bundle.sha256, "manifest": msgspec.to_builtins(manifest)})
+        about = {"path": str(bundle.path), "sha256": bundle.sha256, "signed": bundle.signature is not None}
+        _print_json(about | {"manifest": msgspec.to_builtins(manifest)})
         return
     table = _table()
     for name, value in _facts(bundle):
@@ -53,10 +59,15 @@ def check(
     provider: Annotated[
         ProviderChoice, typer.Option(help="Where to run it; a name is required, auto is not.")
     ] = "auto",
+    key: _Key = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Check hashes, schema, shapes and opset, then run the self-check. Exit status 4 where the bundle is refused."""
+    """Check hashes, schema, shapes and opset, then run the self-check. Exit status 4 where the bundle is refused.
+
+    With --key also the signature: a bundle without one is refused then.
+    """
     bundle = _load(directory)
+    signed = _signature(bundle, key)
     try:
         engine = Engine.open(bundle, on_notice=_notice, settings=EngineSettings(provider=provider))
         measurement = measure(bundle, engine.graphs, batch_sizes=THOROUGH_BATCHES)
@@ -65,13 +76,32 @@ def check(
         raise CommandError(f"refused: {bundle.path}: {error}", status=REFUSED) from error
     if as_json:
         content = {"path": str(bundle.path), "sha256": bundle.sha256, "self_check": msgspec.to_builtins(measurement)}
-        _print_json(content | {"is_batch_exact": measurement.is_batch_exact})
+        _print_json(content | {"signature": signed, "is_batch_exact": measurement.is_batch_exact})
         return
     table = _table()
+    table.add_row("signature", signed)
     for name, value in _findings(measurement):
         table.add_row(name, Text(value))
     console().print(table)
     typer.echo(f"{bundle.manifest.name} {bundle.manifest.version} holds; sha256 {bundle.sha256}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of manifests, as the package holds it in schemas/manifest.schema.json."""
+    typer.echo(schema_text(), nl=False)
+
+
+def _signature(bundle: Bundle, key: Path | None) -> str:
+    """Check the signature where there is a key to do it with, and say in words what is known of it."""
+    if key is None:
+        return "none" if bundle.signature is None else "not checked: name the public key with --key"
+    try:
+        public = read_public_key(key)
+        check_signature(bundle, public)
+    except BundleError as error:
+        raise CommandError(f"refused: {bundle.path}: {error}", status=REFUSED) from error
+    return f"holds, by the key {fingerprint(public)}"
 
 
 def _load(directory: Path | None) -> Bundle:
@@ -88,6 +118,7 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("bundle", f"{manifest.name} {manifest.version}"),
         ("path", str(bundle.path)),
         ("sha256", bundle.sha256),
+        ("signature", "none" if bundle.signature is None else "Ed25519 (`vigil bundle check --key PUB` checks it)"),
         ("task", manifest.task),
     ]
     facts += [(f"label {label.name}", _thresholds(manifest, index)) for index, label in enumerate(manifest.labels)]

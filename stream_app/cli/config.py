@@ -52,6 +52,8 @@ def check(*, config: ConfigOption = None, assignments: SetOption = None) -> None
     missing = []
     if operational.bundle and not (Path(operational.bundle) / "manifest.json").is_file():
         missing.append(f"setting bundle: expected a bundle with manifest.json, found none at {operational.bundle}")
+    if operational.bundle_key and not Path(operational.bundle_key).is_file():
+        missing.append(f"setting bundle_key: expected a PEM file, found none at {operational.bundle_key}")
     if operational.ssl_cafile and not Path(operational.ssl_cafile).is_file():
         missing.append(f"setting ssl_cafile: expected a PEM file, found none at {operational.ssl_cafile}")
     if missing:

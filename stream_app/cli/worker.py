@@ -28,6 +28,12 @@ def worker(
     bundle: Annotated[
         str | None, typer.Option("--bundle", metavar="DIR", help="Model bundle. [default: the setting `bundle`]")
     ] = None,
+    bundle_key: Annotated[
+        str | None, typer.Option("--bundle-key", metavar="FILE", help="Public key that the bundle is signed with.")
+    ] = None,
+    allow_unsigned: Annotated[
+        bool, typer.Option("--allow-unsigned", help="Run a bundle whose signature nobody checked.")
+    ] = False,
     start_from: Annotated[
         str | None, typer.Option("--start-from", help="earliest, latest or a time, for tasks that never ran.")
     ] = None,
@@ -39,6 +45,8 @@ def worker(
         "bootstrap": bootstrap,
         "provider": provider,
         "bundle": bundle,
+        "bundle_key": bundle_key,
+        "allow_unsigned": True if allow_unsigned else None,
         "start_from": start_from,
     }
     loaded = settings_from(config, assignments, flags=flags)

@@ -75,7 +75,28 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "required: the worker refuses to start on something else."
         ),
     ] = "auto"
+    tensorrt_cache: Annotated[
+        str,
+        Meta(
+            description="Folder where TensorRT keeps the engines that it compiled, which takes minutes; empty: it "
+            "compiles at every start. What lies there is run: let only the worker write to it."
+        ),
+    ] = ""
     bundle: Annotated[str, Meta(description="Directory of the model bundle; empty: the demo bundle.")] = ""
+    bundle_key: Annotated[
+        str,
+        Meta(
+            description="PEM file with the public key that the bundle must be signed with; a wrong signature is always "
+            "refused."
+        ),
+    ] = ""
+    allow_unsigned: Annotated[
+        bool,
+        Meta(
+            description="Run a bundle without a signature, or, where `bundle_key` is empty, without checking it. The "
+            "demo bundle needs neither: it is trusted as the code is."
+        ),
+    ] = False
     ort_threads: Annotated[int, Meta(ge=0, description="ONNX Runtime threads on the CPU; 0: its own choice.")] = 0
     batch_images: Annotated[_Positive, Meta(description="Most images in one run of the image encoder.")] = 32
     batch_texts: Annotated[_Positive, Meta(description="Most texts in one run of the text encoder.")] = 64

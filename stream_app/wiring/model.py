@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,9 @@ import structlog
 from stream_app.adapters.decode_pool import DecodePool, DecodeSettings
 from stream_app.adapters.engine import Engine, EngineSettings
 from stream_app.adapters.inference import BatchingScorer, ScorerSettings
+from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.load import Bundle, load_bundle
+from stream_app.bundle.signature import fingerprint, read_public_key, require_trusted
 from stream_app.config.thresholds import override_labels
 from stream_app.core.score import micro_logit
 from stream_app.core.types import LabelRule, Model
@@ -42,7 +43,24 @@ class Inference(msgspec.Struct, frozen=True):
 
 def bundle_directory(operational: Operational) -> Path:
     """Return the bundle's directory: the setting, else the demo bundle that comes with the package."""
-    return Path(operational.bundle) if operational.bundle else Path(str(files("stream_app") / "demo_bundle/site/1"))
+    return Path(operational.bundle) if operational.bundle else demo_bundle_path()
+
+
+def trusted_bundle(operational: Operational) -> Bundle:
+    """Load the bundle and refuse one that nobody vouches for.
+
+    Raises:
+        BundleError: if the bundle is damaged, its signature wrong, or missing where it is asked for.
+    """
+    key = read_public_key(Path(operational.bundle_key)) if operational.bundle_key else None
+    bundle = load_bundle(bundle_directory(operational))
+    trust = require_trusted(bundle, key=key, allows_unsigned=operational.allow_unsigned)
+    about = {"path": str(bundle.path), "sha256": bundle.sha256, "trust": trust}
+    if trust == "allowed":
+        _log.warning("bundle", **about, notice="nobody's signature was checked: allow_unsigned is set")
+    else:
+        _log.info("bundle", **about, key=fingerprint(key) if key is not None and trust == "signed" else None)
+    return bundle
 
 
 def model_of(bundle: Bundle, loaded: LoadedSettings) -> Model:
@@ -64,12 +82,12 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
     """Load, verify and warm a model, and close everything after.
 
     Raises:
-        BundleError: if the bundle is refused.
+        BundleError: if the bundle is refused, or nobody vouches for it.
         ProviderError: if a required execution provider does not run.
         DecodePoolError: if decoding processes cannot be started.
     """
     operational = loaded.operational
-    bundle = load_bundle(bundle_directory(operational))
+    bundle = trusted_bundle(operational)
     engine = Engine.open(
         bundle,
         on_notice=lambda sentence: _log.warning("inference", notice=sentence),
@@ -79,6 +97,7 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
             batch_images=operational.batch_images,
             batch_texts=operational.batch_texts,
             batch_rows=operational.batch_pairs,
+            engine_cache=operational.tensorrt_cache,
         ),
     )
     decoder = DecodePool(

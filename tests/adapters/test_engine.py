@@ -48,6 +48,15 @@ def test_candidates(choice: providers.ProviderChoice, available: list[str], has_
     assert [entry if isinstance(entry, str) else entry[0] for entry in found] == names
 
 
+def test_tensorrt_keeps_its_engines_where_it_is_told_and_never_chooses_float16_itself() -> None:
+    for folder in ("", "/var/cache/vigil"):
+        first = providers.candidates("tensorrt", available=_ALL, has_device=True, engine_cache=folder)[0]
+        options = first[1] if isinstance(first, tuple) else {}
+        assert options["trt_fp16_enable"] == "False"
+        assert options.get("trt_engine_cache_path", "") == folder
+        assert ("trt_engine_cache_enable" in options) == bool(folder)
+
+
 def test_a_provider_that_is_not_in_the_build_is_refused() -> None:
     with pytest.raises(ProviderError, match="expected CUDAExecutionProvider in this build"):
         providers.candidates("cuda", available=[CPU_PROVIDER], has_device=True)

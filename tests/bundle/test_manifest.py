@@ -99,3 +99,40 @@ def test_thresholds_and_calibration_must_make_sense(data: bytes) -> None:
     _refuses(replace(manifest, calibration=short), "calibration.image.scale: expected 2 values")
     reversed_ = replace(manifest.calibration, text=replace(scaling, scale=(1.0, -1.0)))
     _refuses(replace(manifest, calibration=reversed_), "positive")
+    endless = replace(manifest.calibration, text=replace(scaling, offset=(1.0, float("inf"))))
+    _refuses(replace(manifest, calibration=endless), "values within")
+
+
+def test_knots_are_optional_and_come_back(data: bytes) -> None:
+    assert b"knots" not in data
+    manifest = parse_manifest(data)
+    assert manifest.calibration.both.knots == ()
+    mapped = _with_knots(manifest, (((-2.0, -1.0), (0.0, -1.0), (3.0, 2.5)), ()))
+    assert parse_manifest(encode_manifest(mapped)) == mapped
+
+
+def _with_knots(manifest: Manifest, knots: Any) -> Manifest:  # noqa: ANN401 - wrong ones too
+    replace = msgspec.structs.replace
+    scaling = replace(manifest.calibration.both, knots=knots)
+    return replace(manifest, calibration=replace(manifest.calibration, both=scaling))
+
+
+@pytest.mark.parametrize(
+    ("knots", "message"),
+    [
+        (((),), "none, or 2 maps, found 1"),
+        ((((0.0, 1.0), (1.0, 0.9)), ()), "calibration.both.knots of fight: expected x that rises"),
+        (((), ((1.0, 0.0), (1.0, 1.0))), "knots of fire: expected x that rises"),
+        ((((1.0, 0.0), (0.0, 1.0)), ()), "x that rises"),
+        ((((0.0, float("nan")),), ()), "finite"),
+        ((((float("inf"), 0.0),), ()), "finite"),
+        ((((0.0, -1e7),), ()), "finite"),
+    ],
+)
+def test_a_map_that_could_turn_an_order_round_or_has_no_value_is_refused(
+    data: bytes,
+    knots: Any,  # noqa: ANN401 - wrong ones too
+    message: str,
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        check_manifest(_with_knots(parse_manifest(data), knots))

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream_app.bundle import BundleError
-from stream_app.bundle.calibration import micro_logits
+from stream_app.bundle.calibration import micro_logits, through
 from stream_app.bundle.image import ImageError, decode_image, prepare_image, self_check_image
 from stream_app.bundle.manifest import Calibration, ImageSpec, Scaling, TextSpec
 from stream_app.bundle.text import Tokenizer, normalize_text, pad_tokens
@@ -218,3 +218,42 @@ def test_a_logit_that_is_not_finite_never_becomes_a_score() -> None:
         micro_logits(
             np.array([[np.nan]], dtype=np.float32), task="binary", calibration=_calibration(1), presence="both"
         )
+
+
+_KNOTS = ((-2.0, -1.0), (0.0, -1.0), (1.0, 0.5), (4.0, 6.5))
+
+
+@pytest.mark.parametrize(
+    ("value", "mapped"), [(-99, -1), (-2, -1), (-1, -1), (0, -1), (0.5, -0.25), (1, 0.5), (2, 2.5), (4, 6.5), (99, 6.5)]
+)
+def test_knots_are_joined_by_straight_lines_and_hold_beyond_their_ends(value: float, mapped: float) -> None:
+    assert through(value, _KNOTS) == mapped
+    assert through(value, ()) == value
+
+
+_corners = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-30, 30)), min_size=1, max_size=12)
+
+
+@given(_corners, st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=2, max_size=40))
+def test_a_map_never_falls_and_its_values_lie_between_its_corners(
+    corners: list[tuple[float, float]], values: list[float]
+) -> None:
+    xs, ys = sorted({x for x, _ in corners}), sorted(y for _, y in corners)
+    knots = tuple(zip(xs, ys[: len(xs)], strict=True))
+    mapped = [through(value, knots) for value in sorted([*values, *xs])]
+    assert mapped == sorted(mapped)
+    assert knots[0][1] <= mapped[0]
+    assert mapped[-1] <= knots[-1][1]
+
+
+@given(st.lists(st.tuples(*[st.floats(-30, 30, width=32)] * 3), min_size=1, max_size=20))
+def test_a_row_with_knots_does_not_depend_on_its_neighbours(rows: list[tuple[float, float, float]]) -> None:
+    logits = np.array(rows, dtype=np.float32)
+    scaling = Scaling(scale=(0.7, 1.0, 1.3), offset=(0.1, 0.0, -0.1), knots=(_KNOTS, (), _KNOTS))
+    calibration = Calibration(both=scaling, image=scaling, text=scaling)
+    for task in ("multilabel", "multiclass"):
+        together = micro_logits(logits, task=task, calibration=calibration, presence="both")
+        for place, row in enumerate(together):
+            one = logits[place : place + 1]
+            assert [row] == micro_logits(one, task=task, calibration=calibration, presence="both")
+            assert -1_000_000 <= row[0] <= 6_500_000

@@ -16,19 +16,22 @@ pytest.importorskip("timm")
 onnx = pytest.importorskip("onnx")
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
-from export import demo_bundle, onnx_export  # noqa: E402 - the skips above come first
-from export.calibrate import apply, choose_thresholds, fit_calibration  # noqa: E402
+from export import demo_bundle  # noqa: E402
+from export.data import Split  # noqa: E402 - the skips above come first
 from export.data.site import draw_split, reword  # noqa: E402
 from export.data.tokens import train_tokenizer  # noqa: E402
 from export.demo_bundle import IMAGE, TEXT, Order, make_demo_bundle  # noqa: E402
-from export.evaluate import auroc, is_right, measure  # noqa: E402
-from export.model import FusionModel, ModelSpec  # noqa: E402
-from export.onnx_export import ExportRefusedError  # noqa: E402
-from export.train import Recipe  # noqa: E402
+from export.evaluation.calibration import calibrate  # noqa: E402
+from export.evaluation.predictions import Predictions  # noqa: E402
+from export.evaluation.site_figures import is_right, measure  # noqa: E402
+from export.evaluation.site_thresholds import choose_reported  # noqa: E402
+from export.model import FusionModel, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from export.training.train import Recipe  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
+from stream_app.bundle.manifest import Presence  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
 from stream_app.bundle.verify import measure as run_self_check  # noqa: E402
 from stream_app.drawn_site import LABELS  # noqa: E402
@@ -46,7 +49,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="module")
 def model() -> FusionModel:
     torch.manual_seed(3)
-    return FusionModel(ModelSpec(LABELS, vocabulary=300)).eval()
+    return build_model(ModelSpec(labels=LABELS, text=TextEncoderSpec(vocabulary=300))).eval()
 
 
 @pytest.fixture(scope="module")
@@ -88,32 +91,6 @@ def test_graphs_have_dynamic_dimensions_the_opset_and_no_trace_of_the_machine(ti
         assert str(Path.cwd()).encode() not in path.read_bytes()
 
 
-class _FixedBatch(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
-    """The trap of the exporter: `len` of a tensor bakes the size of the sample into the graph."""
-
-    def forward(self, one: Tensor, two: Tensor, image: Tensor, text: Tensor) -> Tensor:
-        sums: Tensor = (one + two)[:, :5] + torch.zeros(len(image), 5) + text[:, None]
-        return sums
-
-
-def test_a_graph_with_a_baked_batch_is_refused(model: FusionModel) -> None:
-    head = onnx_export._plan(model)[2]
-    broken = replace(head, module=_FixedBatch())
-    with pytest.raises((ExportRefusedError, torch.onnx.OnnxExporterError)):
-        onnx_export._assert_dynamic(onnx_export._export(broken), broken)
-
-
-def test_a_graph_that_differs_from_pytorch_is_refused(model: FusionModel) -> None:
-    head = onnx_export._plan(model)[2]
-    proto = onnx_export._export(head)
-    onnx_export._assert_dynamic(proto, head)
-    assert onnx_export._check_parity(proto.SerializeToString(), head, model) <= 1e-4
-    bias = next(weight for weight in proto.graph.initializer if weight.name.endswith("out.bias"))
-    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
-    with pytest.raises(ExportRefusedError, match="expected at most"):
-        onnx_export._check_parity(proto.SerializeToString(), head, model)
-
-
 def test_the_tokenizer_knows_every_text_and_is_equal_for_equal_texts() -> None:
     split = draw_split(3, 64, image=IMAGE, wording="train")
     data = train_tokenizer(reword(split, seed=1), spec=TEXT, vocabulary=400)
@@ -133,42 +110,41 @@ def test_splits_are_equal_for_equal_seeds_and_come_through_servings_preparation(
     assert len(np.unique(one.groups)) == 2
 
 
-def test_calibration_turns_logits_of_a_wrong_scale_into_probabilities() -> None:
-    rng = np.random.default_rng(5)
-    logit = rng.normal(-1, 2, (4000, 2))
-    truth = (rng.random((4000, 2)) < 1 / (1 + np.exp(-logit))).astype(np.float32)
-    raw = (logit * 3 + 2).astype(np.float32)
-    found = fit_calibration({"both": raw, "image": raw, "text": raw}, truth)
-    assert np.allclose(found.both.scale, 1 / 3, atol=0.05)
-    assert np.allclose(found.both.offset, -2 / 3, atol=0.25)
-    assert found.image == found.both
-
-
 def test_thresholds_let_a_reported_event_open_without_its_picture() -> None:
     truth = np.array([[1.0], [1.0], [0.0], [0.0]], np.float32)
     sure = np.array([[0.95], [0.9], [0.1], [0.2]])
     alone = np.array([[0.7], [0.66], [0.1], [0.2]])
-    logits = {
-        key: np.log(p / (1 - p)).astype(np.float32) for key, p in (("both", sure), ("image", sure), ("text", alone))
-    }
-    identity = fit_calibration(logits, truth)
-    scores = replace(apply(logits, identity), both=sure, image=sure, text=alone)
-    (label,) = choose_thresholds(scores, truth, is_reported=truth > 0.5, names=("fire",))
+    chances: dict[Presence, npt.NDArray[np.float64]] = {"both": sure, "image": sure, "text": alone}
+    predictions = _predictions(
+        {key: np.log(p / (1 - p)).astype(np.float32) for key, p in chances.items()}, truth, labels=("fire",)
+    )
+    calibration = calibrate(predictions, "none")
+    (label,) = choose_reported(predictions, calibration, is_reported=truth > 0.5)
     assert 0.5 <= label.open_at <= 0.67
     assert 0 < label.close_at < label.open_at
 
 
-def _auroc_by_pairs(score: npt.NDArray[np.float64], happens: npt.NDArray[np.bool_]) -> float:
-    wins = [(a > b) + 0.5 * (a == b) for a in score[happens] for b in score[~happens]]
-    return float(np.mean(wins))
-
-
-def test_auroc_equals_the_share_of_pairs_in_the_right_order() -> None:
-    rng = np.random.default_rng(6)
-    for _ in range(20):
-        score, happens = np.round(rng.random(40), 1), rng.random(40) < 0.4
-        happens[:2] = (True, False)
-        assert auroc(score, happens) == pytest.approx(_auroc_by_pairs(score, happens))
+def _predictions(
+    logits: dict[Presence, npt.NDArray[np.float32]],
+    truth: npt.NDArray[np.float32],
+    *,
+    labels: tuple[str, ...] = LABELS,
+    split: Split | None = None,
+) -> Predictions:
+    places = np.arange(len(truth))
+    return Predictions(
+        name="run",
+        task="multilabel",
+        labels=labels,
+        logits=logits,
+        truth=truth,
+        has_image=np.ones(len(truth), np.bool_),
+        has_text=np.ones(len(truth), np.bool_),
+        decisions=places,
+        groups=places if split is None else split.groups,
+        ids=tuple(map(str, places)),
+        facets={} if split is None else split.facets,
+    )
 
 
 def test_a_decision_is_right_when_the_best_label_happens_or_nothing_does_and_nothing_is_said() -> None:
@@ -181,9 +157,9 @@ def test_an_interval_holds_its_value_and_no_difference_has_an_empty_one(tiny: Pa
     labels = load_bundle(tiny).manifest.labels
     split = draw_split(9, 240, image=IMAGE, wording="train")
     rng = np.random.default_rng(7)
-    logits = {key: rng.normal(0, 1, (240, 5)).astype(np.float32) for key in ("image", "text")}
-    logits["both"] = logits["image"]
-    found = measure(apply(logits, load_bundle(tiny).manifest.calibration), split, labels=labels)
+    image, text = (rng.normal(0, 1, (240, 5)).astype(np.float32) for _ in range(2))
+    predictions = _predictions({"both": image, "image": image, "text": text}, split.truth, split=split)
+    found = measure(predictions, load_bundle(tiny).manifest.calibration, labels=labels)
     for value, low, high in found["accuracy"].values():
         assert low <= value <= high
     assert found["by"]["kind"]["truthful"]["rows"] == int((split.facets["kind"] == "truthful").sum())
@@ -213,7 +189,7 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_serving_would_refuse_leaves_nothing_behind(tiny: Path, tmp_path: Path) -> None:
-    from export.pack import write_bundle  # noqa: PLC0415
+    from export.packing.pack import write_bundle  # noqa: PLC0415
     from stream_app.bundle import BundleError  # noqa: PLC0415
 
     manifest = load_bundle(tiny).manifest

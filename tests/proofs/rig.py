@@ -117,6 +117,7 @@ class Rig:
             "bootstrap": self.connection.bootstrap,
             "deployment": self.deployment,
             "bundle": self.bundle,
+            "allow_unsigned": True,
             **{f"{name}_topic": getattr(self.topics, name) for name in self.topics.__struct_fields__},
             **more,
         }

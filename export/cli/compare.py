@@ -1,0 +1,102 @@
+"""`vigil-export compare`: is fusing worth it? Goes in: runs. Goes out: the sentence first, then tables, and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from export.cli.outcome import say
+from export.cli.runs import (
+    JsonOption,
+    ModeOption,
+    ResamplesOption,
+    SplitOption,
+    calibrated_of,
+    open_run,
+    predictions_of,
+    run_failures,
+    write_whole,
+)
+from export.evaluation.compare import HEADLINE, Comparison
+from export.evaluation.compare import compare as compute
+from export.evaluation.intervals import RESAMPLES
+from export.evaluation.report import comparison_page
+from export.evaluation.report.page import span
+
+app = typer.Typer(add_completion=False)
+
+_SHOWN = ("accuracy", "AUROC", "ECE")
+
+
+@app.command("compare")
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; the first fusion gives the first line.")
+    ],
+    *,
+    split: SplitOption = "test",
+    mode: ModeOption = "rows",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Report to write (.html).")] = None,
+    resamples: ResamplesOption = RESAMPLES,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs on the same decisions, always with text alone and image alone; the first line says the gain."""
+    folders = [open_run(path) for path in runs]
+    with run_failures():
+        opened = [(predictions_of(folder, split, mode), calibrated_of(folder)) for folder in folders]
+        found = compute(opened, resamples=resamples)
+        if out is not None:
+            write_whole(out, comparison_page(found).encode())
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(_document(found))).decode())
+    else:
+        _show(found)
+    if out is not None:
+        say(f"report: {out}")
+
+
+def _document(found: Comparison) -> dict[str, Any]:
+    scored = found.contenders[0].scored
+    return {
+        "first_line": found.first_line,
+        "decisions": len(scored),
+        "groups": len(np.unique(scored.groups)),
+        "contenders": [
+            {"name": one.name, "sides": one.sides, "is_own_run": one.is_own_run} for one in found.contenders
+        ],
+        "figures": found.figures,
+        "gains": found.gains,
+        "pairs": found.pairs,
+        "notes": found.notes,
+    }
+
+
+def _show(found: Comparison) -> None:
+    typer.echo(found.first_line)
+    for gain in found.gains[1:]:
+        typer.echo(gain.sentence)
+    console = Console()
+    table = Table()
+    for column in ("", "looks at", *_SHOWN):
+        table.add_column(column, justify="right" if column in _SHOWN else "left")
+    for one in found.contenders:
+        looks_at = "both" if one.sides == "both" else f"{one.sides} alone"
+        table.add_row(Text(one.name), looks_at, *(Text(span(found.figures[one.name][figure])) for figure in _SHOWN))
+    console.print(table)
+    pairs = Table(title="the first less the second", title_justify="left")
+    for column in ("first", "second", *HEADLINE, "only first", "only second", "McNemar p"):
+        pairs.add_column(column, justify="left" if column in {"first", "second"} else "right")
+    for pair in found.pairs:
+        differences = (Text(span(pair.differences[figure], signed=True)) for figure in HEADLINE)
+        test = (str(pair.test.only_first), str(pair.test.only_second), f"{pair.test.p:.2g}")
+        pairs.add_row(Text(pair.first), Text(pair.second), *differences, *test)
+    console.print(pairs)
+    for note in found.notes:
+        typer.echo(note)

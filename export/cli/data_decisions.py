@@ -1,0 +1,62 @@
+"""`vigil-export data from-decisions`: what the live system said, and what reviewers found, as a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
+from export.data.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
+from export.data.evidence import read_evidence
+from export.data.verdicts import read_verdicts
+from export.data.write import write_dataset
+
+_SHOWN = 5
+
+
+def from_decisions(
+    *,
+    decisions: Annotated[
+        Path, typer.Option("--decisions", metavar="FILE", help="Recording of the decisions topic, JSON lines (.jsonl).")
+    ],
+    verdicts: Annotated[
+        Path, typer.Option("--verdicts", metavar="FILE", help="What was really the case, CSV: see docs/data.md.")
+    ],
+    evidence: Annotated[
+        list[Path], typer.Option("--evidence", metavar="DIR", help="What `vigil evidence` wrote; may be repeated.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create; must not exist.")],
+    group_by: Annotated[
+        str, typer.Option("--group-by", help="What splits must not part: zone, camera or text.")
+    ] = "zone",
+) -> None:
+    """Make a training set of decisions that reviewers judged: the way from false alarms to a better model."""
+    if group_by not in get_args(GroupBy):
+        raise CommandError(f"--group-by: expected {', '.join(get_args(GroupBy))}, found {group_by}", status=USAGE)
+    refuse_existing(out)
+    with failures():
+        recorded, judged = read_decisions(decisions), read_verdicts(verdicts)
+        with bar("judging") as progress:
+            outcome = judge(recorded, judged, read_evidence(evidence), group_by=group_by, progress=progress)  # type: ignore[arg-type]
+        say(f"{len(recorded)} decisions: {outcome.without_verdict} without a verdict")
+        _say_some("without their records, left out", outcome.without_evidence)
+        _say_some("verdicts fit no decision (is the evidence of their alert given?)", outcome.unused)
+        if judged.open:
+            say(f"{judged.open} lines of verdicts have no label yet")
+        _refuse_nothing(outcome)
+        with bar("writing") as progress:
+            write_dataset(out, as_dataset(outcome.rows, has_lists=judged.has_lists), progress=progress)
+    typer.echo(f"wrote {out}: {len(outcome.rows)} rows")
+
+
+def _say_some(words: str, found: list[str]) -> None:
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        say(f"{len(found)} {words}: {'; '.join(found[:_SHOWN])}{more}")
+
+
+def _refuse_nothing(outcome: Outcome) -> None:
+    if not outcome.rows:
+        raise CommandError("expected a decision with a verdict and all its records, found none; see above")

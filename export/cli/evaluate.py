@@ -1,0 +1,164 @@
+"""`vigil-export evaluate`: figures and report of one run. Goes in: arguments. Goes out: tables, JSON, an HTML page."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from export.cli.outcome import CommandError, say
+from export.cli.runs import (
+    JsonOption,
+    ModeOption,
+    ResamplesOption,
+    SplitOption,
+    calibrated_of,
+    open_run,
+    predictions_of,
+    run_failures,
+    write_whole,
+)
+from export.data.read import ReadOptions, open_dataset
+from export.data.rows import DataError, Dataset
+from export.evaluation.evaluate import MISSING_WORDS, Evaluation
+from export.evaluation.evaluate import evaluate as compute
+from export.evaluation.intervals import RESAMPLES
+from export.evaluation.metrics import FIGURES
+from export.evaluation.report import Sample, evaluation_page, read_history, read_samples
+from export.evaluation.report.page import span
+from export.training.run import RunFolder
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("evaluate")
+def evaluate(  # noqa: PLR0913 - one parameter an option
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    *,
+    split: SplitOption = "test",
+    mode: ModeOption = "rows",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Report to write (.html); RUN/reports/ if not said.")
+    ] = None,
+    frames_per_second: Annotated[
+        float | None, typer.Option("--fps", min=0, help="Frames that a camera sends per second: alarms per day.")
+    ] = None,
+    recall: Annotated[float, typer.Option(min=0.01, max=1, help="At which false alarms are counted.")] = 0.9,
+    calibration: Annotated[
+        str, typer.Option(help="Calibrate anew on validation rows: platt, temperature, isotonic or none.")
+    ] = "",
+    thresholds: Annotated[
+        str, typer.Option(metavar="RULE", help="Choose anew: f=1, recall=0.95, false-alarms=0.01 or cost=10.")
+    ] = "",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Data set, for the pictures of mistakes, if it has moved.")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Mistakes to show.")] = 24,
+    resamples: ResamplesOption = RESAMPLES,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run: figures with intervals, with a side missing, by facet; false alarms; a report to look at."""
+    folder = open_run(run)
+    with run_failures():
+        calibrated = calibrated_of(folder, method=calibration, rule=thresholds)
+        predictions = predictions_of(folder, split, mode)
+        found = compute(
+            predictions,
+            calibrated,
+            recall=recall,
+            frames_per_second=frames_per_second or None,
+            worst=worst,
+            resamples=resamples,
+        )
+        page = evaluation_page(found, _samples(folder, data, found), read_history(folder.logs / "metrics.csv"))
+        name = split if mode == "rows" else f"{split}-{mode}"
+        place = out or folder.path / "reports" / f"{name}.html"
+        write_whole(place, page.encode())
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(_document(found))).decode())
+    else:
+        _show(found)
+    say(f"report: {place}")
+
+
+def _samples(run: RunFolder, data: Path | None, found: Evaluation) -> Mapping[str, Sample]:
+    """Read what the mistakes look like; without the data set the report names their rows only."""
+    both = found.scored["both"]
+    names = [both.ids[place] for place in found.mistakes]
+    try:
+        samples = read_samples(_dataset(run, data), names)
+    except DataError as error:
+        if data is not None:
+            raise CommandError(str(error)) from error
+        say(f"no pictures in the report: {error}; --data DIR says where the data set is")
+        return {}
+    if missing := len([name for name in names if name not in samples]):
+        say(f"{missing} of {len(names)} mistakes are shown by name only: the data set has no such rows")
+    return samples
+
+
+def _dataset(run: RunFolder, data: Path | None) -> Dataset:
+    """Open the data set of a run, by its configuration, or where it is said to be now."""
+    try:
+        table: dict[str, Any] = tomllib.loads(run.config.read_text(encoding="utf-8")).get("data", {})
+    except (OSError, tomllib.TOMLDecodeError):
+        table = {}
+    place = data or (Path(table["path"]) if isinstance(table.get("path"), str) else None)
+    if place is None:
+        raise DataError(f"{run.config}: expected the path of the data set in [data], found none")
+    known = {name: table[name] for name in ReadOptions.__struct_fields__ if name in table}
+    try:
+        return open_dataset(place, msgspec.convert(known, ReadOptions))
+    except msgspec.ValidationError as error:
+        raise DataError(f"{run.config}: expected [data] as `train` reads it, found {error}") from error
+
+
+def _document(found: Evaluation) -> dict[str, Any]:
+    return {
+        "name": found.predictions.name,
+        "task": found.predictions.task,
+        "split": found.predictions.split,
+        "decisions": {presence: len(scored) for presence, scored in found.scored.items()},
+        "calibration": found.calibrated.method,
+        "rule": found.calibrated.rule,
+        "figures": found.figures,
+        "labels": found.labels,
+        "false_alarms": found.alarms,
+        "facets": found.facets,
+    }
+
+
+def _show(found: Evaluation) -> None:
+    both = found.scored["both"]
+    title = f"{found.predictions.name}: {len(both)} decisions of {found.predictions.split}"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("")
+    for presence in found.figures:
+        table.add_column(MISSING_WORDS[presence], justify="right")
+    for figure in FIGURES:
+        table.add_row(figure, *(Text(span(values[figure])) for values in found.figures.values()))
+    labels = Table()
+    for column in ("label", "AUROC", "open_at", "recall", "precision", "false alarms", "per camera and day"):
+        labels.add_column(column, justify="left" if column == "label" else "right")
+    days = {line.label: line.per_day for line in found.alarms if line.at == "open_at"}
+    for label in found.labels:
+        per_day = days.get(label.name)
+        labels.add_row(
+            Text(label.name),
+            Text(span(label.auroc)),
+            f"{label.threshold.open_at:.4g}",
+            f"{label.opening.recall:.3f}",
+            f"{label.opening.precision:.3f}",
+            f"{label.opening.false_alarms} of {label.opening.negatives}",
+            Text(span(per_day, 1) if per_day else "-"),
+        )
+    console = Console()
+    console.print(table)
+    console.print(labels)

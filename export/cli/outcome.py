@@ -1,0 +1,88 @@
+"""How a command of `vigil-export` ends: exit statuses, the error that carries one, and the bar of long work.
+
+It must not know what commands do.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+FAILED = 1
+USAGE = 2
+REFUSED = 4
+INTERRUPTED = 130
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class CommandError(Exception):
+    """A command could not do what it was asked; the message is for the person, `status` is the exit status."""
+
+    def __init__(self, message: str, *, status: int = FAILED) -> None:
+        """Keep both.
+
+        Args:
+            message: What was expected, what was found, what to do.
+            status: One of the exit statuses of this module.
+        """
+        super().__init__(message)
+        self.status = status
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn what may go wrong with data and files into a last line and status 1."""
+    from export.data.rows import DataError  # noqa: PLC0415 - it brings numpy and OpenCV; --help should not wait for them
+
+    try:
+        yield
+    except (DataError, FileExistsError) as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        advice = "; free space there, or choose another place" if error.errno in _FULL else ""
+        raise CommandError(f"{place}{error.strerror or error}{advice}") from error
+
+
+def refuse_existing(out: Path) -> None:
+    """Refuse, before long work, to write where something is."""
+    if out.exists():
+        raise CommandError(f"{out}: expected nothing there, found something: choose another name, or remove it")
+
+
+class Bar:
+    """A progress bar on standard error: told how much is done of how much. Silent where nobody watches."""
+
+    def __init__(self, progress: Progress, words: str) -> None:
+        """Stand for one line of the bar."""
+        self._progress = progress
+        self._task = progress.add_task(words, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move on."""
+        self._progress.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def bar(words: str) -> Iterator[Bar]:
+    """Show a bar while the block runs.
+
+    Args:
+        words: What is being done.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Bar(progress, words)
+
+
+def say(line: str) -> None:
+    """Write a line for the person to standard error; results go to standard output."""
+    typer.echo(line, err=True)

@@ -1,0 +1,151 @@
+"""Runs as `evaluate` and `compare` open them: predictions and calibration, made where they are missing.
+
+PyTorch is needed for predictions that are not there yet, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+
+from export.cli.outcome import USAGE, CommandError, failures, say
+from export.data.rows import SplitName
+from export.evaluation.calibrated import Calibrated, CalibratedError, fit, load_calibrated
+from export.evaluation.calibration import METHODS, Method
+from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
+from export.evaluation.thresholds import F1, RuleError, parse_rule
+from export.training.run import RunError, RunFolder
+
+Mode = Literal["rows", "sequences"]
+
+SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")]
+ModeOption = Annotated[
+    str, typer.Option("--mode", help="rows: one by one. sequences: a text with all pictures of its sequence.")
+]
+ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Draws of the intervals.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="All figures as JSON.")]
+
+
+@contextmanager
+def run_failures() -> Iterator[None]:
+    """Turn what may go wrong with runs, data and files into a last line and status 1."""
+    try:
+        with failures():
+            yield
+    except (RunError, PredictionsError, CalibratedError) as error:
+        raise CommandError(str(error)) from error
+
+
+def open_run(path: Path) -> RunFolder:
+    """Return the folder of a run.
+
+    Raises:
+        CommandError: There is none.
+    """
+    run = RunFolder(path)
+    if not path.is_dir() or not (run.state.exists() or run.config.exists() or run.predictions("validation").exists()):
+        raise CommandError(f"{path}: expected the folder of a run, as `vigil-export train` leaves it, found none")
+    return run
+
+
+def predictions_of(run: RunFolder, split: str, mode: str) -> Predictions:
+    """Read the predictions of a split, or compute and keep them.
+
+    Raises:
+        CommandError: Split or mode is unknown.
+        RunError: They are missing and cannot be computed.
+        PredictionsError: The file cannot be read, or is of another split.
+    """
+    if split not in {"test", "validation"}:
+        raise CommandError(f"--split: expected test or validation, found {split}", status=USAGE)
+    if mode not in get_args(Mode):
+        raise CommandError(f"--mode: expected {' or '.join(get_args(Mode))}, found {mode}", status=USAGE)
+    path = run.predictions(split if mode == "rows" else f"{split}-{mode}")
+    if not path.exists():
+        say(f"{run.path}: computing the predictions of {split}, mode {mode}")
+        found = replace(_predict(run, split, mode), split=split)  # type: ignore[arg-type]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(f".{path.name}")  # np.savez adds .npz to other endings
+        found.save(half)
+        half.replace(path)
+    found = load_predictions(path)
+    if found.split not in {"", split}:
+        raise PredictionsError(f"{path}: expected predictions of {split}, found those of {found.split}")
+    return replace(found, split=split)
+
+
+def _predict(run: RunFolder, split: SplitName, mode: Mode) -> Predictions:
+    """Compute predictions with the run's model; the only way here that needs PyTorch."""
+    try:
+        # By name, when it is needed: PyTorch takes seconds to import, and a run that has predictions needs none.
+        predict_run: Callable[[RunFolder, SplitName, Mode], Predictions] = importlib.import_module(
+            "export.training.predict"
+        ).predict_run
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"{run.path}: expected predictions of {split}, found none; to compute them, {error.name} is needed"
+        ) from error
+    return predict_run(run, split, mode)
+
+
+def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "") -> Calibrated:
+    """Read calibration and thresholds, or fit them on validation rows and keep them.
+
+    Args:
+        run: The run.
+        method: Of calibration; empty: that of the run, or Platt's.
+        rule: Of thresholds; empty: that of the run, or F1.
+
+    Raises:
+        CommandError: Method or rule is unknown.
+    """
+    before = load_calibrated(run.calibration) if run.calibration.exists() else None
+    if before is not None and not method and not rule:
+        return before
+    chosen: Method = before.method if before else "platt"
+    if method:
+        if method not in METHODS:
+            raise CommandError(f"--calibration: expected {', '.join(METHODS)}, found {method}", status=USAGE)
+        chosen = method
+    try:
+        parsed = parse_rule(rule) if rule else parse_rule(before.rule) if before else F1
+    except RuleError as error:
+        raise CommandError(f"--thresholds: {error}", status=USAGE) from error
+    silent = {label.name for label in before.labels if not label.alerts} if before else _negative(run)
+    fitted = fit(predictions_of(run, "validation", "rows"), chosen, parsed, silent=silent)
+    write_whole(run.calibration, fitted.encoded)
+    say(f"{run.calibration}: fitted {chosen} and {parsed} on {fitted.rows} validation rows")
+    return fitted
+
+
+def _negative(run: RunFolder) -> set[str]:
+    """Return the labels that mean "nothing happened", as the run's data set says."""
+    try:
+        return set(json.loads(run.dataset.read_text(encoding="utf-8"))["negative"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(half).chmod(0o644)
+        Path(half).replace(path)
+    except BaseException:
+        Path(half).unlink(missing_ok=True)
+        raise

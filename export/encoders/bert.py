@@ -1,0 +1,112 @@
+"""Pretrained text encoders of the BERT family (Devlin et al. 2019, arXiv:1810.04805), through transformers.
+
+Goes in: a local folder or a name on the Hugging Face hub. Goes out: an encoder, its configuration, its tokenizer. Only
+safetensors are read, no pickles.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from export.encoders.encoder import Encoder, is_real_token
+from export.encoders.spec import SpecError, TextEncoderSpec
+from export.encoders.text_end import TextEnd
+from export.encoders.weights import hub_errors, is_hub_reachable
+from export.layers import Form, mean_of_real
+
+_INSTEAD = "give a folder with config.json, model.safetensors and tokenizer.json (or vocab.txt)"
+
+
+class BertEncoder(Encoder):
+    """The last states of a pretrained encoder; pooled as the mean of the real tokens, which suits all of the family."""
+
+    def __init__(self, spec: TextEncoderSpec, form: Form = "pooled", *, with_weights: bool = True) -> None:
+        """Build it.
+
+        Args:
+            spec: `pretrained`, `config` (from `read_config`), `features` and `max_tokens` count.
+            form: Of the features.
+            with_weights: Load the pretrained weights.
+
+        Raises:
+            SpecError: It cannot read as many tokens.
+            WeightsError: The weights cannot be had.
+        """
+        super().__init__(form)
+        content = json.loads(spec.config)
+        config = AutoConfig.for_model(content.pop("model_type"), **content)
+        if spec.max_tokens > config.max_position_embeddings:
+            raise SpecError(
+                f"text.max_tokens: expected at most the {config.max_position_embeddings} that {spec.pretrained} "
+                f"can read, found {spec.max_tokens}"
+            )
+        # "eager": attention in plain operators, which the exporter writes at every opset.
+        options: dict[str, Any] = {"attn_implementation": "eager", "dtype": torch.float32}
+        if with_weights:
+            with hub_errors(spec.pretrained, instead=_INSTEAD):
+                self.body = AutoModel.from_pretrained(
+                    spec.pretrained, use_safetensors=True, **options, **_place(spec.pretrained)
+                )
+        else:
+            self.body = AutoModel.from_config(config, **options)  # type: ignore[no-untyped-call]
+        if hasattr(self.body, "pooler"):
+            self.body.pooler = None  # trained for another task; the mean is taken instead
+        self.end = TextEnd(config.hidden_size, spec, form)
+        self.shape = self.end.shape
+        self.set_stages(_stages(self.body, config.num_hidden_layers))
+
+    def forward(self, tokens: Tensor, length: Tensor) -> Tensor:
+        """Encode texts: int64 [b, t], int64 [b] -> float32 [b, d], or [b, max_tokens, d + 1] as `TextEnd` says."""
+        is_real = is_real_token(tokens, length)
+        states = self.body(input_ids=tokens, attention_mask=is_real.to(torch.int64)).last_hidden_state  # [b, t, c]
+        return self.end(states if self.form == "tokens" else mean_of_real(states, is_real), is_real)  # type: ignore[no-any-return]
+
+
+def _stages(body: nn.Module, layers: int) -> list[list[nn.Parameter]]:
+    """Part the weights: embeddings and all else, then layer by layer."""
+    lists = [module for module in body.modules() if isinstance(module, nn.ModuleList) and len(module) == layers]
+    stages = [list(layer.parameters()) for layer in lists[0]] if lists else []
+    placed = {id(weight) for stage in stages for weight in stage}
+    return [[weight for weight in body.parameters() if id(weight) not in placed], *stages]
+
+
+def read_config(pretrained: str) -> str:
+    """Return the configuration of a pretrained encoder as JSON, without where it lay.
+
+    Args:
+        pretrained: Folder or hub name.
+
+    Raises:
+        WeightsError: It cannot be had.
+    """
+    with hub_errors(pretrained, instead=_INSTEAD):
+        config = AutoConfig.from_pretrained(pretrained, **_place(pretrained))
+    content = {key: value for key, value in config.to_diff_dict().items() if key not in {"_name_or_path", "dtype"}}
+    return json.dumps({**content, "model_type": config.model_type, "vocab_size": config.vocab_size}, sort_keys=True)
+
+
+def read_tokenizer(pretrained: str) -> tuple[bytes, int]:
+    """Return the tokenizer that belongs to a pretrained encoder.
+
+    Args:
+        pretrained: Folder or hub name.
+
+    Returns:
+        The bytes of tokenizer.json, and the id of its padding token.
+
+    Raises:
+        WeightsError: It cannot be had.
+    """
+    with hub_errors(pretrained, instead=_INSTEAD):
+        tokenizer = AutoTokenizer.from_pretrained(pretrained, use_fast=True, **_place(pretrained))
+    return tokenizer.backend_tokenizer.to_str().encode(), int(tokenizer.pad_token_id or 0)
+
+
+def _place(pretrained: str) -> dict[str, bool]:
+    return {"local_files_only": Path(pretrained).is_dir() or not is_hub_reachable()}

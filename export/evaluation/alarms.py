@@ -1,0 +1,105 @@
+"""What a threshold means where cameras run: false alarms per camera and day. Goes in: scored decisions. No PyTorch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.evaluation.intervals import RESAMPLES, Interval, bootstrap
+from export.evaluation.scores import Scored
+from stream_app.bundle.manifest import Label
+from stream_app.core.score import micro_logit, probability
+
+SECONDS_PER_DAY = 86_400
+ASSUMPTION = (
+    "Counted as if the rows without the label were what the camera sees all day and every decision stood alone; the "
+    "live system joins alarms that follow one another into one incident, so it says fewer."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAlarms:
+    """False alarms of one label at one threshold.
+
+    Attributes:
+        label: Its name.
+        at: What the threshold was set by, in words.
+        threshold: Probability that a decision must reach.
+        recall: Share of the decisions with the label that reach it; NaN without any.
+        rate: Share of the decisions without the label that reach it, with its interval.
+        negatives: Decisions without the label.
+        per_day: False alarms per camera and day with their interval; None without a rate of frames.
+    """
+
+    label: str
+    at: str
+    threshold: float
+    recall: float
+    rate: Interval
+    negatives: int
+    per_day: Interval | None
+
+
+def false_alarms(
+    scored: Scored,
+    labels: tuple[Label, ...],
+    *,
+    recall: float,
+    frames_per_second: float | None,
+    resamples: int = RESAMPLES,
+) -> tuple[FalseAlarms, ...]:
+    """Count the false alarms of each alerting label, at its open_at and at a chosen recall.
+
+    Args:
+        scored: Decisions.
+        labels: With their thresholds.
+        recall: The threshold of this line is the highest at which these decisions reach the recall: a point of the
+            ROC curve, not one that was chosen without them.
+        frames_per_second: Decisions that a camera causes per second; None: no figures per day.
+        resamples: Of the intervals.
+    """
+    found = []
+    for place, label in enumerate(labels):
+        if not label.alerts:
+            continue
+        found.append(_at(scored, place, "open_at", micro_logit(label.open_at), frames_per_second, resamples))
+        positives = np.sort(scored.micro[scored.truth[:, place] > 0.5, place])
+        if len(positives):
+            # The highest score such that enough of the positives reach it.
+            missed = math.floor(len(positives) * (1 - recall) + 1e-9)
+            least = int(positives[min(missed, len(positives) - 1)])
+            found.append(_at(scored, place, f"recall {recall:.0%}", least, frames_per_second, resamples))
+    return tuple(found)
+
+
+def _at(
+    scored: Scored, place: int, at: str, least: int, frames_per_second: float | None, resamples: int
+) -> FalseAlarms:
+    opens, happens = scored.micro[:, place] >= least, scored.truth[:, place] > 0.5
+    negatives = np.flatnonzero(~happens)
+    opened = opens[negatives].astype(np.float64)
+    rate = (
+        bootstrap(
+            lambda weights: float(weights @ opened / weights.sum()), scored.groups[negatives], resamples=resamples
+        )
+        if len(negatives)
+        else Interval(math.nan, math.nan, math.nan)
+    )
+    if len(negatives) and not opened.any():
+        # None was seen: with 95 % certainty the rate is below this (the rule of three).
+        rate = Interval(0.0, 0.0, min(1.0, 3 / len(negatives)))
+    per_day = None
+    if frames_per_second is not None:
+        day = SECONDS_PER_DAY * frames_per_second
+        per_day = Interval(rate.value * day, rate.low * day, rate.high * day)
+    return FalseAlarms(
+        label=scored.labels[place],
+        at=at,
+        threshold=probability(least),
+        recall=float(opens[happens].mean()) if happens.any() else math.nan,
+        rate=rate,
+        negatives=len(negatives),
+        per_day=per_day,
+    )

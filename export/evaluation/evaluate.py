@@ -1,0 +1,199 @@
+"""Evaluates one run. Goes in: its predictions, its calibration. Goes out: every figure of the report. No PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from export.evaluation.alarms import FalseAlarms, false_alarms
+from export.evaluation.calibrated import Calibrated
+from export.evaluation.intervals import RESAMPLES, Interval, bootstrap
+from export.evaluation.metrics import (
+    FIGURES,
+    OfLabel,
+    accuracy,
+    auroc,
+    auroc_of,
+    average_precision_of,
+    is_right,
+    loss,
+    of_label,
+)
+from export.evaluation.predictions import Predictions, PredictionsError
+from export.evaluation.scores import Scored, score
+from export.evaluation.thresholds import Opening, opening
+from stream_app.bundle.manifest import PRESENCES, Label, Presence
+
+MISSING_WORDS: dict[Presence, str] = {"both": "all sides", "image": "text left out", "text": "image left out"}
+FACET_VALUES = 15
+"""Of a facet with more values, those with the lowest accuracy are shown."""
+FACET_DECISIONS = 5
+"""Values with fewer decisions are not among the lowest: their accuracy is chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFigures:
+    """Figures of one label, judged with all sides."""
+
+    name: str
+    auroc: Interval
+    average_precision: Interval
+    decided: OfLabel
+    threshold: Label
+    opening: Opening
+
+
+@dataclass(frozen=True, slots=True)
+class FacetLine:
+    """Figures of the decisions with one value of a facet; a presence that none of them has is absent."""
+
+    value: str
+    decisions: int
+    accuracy: dict[Presence, float]
+    auroc: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A breakdown.
+
+    Attributes:
+        name: Of the facet.
+        values: How many there are; more than lines where only the lowest are shown.
+        lines: Sorted by value, or by accuracy where only the lowest are shown.
+    """
+
+    name: str
+    values: int
+    lines: tuple[FacetLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All figures of a run on a split.
+
+    Attributes:
+        predictions: What they are about.
+        calibrated: With what.
+        scored: Decisions of each presence that any row has.
+        figures: Presence -> name in `FIGURES` -> value with interval.
+        labels: With all sides.
+        alarms: With all sides.
+        facets: Breakdowns.
+        mistakes: Places in `scored["both"]` of the worst wrong decisions, worst first.
+    """
+
+    predictions: Predictions
+    calibrated: Calibrated
+    scored: dict[Presence, Scored]
+    figures: dict[Presence, dict[str, Interval]]
+    labels: tuple[LabelFigures, ...]
+    alarms: tuple[FalseAlarms, ...]
+    facets: tuple[Facet, ...]
+    mistakes: npt.NDArray[np.int64]
+
+
+def evaluate(
+    predictions: Predictions,
+    calibrated: Calibrated,
+    *,
+    recall: float = 0.9,
+    frames_per_second: float | None = None,
+    worst: int = 24,
+    resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Compute every figure.
+
+    Args:
+        predictions: Of a split.
+        calibrated: Calibration and thresholds, fitted on other rows.
+        recall: At which false alarms are counted.
+        frames_per_second: Decisions that a camera causes per second, for false alarms per camera and day.
+        worst: How many mistakes to list.
+        resamples: Of the intervals.
+
+    Raises:
+        PredictionsError: There are no rows, the labels are others, or a logit is not finite.
+    """
+    names = tuple(label.name for label in calibrated.labels)
+    if names != predictions.labels:
+        raise PredictionsError(
+            f"{predictions.name}: expected the labels {names} of its calibration, found {predictions.labels}"
+        )
+    if not len(predictions):
+        raise PredictionsError(f"{predictions.name}: expected predictions of at least one row, found none")
+    predictions = _with_sides(predictions)
+    scored = {presence: score(predictions, calibrated.calibration, presence) for presence in PRESENCES}
+    scored = {presence: found for presence, found in scored.items() if len(found)}
+    both = scored["both"]
+    return Evaluation(
+        predictions=predictions,
+        calibrated=calibrated,
+        scored=scored,
+        figures={presence: figures_of(found, resamples) for presence, found in scored.items()},
+        labels=tuple(_label(both, place, label, resamples) for place, label in enumerate(calibrated.labels)),
+        alarms=false_alarms(
+            both, calibrated.labels, recall=recall, frames_per_second=frames_per_second, resamples=resamples
+        ),
+        facets=tuple(_facet(name, scored) for name in both.facets if len(np.unique(both.facets[name])) > 1),
+        mistakes=worst_mistakes(both, worst),
+    )
+
+
+def figures_of(scored: Scored, resamples: int = RESAMPLES) -> dict[str, Interval]:
+    """Return the figures of every table, with intervals by group."""
+    return {name: bootstrap(of(scored), scored.groups, resamples=resamples) for name, of in FIGURES.items()}
+
+
+def worst_mistakes(scored: Scored, most: int) -> npt.NDArray[np.int64]:
+    """Return the places of wrong decisions, the surest first: those with the greatest miss of any label."""
+    wrong = np.flatnonzero(~is_right(scored))
+    miss = np.abs(scored.probabilities - scored.truth)[wrong].max(1)
+    return np.asarray(wrong[np.argsort(-miss, kind="stable")][:most], np.int64)
+
+
+def _with_sides(predictions: Predictions) -> Predictions:
+    """Add the facet `sides` where rows differ in what they have."""
+    has_image, has_text = predictions.has_image, predictions.has_text
+    if (has_image & has_text).all():
+        return predictions
+    sides = np.where(has_image & has_text, "both", np.where(has_image, "image only", "text only"))
+    return replace(predictions, facets={**predictions.facets, "sides": sides.astype(np.str_)})
+
+
+def _label(scored: Scored, place: int, label: Label, resamples: int) -> LabelFigures:
+    micro, happens = scored.micro[:, place], scored.truth[:, place] > 0.5
+    return LabelFigures(
+        name=label.name,
+        auroc=bootstrap(auroc_of(micro, happens), scored.groups, resamples=resamples),
+        average_precision=bootstrap(average_precision_of(micro, happens), scored.groups, resamples=resamples),
+        decided=of_label(scored, place),
+        threshold=label,
+        opening=opening(scored, place, label.open_at),
+    )
+
+
+def _facet(name: str, scored: dict[Presence, Scored]) -> Facet:
+    found, count = np.unique(scored["both"].facets[name], return_counts=True)
+    is_long = len(found) > FACET_VALUES
+    kept = found[count >= FACET_DECISIONS] if is_long else found
+    lines = [_line(name, str(value), scored) for value in kept]
+    if is_long:
+        lines = sorted(lines, key=lambda line: (line.accuracy["both"], line.value))[:FACET_VALUES]
+    return Facet(name=name, values=len(found), lines=tuple(lines))
+
+
+def _line(name: str, value: str, scored: dict[Presence, Scored]) -> FacetLine:
+    parts = {presence: found.take(found.facets[name] == value) for presence, found in scored.items()}
+    both = parts["both"]
+    ones = np.ones(len(both))
+    return FacetLine(
+        value=value,
+        decisions=len(both),
+        accuracy={presence: accuracy(part)(np.ones(len(part))) for presence, part in parts.items() if len(part)},
+        auroc=auroc(both)(ones),
+        loss=loss(both)(ones),
+    )

@@ -1,0 +1,120 @@
+"""How sure a figure is: bootstrap by group, and McNemar's test. Goes in: a statistic of weighted rows. No PyTorch.
+
+Rows of a group are not independent (frames of a camera, questions about one picture), so whole groups are drawn. A
+difference of two models is one statistic of the same draws, which is what makes it paired. `n` rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+RESAMPLES = 1000
+FEW_GROUPS = 20
+"""With fewer groups an interval is too narrow to be trusted; reports say so."""
+
+Weights = npt.NDArray[np.float64]
+Statistic = Callable[[Weights], float]
+"""float64 [n], how often each row counts -> a figure; NaN where these rows have none (one class only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and its 95 % interval; `low` and `high` are NaN where it cannot be told (a single group)."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_clear_of_zero(self) -> bool:
+        """Whether zero lies outside."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """A statistic of the rows and of each draw; those of equal rows, groups and seeds are of the same draws.
+
+    Attributes:
+        value: Of the rows themselves.
+        draws: float64 [resamples], NaN where a draw has none; empty with a single group.
+    """
+
+    value: float
+    draws: npt.NDArray[np.float64]
+
+    @property
+    def interval(self) -> Interval:
+        """The value with the middle 95 % of the draws (Efron 1979)."""
+        known = self.draws[~np.isnan(self.draws)]
+        # Where most draws lack one of the classes, what is left is no fair sample.
+        if math.isnan(self.value) or not len(known) or len(known) < len(self.draws) / 2:
+            return Interval(self.value, math.nan, math.nan)
+        low, high = np.quantile(known, (0.025, 0.975))
+        return Interval(self.value, float(low), float(high))
+
+    def above(self, others: Sequence[Resampled]) -> Resampled:
+        """Return by how much it exceeds the best of the others, chosen anew in every draw."""
+        best = np.max([other.draws for other in others], axis=0)
+        return Resampled(self.value - max(other.value for other in others), self.draws - best)
+
+
+def resample(
+    statistic: Statistic, groups: npt.NDArray[np.int64], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Resampled:
+    """Compute a statistic of the rows, and of draws of whole groups with replacement.
+
+    Args:
+        statistic: Of the rows.
+        groups: int64 [n].
+        resamples: How many draws.
+        seed: Equal seeds give equal draws.
+    """
+    value = statistic(np.ones(len(groups)))
+    if len(np.unique(groups)) < 2:
+        return Resampled(value, np.empty(0))
+    return Resampled(value, np.array([statistic(weights) for weights in _draws(groups, resamples, seed)]))
+
+
+def bootstrap(
+    statistic: Statistic, groups: npt.NDArray[np.int64], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Return a statistic with its 95 % percentile interval; arguments as in `resample`."""
+    return resample(statistic, groups, resamples=resamples, seed=seed).interval
+
+
+def _draws(groups: npt.NDArray[np.int64], resamples: int, seed: int) -> Iterator[Weights]:
+    _, place = np.unique(groups, return_inverse=True)
+    count = int(place.max()) + 1
+    rng = np.random.default_rng([seed, 91])
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)[place]
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Where two models differ.
+
+    Attributes:
+        only_first: Decisions that only the first has right.
+        only_second: Decisions that only the second has right.
+        p: Exact two-sided probability of a split at least as uneven, were both equally good and decisions independent.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> McNemar:
+    """Compare two models' rightness on the same decisions (McNemar 1947, in its exact binomial form)."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    differing = only_first + only_second
+    p = float(binomtest(only_first, differing, 0.5).pvalue) if differing else 1.0
+    return McNemar(only_first, only_second, p)

@@ -1,0 +1,7 @@
+"""Reports as one HTML file each, pictures inside. Goes in: figures. Goes out: text of a page. No PyTorch."""
+
+from export.evaluation.report.history import History, read_history
+from export.evaluation.report.page import comparison_page, evaluation_page
+from export.evaluation.report.samples import Sample, read_samples
+
+__all__ = ["History", "Sample", "comparison_page", "evaluation_page", "read_history", "read_samples"]

@@ -1,0 +1,55 @@
+"""What a row looks like, for the list of mistakes. Goes in: rows of a data set. Goes out: texts and small pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from export.data.rows import Dataset
+
+_WIDTH, _HEIGHT = 320, 240
+_QUALITY = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A row as a person sees it; `picture` is an address with the JPEG in it, or None."""
+
+    text: str
+    picture: str | None
+
+
+def read_samples(dataset: Dataset, ids: Iterable[str]) -> dict[str, Sample]:
+    """Read the rows of these names; a picture that cannot be read is left out, rows that are not there as well."""
+    row_of = {row.id: row for row in dataset.rows}
+    found = {}
+    for name in ids:
+        if name in row_of:
+            row = row_of[name]
+            found[name] = Sample(row.text, None if row.image is None else _picture(row.image))
+    return found
+
+
+def _picture(path: Path) -> str | None:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+    if pixels is None:
+        return None
+    height, width = pixels.shape[:2]
+    shrink = min(1.0, _WIDTH / width, _HEIGHT / height)
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return address(data.tobytes(), "image/jpeg") if done else None
+
+
+def address(data: bytes, kind: str) -> str:
+    """Return an address that holds the data itself."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,226 @@
+"""Makes a bundle of a trained model: graphs, the wanted variant, card, manifest. Goes out: a directory, or none.
+
+One function per stage; nothing is written before `write_bundle` at the very end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from export.data import Split
+from export.model import FusionModel
+from export.packing.folder import refuse_existing
+from export.packing.measure import VariantFigures, in_memory, measure_variant, scale_rows, smallest_within
+from export.packing.onnx_export import OPSET, TOLERANCE, export_graphs
+from export.packing.pack import self_check_cases, write_bundle
+from export.packing.run_card import About, write_run_card
+from export.packing.variants import SCALE_ROWS, VARIANTS, Graphs, Variant, to_fp16, to_int8
+from stream_app.bundle.graphs import Graphs as Sessions
+from stream_app.bundle.manifest import (
+    MODEL_CARD,
+    TOKENIZER,
+    Calibration,
+    Features,
+    ImageSpec,
+    Label,
+    Manifest,
+    SelfCheck,
+    TextSpec,
+    sha256_hex,
+)
+from stream_app.bundle.text import Tokenizer
+from stream_app.bundle.verify import case_logits
+
+Say = Callable[[str], None]
+"""Told one line after each step."""
+
+# How far a logit may lie from the known one on another machine. Known results of fp32 are PyTorch's; those of the
+# others are the variant's own on the CPU that packed it, since what it loses is measured elsewhere: a GPU adds in
+# float16, and a step of int8 may fall the other way where two processors round the number before it differently.
+_TOLERANCES: dict[Variant, float] = {"fp32": TOLERANCE, "fp16": 0.05, "int8": 0.1}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A trained model, and what its bundle says of it.
+
+    Attributes:
+        model: In evaluation mode.
+        tokenizer: The bytes of tokenizer.json.
+        text: Bounds and padding of texts.
+        calibration: Fitted on validation rows.
+        labels: With thresholds, chosen on validation rows.
+        open_validation: Gives the validation rows; asked only for variants.
+        training: The manifest's training summary.
+        metrics: The manifest's metrics.
+        revision: Of the source that trained it.
+    """
+
+    model: FusionModel
+    tokenizer: bytes
+    text: TextSpec
+    calibration: Calibration
+    labels: tuple[Label, ...]
+    open_validation: Callable[[], Split]
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to make.
+
+    Attributes:
+        name: Of the bundle.
+        version: Of the bundle.
+        variant: Which graphs go in, unless `within` chooses.
+        within: Put in the smallest variant that loses at most this share of the accuracy; None: `variant`.
+        about: What a person says on the card.
+        key: Signs the bundle; None leaves it unsigned.
+    """
+
+    name: str
+    version: str
+    variant: Variant = "fp32"
+    within: float | None = None
+    about: About = field(default_factory=About)
+    key: Ed25519PrivateKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was made: the manifest, and the figures of each variant that was measured."""
+
+    manifest: Manifest
+    variants: dict[Variant, VariantFigures]
+
+
+def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
+    """Export a trained model, make the variant that is wanted, and write the bundle.
+
+    Args:
+        source: The model.
+        out: Directory to create; must not exist.
+        order: What to make; equal sources and orders give equal bytes on one machine.
+        say: Told one line after each step.
+
+    Raises:
+        FileExistsError: `out` exists.
+        ExportRefusedError: A graph is not what was trained, or cannot be made smaller.
+        BundleError: Serving would refuse the bundle.
+        OSError: The disk is full, or the place cannot be written; nothing is left behind.
+    """
+    refuse_existing(out)  # at once, not after minutes
+    exported = export_graphs(source.model)
+    say(f"exported: greatest difference from PyTorch {max(exported.difference.values()):.1e}")
+    metrics = {**source.metrics, "export_difference": exported.difference}
+    draft = _manifest(source, order, metrics)
+    made: dict[Variant, Graphs] = {"fp32": exported.graphs}
+    figures: dict[Variant, VariantFigures] = {}
+    chosen = order.variant
+    if order.within is not None or order.variant != "fp32":
+        split = source.open_validation()
+        wanted = VARIANTS if order.within is not None else ("fp32", order.variant)
+        made |= _variants(source, exported.graphs, wanted, split)
+        figures = _measured(source, made, draft, split, say)
+        chosen = order.variant if order.within is None else smallest_within(figures, order.within)
+        say(f"takes {chosen}")
+    manifest, files = _assemble(source, order, draft, made[chosen], chosen, figures)
+    write_bundle(out, manifest, files, key=order.key)
+    return Result(manifest, figures)
+
+
+def _variants(source: Source, graphs: Graphs, wanted: tuple[Variant, ...], split: Split) -> dict[Variant, Graphs]:
+    made: dict[Variant, Graphs] = {}
+    if "fp16" in wanted:
+        made["fp16"] = to_fp16(graphs)
+    if "int8" in wanted:
+        rows = scale_rows(split, Tokenizer(source.tokenizer, source.text), most=SCALE_ROWS)
+        made["int8"] = to_int8(graphs, rows)
+    return made
+
+
+def _measured(
+    source: Source, made: dict[Variant, Graphs], draft: Manifest, split: Split, say: Say
+) -> dict[Variant, VariantFigures]:
+    figures: dict[Variant, VariantFigures] = {}
+    reference = None
+    for variant in VARIANTS:
+        if variant not in made:
+            continue
+        bundle = in_memory(draft, made[variant], source.tokenizer)
+        figures[variant], said = measure_variant(variant, bundle, split, reference=reference)
+        reference = reference or said
+        found = figures[variant]
+        say(
+            f"{variant}: {found.size_bytes / 1e6:.2f} MB, accuracy {found.accuracy:.4f}, ECE {found.ece:.4f}, "
+            f"{found.pairs_per_s:.0f} pairs/s on one CPU thread, logits within {found.logit_difference:.2g} of fp32"
+        )
+    return figures
+
+
+def _manifest(source: Source, order: Order, metrics: dict[str, Any]) -> Manifest:
+    """Return the manifest without hashes: enough to run the graphs."""
+    spec, tokenizer = source.model.spec, Tokenizer(source.tokenizer, source.text)
+    return Manifest(
+        schema=1,
+        name=order.name,
+        version=order.version,
+        task=spec.task,
+        labels=source.labels,
+        calibration=source.calibration,
+        image=ImageSpec(height=spec.image.height, width=spec.image.width),
+        text=source.text,
+        features=Features(image=source.model.image.shape, text=source.model.text.shape),
+        opset=OPSET,
+        files={},
+        self_check=SelfCheck(
+            tolerance=TOLERANCE, cases=self_check_cases(source.model, tokenizer, check_texts(spec.labels))
+        ),
+        training=source.training,
+        metrics=metrics,
+        source_revision=source.revision,
+    )
+
+
+def check_texts(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts of the self-check: none of the data, which a bundle must not give away."""
+    named = tuple(f"a report of {label}, seen at the north gate" for label in labels[:3])
+    return (*named, "all quiet", "大门口有人", "?!")
+
+
+def _assemble(
+    source: Source,
+    order: Order,
+    draft: Manifest,
+    graphs: Graphs,
+    variant: Variant,
+    figures: dict[Variant, VariantFigures],
+) -> tuple[Manifest, dict[str, bytes]]:
+    check = draft.self_check
+    if variant != "fp32":
+        bundle = in_memory(draft, graphs, source.tokenizer)
+        sessions = Sessions(bundle)
+        cases = tuple(
+            msgspec.structs.replace(case, logits=tuple(map(float, case_logits(bundle, sessions, case))))
+            for case in check.cases
+        )
+        check = SelfCheck(tolerance=_TOLERANCES[variant], cases=cases)
+    # No speeds: they are of this machine and this hour, and equal runs give equal bytes.
+    kept = {name: _without_speed(found) for name, found in figures.items()}
+    metrics = {**draft.metrics, "variant": variant, **({"variants": kept} if kept else {})}
+    manifest = msgspec.structs.replace(draft, self_check=check, metrics=metrics)
+    files = {**graphs, TOKENIZER: source.tokenizer, MODEL_CARD: write_run_card(manifest, order.about).encode()}
+    return msgspec.structs.replace(manifest, files={name: sha256_hex(data) for name, data in files.items()}), files
+
+
+def _without_speed(found: VariantFigures) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.to_builtins(found)
+    return {name: value for name, value in content.items() if name not in {"pairs_per_s", "variant"}}

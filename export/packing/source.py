@@ -1,0 +1,144 @@
+"""What a bundle is made of, read from the folder of a run. Goes in: a run and its model. Goes out: a `Source`.
+
+Nothing of the machine goes on: files are named without their folders, and the data by its hash.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from export.data import Split
+from export.data.access import Purpose
+from export.data.rows import SplitName
+from export.evaluation.calibrated import Calibrated, CalibratedError, load_calibrated
+from export.evaluation.predictions import load_predictions
+from export.model import FusionModel
+from export.packing.bundle import Source
+from export.packing.revision import source_revision
+from export.packing.run_metrics import run_metrics
+from export.training.run import RunError, RunFolder
+from stream_app.bundle.manifest import TextSpec
+
+#: Splits whose figures go into a bundle, where there are predictions of them; validation only where no other is there.
+MEASURED = ("test", "test-sequences")
+_FROM_STATE = ("epochs", "epoch", "best_epoch", "seconds", "seed", "torch")
+
+
+class LoadedRun(Protocol):
+    """What `export.training.load.load_run` gives."""
+
+    @property
+    def model(self) -> FusionModel:
+        """The trained model, in evaluation mode."""
+
+    @property
+    def tokenizer(self) -> bytes:
+        """The bytes of tokenizer.json."""
+
+    @property
+    def text(self) -> TextSpec:
+        """Bounds and padding of texts."""
+
+    def open(self, name: SplitName, *, purpose: Purpose) -> Split:
+        """Read a split of the data that the run was trained on."""
+
+
+def open_source(folder: RunFolder) -> Source:
+    """Load a run and gather what its bundle says; the one place where packing meets the loader of training.
+
+    Raises:
+        RunError: The folder is not one of a finished run.
+    """
+    from export.training.load import load_run  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: PLC0415
+
+    loaded: LoadedRun = load_run(folder)
+    return source_of(folder, loaded)
+
+
+def source_of(folder: RunFolder, loaded: LoadedRun) -> Source:
+    """Gather all that a bundle says of a run.
+
+    Args:
+        folder: The run.
+        loaded: Its model.
+
+    Raises:
+        RunError: The run is not finished, not calibrated, or a file of it cannot be read.
+        PredictionsError: Predictions that lie there do not fit the calibration.
+    """
+    state, data = _read(folder.state), _read(folder.dataset)
+    if state.get("finished") is False:
+        raise RunError(f"{folder.path}: expected a run that is finished, found one that is not: resume its training")
+    try:
+        calibrated = load_calibrated(folder.calibration)
+    except CalibratedError as error:
+        raise RunError(str(error)) from error
+    labels = loaded.model.spec.labels
+    if tuple(label.name for label in calibrated.labels) != labels:
+        names = ", ".join(label.name for label in calibrated.labels)
+        raise RunError(f"{folder.calibration}: expected the labels {', '.join(labels)} of the model, found {names}")
+    return Source(
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        text=loaded.text,
+        calibration=calibrated.calibration,
+        labels=calibrated.labels,
+        open_validation=lambda: loaded.open("validation", purpose="calibration"),
+        training=_training(loaded.model, calibrated, state, data),
+        metrics=_metrics(folder, calibrated),
+        revision=source_revision(),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RunError(f"{path}: expected a file of a finished run, found {error}") from error
+
+
+def _training(
+    model: FusionModel, calibrated: Calibrated, state: dict[str, Any], data: dict[str, Any]
+) -> dict[str, Any]:
+    spec = model.spec
+    parts = {name: _named(msgspec.to_builtins(getattr(spec, name))) for name in ("image", "text", "fusion")}
+    named = (spec.image.weights, spec.text.vectors, spec.text.pretrained)
+    pretrained = [_name(value) for value in named if value not in {"", "random"}]
+    if spec.image.weights == "pretrained":
+        pretrained[0] = spec.image.backbone
+    known = {name: state[name] for name in _FROM_STATE if name in state}
+    return {
+        **parts,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        **known,
+        **({"pretrained": pretrained} if pretrained else {}),
+        "calibration": f"{calibrated.method}, {calibrated.rows} rows",
+        "threshold_rule": calibrated.rule,
+        **_data(data),
+    }
+
+
+def _data(data: dict[str, Any]) -> dict[str, Any]:
+    """Take over what training wrote of the data, but for task and labels, which the manifest says, and for paths."""
+    kept = {name: value for name, value in data.items() if name not in {"task", "labels", "path"}}
+    renamed = {"sha256": "data_sha256", "sizes": "rows", "splits": "rows"}
+    return {renamed.get(name, name): value for name, value in kept.items()}
+
+
+def _named(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a part of the spec without folders, and without the configuration of a BERT, which fills a page."""
+    return {name: _name(value) if isinstance(value, str) else value for name, value in part.items() if name != "config"}
+
+
+def _name(value: str) -> str:
+    return Path(value).name if Path(value).is_absolute() else value
+
+
+def _metrics(folder: RunFolder, calibrated: Calibrated) -> dict[str, Any]:
+    names = [name for name in MEASURED if folder.predictions(name).is_file()]
+    if not names and folder.predictions("validation").is_file():
+        names = ["validation"]
+    return {name: run_metrics(load_predictions(folder.predictions(name)), calibrated) for name in names}

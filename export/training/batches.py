@@ -1,0 +1,141 @@
+"""Puts rows together to batches. Goes in: a split. Goes out: tensors in which each distinct picture lies once.
+
+Rows that share a picture come in one batch, so that its encoder runs once for all of them.
+Shapes: `b` rows, `u` distinct pictures, `h`, `w` picture, `t` tokens, `L` labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from export.data import NO_IMAGE, Split
+from export.data.augment import AugmentSpec, augment, names_side
+from stream_app.bundle.text import Tokenizer, pad_tokens, token_bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows as tensors.
+
+    Attributes:
+        images: uint8 [u, h, w, 3]; one black picture where no row has one.
+        image_of: int64 [b], within 0 and u - 1; 0 where the row has none.
+        tokens: int64 [b, t]; a row without a text is one padding token.
+        length: int64 [b].
+        has_image: float32 [b], 0 or 1.
+        has_text: float32 [b], 0 or 1.
+        truth: float32 [b, L].
+        rows: int64 [b], the places of the rows within the split.
+    """
+
+    images: Tensor
+    image_of: Tensor
+    tokens: Tensor
+    length: Tensor
+    has_image: Tensor
+    has_text: Tensor
+    truth: Tensor
+    rows: npt.NDArray[np.int64]
+
+
+class Batches:
+    """The batches of a split."""
+
+    def __init__(self, split: Split, tokenizer: Tokenizer, *, pad_id: int, max_tokens: int, batch: int) -> None:
+        """Read every text once.
+
+        Args:
+            split: The rows.
+            tokenizer: The bundle's.
+            pad_id: Fills a row behind its end.
+            max_tokens: Bound of a text.
+            batch: Rows per batch at most.
+        """
+        self._split = split
+        self._ids = [tokenizer.encode(text) if text else (pad_id,) for text in split.texts]
+        self._pad_id, self._max_tokens, self._batch = pad_id, max_tokens, batch
+        self._has_text = split.has_text
+        self._parts = _parts(split.image_of, batch)
+
+    def in_order(self) -> Iterator[Batch]:
+        """Give every row once; equal splits, equal batches."""
+        return self._batches(self._parts, None, None)
+
+    def shuffled(self, rng: np.random.Generator, changes: AugmentSpec | None) -> Iterator[Batch]:
+        """Give every row once, in an order that `rng` decides.
+
+        Args:
+            rng: Of the order and of the changes.
+            changes: How pictures are changed, if at all.
+        """
+        order = rng.permutation(len(self._parts))
+        return self._batches([self._parts[place] for place in order], rng, changes)
+
+    @property
+    def count(self) -> int:
+        """How many batches an epoch has at most."""
+        return sum(1 for _ in _packed(self._parts, self._batch))
+
+    def _batches(
+        self, parts: Sequence[npt.NDArray[np.int64]], rng: np.random.Generator | None, changes: AugmentSpec | None
+    ) -> Iterator[Batch]:
+        for rows in _packed(parts, self._batch):
+            yield self._make(rows, rng, changes)
+
+    def _make(self, rows: npt.NDArray[np.int64], rng: np.random.Generator | None, changes: AugmentSpec | None) -> Batch:
+        split = self._split
+        pictures, image_of = np.unique(split.image_of[rows], return_inverse=True)
+        has_image = split.image_of[rows] != NO_IMAGE
+        if pictures[0] == NO_IMAGE:
+            pictures, image_of = pictures[1:], np.maximum(image_of - 1, 0)
+        shape = (1, *split.images.shape[1:])
+        images = np.array(split.images[pictures]) if len(pictures) else np.zeros(shape, np.uint8)
+        if changes is not None and rng is not None:
+            may_flip = np.ones(len(images), np.bool_)
+            for row, place in zip(rows, image_of, strict=True):
+                may_flip[place] &= not names_side(split.texts[row])
+            images = augment(images, spec=changes, rng=rng, may_flip=may_flip)
+        ids = [self._ids[row] for row in rows]
+        bucket = token_bucket(max(map(len, ids)), self._max_tokens)
+        tokens, length = pad_tokens(ids, pad_id=self._pad_id, padded_length=bucket)
+        return Batch(
+            images=torch.from_numpy(images),
+            image_of=torch.from_numpy(image_of.astype(np.int64)),
+            tokens=torch.from_numpy(tokens),
+            length=torch.from_numpy(length),
+            has_image=torch.from_numpy(has_image.astype(np.float32)),
+            has_text=torch.from_numpy(self._has_text[rows].astype(np.float32)),
+            truth=torch.from_numpy(split.truth[rows]),
+            rows=rows,
+        )
+
+
+def _parts(image_of: npt.NDArray[np.int64], batch: int) -> list[npt.NDArray[np.int64]]:
+    """Return rows that stay together: those of one picture, at most a batch of them; a row without one is alone."""
+    order = np.argsort(image_of, kind="stable")
+    bounds = np.flatnonzero(np.diff(image_of[order])) + 1
+    parts: list[npt.NDArray[np.int64]] = []
+    for rows in np.split(order, bounds):
+        step = 1 if len(rows) and image_of[rows[0]] == NO_IMAGE else batch
+        parts += [rows[start : start + step] for start in range(0, len(rows), step)]
+    return parts
+
+
+def _packed(parts: Sequence[npt.NDArray[np.int64]], batch: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Put parts together until the next one would not fit."""
+    waiting: list[npt.NDArray[np.int64]] = []
+    count = 0
+    for part in parts:
+        if waiting and count + len(part) > batch:
+            yield np.concatenate(waiting)
+            waiting, count = [], 0
+        waiting.append(part)
+        count += len(part)
+    if waiting:
+        yield np.concatenate(waiting)

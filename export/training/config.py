@@ -1,0 +1,160 @@
+"""What a training is asked for: one typed value, read from a TOML or YAML file. Unknown keys are errors.
+
+Goes in: bytes of a file. Goes out: a `TrainConfig`; it is written back to the run with all defaults.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from export.data import Dataset
+from export.data.augment import AugmentSpec
+from export.data.partition import split
+from export.data.read import ReadOptions, open_dataset
+from export.encoders import ImageEncoderSpec, TextEncoderSpec
+from export.fusions import FusionSpec
+
+_Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+_Weight = Annotated[float, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used; the message names the file, the key, what was expected and found."""
+
+
+class DataConfig(ReadOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which rows, and how they are read (`ReadOptions`).
+
+    Attributes:
+        path: The data set, as `vigil-export data check` takes it.
+        validation_share: Share of the training rows that becomes validation where the data set has none, by whole
+            groups.
+    """
+
+    path: str
+    validation_share: _Share = 0.15
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the rows at most.
+        patience: Epochs without a lower validation loss after which training ends; 0: never early.
+        batch: Rows per step; rows that share a picture come together, and the picture is encoded once.
+        rate: Highest learning rate.
+        schedule: `one-cycle` (Smith 2018, arXiv:1803.09820) or `cosine` (Loshchilov and Hutter 2016, arXiv:1608.03983).
+        weight_decay: Of AdamW.
+        clip: Greatest norm of a step's gradient; 0: no bound.
+        loss: `cross-entropy`, or `focal` (Lin et al. 2017, arXiv:1708.02002), which looks at what is hard.
+        focal_gamma: How much harder.
+        class_weights: Weigh the classes so that each counts the same.
+        image_alone_weight: Weight of the loss with the text left out; the loss with both has weight 1.
+        text_alone_weight: Weight of the loss with the picture left out.
+        thaw_every: Epochs after which one more stage of a `staged` encoder learns.
+        augment: Changes of the training pictures; none where left out.
+        precision: Of the arithmetic, in PyTorch Lightning's words.
+        is_deterministic: Refuse operations whose result may differ between runs.
+        threads: Of PyTorch; 0: as many as it likes. Another number, slightly other weights.
+        calibration: `platt`, `temperature`, `isotonic` or `none`.
+        thresholds: Rule by which open_at is chosen, such as `f=1` or `recall=0.95`.
+    """
+
+    epochs: _Count = 10
+    patience: Annotated[int, msgspec.Meta(ge=0)] = 0
+    batch: Annotated[int, msgspec.Meta(ge=2)] = 64
+    rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    weight_decay: _Weight = 0.01
+    clip: _Weight = 2.0
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: _Weight = 2.0
+    class_weights: bool = False
+    image_alone_weight: _Weight = 0.5
+    text_alone_weight: _Weight = 0.3
+    thaw_every: _Count = 1
+    augment: AugmentSpec | msgspec.UnsetType = msgspec.UNSET
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    is_deterministic: bool = False
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    calibration: Literal["platt", "temperature", "isotonic", "none"] = "platt"
+    thresholds: str = "f=1"
+
+
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that decides a run. Equal configurations over equal data give equal weights on one machine's CPU.
+
+    Attributes:
+        data: The rows.
+        image: The image encoder.
+        text: The text encoder.
+        fusion: The fusion head.
+        recipe: How to train.
+        seed: Decides weights, order, dropout and augmentation.
+    """
+
+    data: DataConfig
+    image: ImageEncoderSpec = ImageEncoderSpec()
+    text: TextEncoderSpec = TextEncoderSpec()
+    fusion: FusionSpec = FusionSpec()
+    recipe: Recipe = Recipe()
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+def read_config(path: Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
+    """Read a configuration.
+
+    Args:
+        path: A `.toml`, `.yaml` or `.yml` file.
+        overrides: Dotted key -> value, which win over the file: `{"recipe.epochs": 3}`.
+
+    Raises:
+        ConfigError: It cannot be read, has an unknown key, or a value does not fit.
+    """
+    try:
+        data = path.read_bytes()
+        decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.yaml.decode
+        table = decode(data)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: expected a TOML or YAML file, found {error}") from error
+    return make_config(table, overrides, where=str(path))
+
+
+def make_config(table: object, overrides: dict[str, Any] | None = None, *, where: str = "flags") -> TrainConfig:
+    """Check a configuration that was read; arguments and errors as in `read_config`."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: expected a table of keys, found {type(table).__name__}")
+    for key, value in (overrides or {}).items():
+        *parents, last = key.split(".")
+        place: dict[str, Any] = table
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    try:
+        return msgspec.convert(table, TrainConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def encode_config(config: TrainConfig) -> bytes:
+    """Return the configuration as TOML, with every default written out."""
+    return msgspec.toml.encode(config)
+
+
+def open_rows(config: TrainConfig) -> Dataset:
+    """Read the data set; where it has no validation rows, take some from training by whole groups.
+
+    Raises:
+        DataError: As `open_dataset`.
+    """
+    options = {name: getattr(config.data, name) for name in ReadOptions.__struct_fields__}
+    dataset = open_dataset(Path(config.data.path), ReadOptions(**options))
+    names = {row.split for row in dataset.rows}
+    if "train" in names and "validation" not in names and config.data.validation_share:
+        share = config.data.validation_share
+        return split(dataset, {"train": 1 - share, "validation": share}, seed=config.seed, keep=("test",))
+    return dataset

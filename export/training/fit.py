@@ -1,0 +1,284 @@
+"""Trains a run. Goes in: a configuration. Goes out: a run folder, complete, or one that can be resumed.
+
+The test split is never opened here.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, IterableDataset
+
+from export.data import SPLIT_NAMES, Dataset, Split
+from export.data.augment import AugmentSpec
+from export.encoders import make_tokenizer
+from export.evaluation.calibrated import fit as fit_calibration
+from export.evaluation.thresholds import Rule, RuleError, parse_rule
+from export.model import FusionModel, ModelSpec, build_model
+from export.training.batches import Batch, Batches
+from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
+from export.training.load import ModelFile, load_run, open_splits, rows_sha256, write_model
+from export.training.losses import class_weights
+from export.training.module import Fusion, TrainingError
+from export.training.predict import predict
+from export.training.run import RunError, RunFolder
+from stream_app.bundle.manifest import TextSpec
+from stream_app.bundle.text import Tokenizer
+
+Say = Callable[[str], None]
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class _Epochs(IterableDataset[Batch]):
+    """The batches of each epoch in turn; an epoch's order follows from seed and number, so a resumed one is equal."""
+
+    def __init__(self, batches: Batches, seed: int, changes: AugmentSpec | None, epoch: Callable[[], int]) -> None:
+        self._batches, self._seed, self._changes, self._epoch = batches, seed, changes, epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng([self._seed, self._epoch(), 82])
+        return self._batches.shuffled(rng, self._changes)
+
+
+class _InOrder(IterableDataset[Batch]):
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches.in_order()
+
+
+def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, shows_progress: bool = False) -> None:
+    """Train, calibrate on validation rows, and leave all that evaluation and export read.
+
+    Args:
+        config: What to do.
+        run: Where; the folder must not exist, unless a training that was cut short is resumed.
+        say: Told one line after each step.
+        resume: Go on from the last whole epoch; the configuration must be that of the run.
+        shows_progress: Show a bar on standard error.
+
+    Raises:
+        RunError: The folder exists already, or is none that can be resumed.
+        ConfigError: The configuration does not fit the data, or is another than that of the run.
+        DataError: The data cannot be used.
+        TrainingError: The loss is no number, or the memory is too small.
+        OSError: The disk is full, or refuses.
+        KeyboardInterrupt: It was interrupted; it can be resumed.
+    """
+    begun = time.monotonic()
+    rule = _rule(config)
+    _claim(config, run, resume=resume)
+    dataset = open_rows(config)
+    train, validation = _open(config, dataset, run)
+    say(
+        f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, {', '.join(dataset.labels)}"
+    )
+    _write_json(run.dataset, _about(dataset, config))
+    torch.manual_seed(config.seed)
+    model, tokenizer, text = _build(config, dataset, train, run)
+    trainer = _train(config, run, model, (train, validation, Tokenizer(tokenizer, text), text), shows_progress)
+    best = torch.load(_checkpoint(trainer).best_model_path, map_location="cpu", weights_only=True)
+    weights = {name.removeprefix("model."): value for name, value in best["state_dict"].items()}
+    model.cpu().load_state_dict(weights)
+    save_file({name: value.contiguous() for name, value in weights.items()}, run.weights)
+    predictions = predict(model, validation, tokenizer, text=text, name=run.path.name, split_name="validation")
+    run.predictions("validation").parent.mkdir(exist_ok=True)
+    predictions.save(run.predictions("validation"))
+    fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative).save(run.calibration)
+    state = {
+        "finished": True,
+        "epochs": config.recipe.epochs,
+        "epoch": trainer.current_epoch,
+        "best_epoch": int(best["epoch"]) + 1,
+        "val_loss": round(float(_checkpoint(trainer).best_model_score or float("nan")), 6),
+        "seconds": round(time.monotonic() - begun, 1),
+        "seed": config.seed,
+        "torch": str(torch.__version__),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+    }
+    _write_json(run.state, state)
+    say(f"{run.path}: best epoch {state['best_epoch']} of {state['epoch']}, validation loss {state['val_loss']}")
+
+
+def _rule(config: TrainConfig) -> Rule:
+    try:
+        return parse_rule(config.recipe.thresholds)
+    except RuleError as error:
+        raise ConfigError(f"recipe.thresholds: {error}") from error
+
+
+def _claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
+    if not resume:
+        if run.path.exists():
+            raise RunError(f"expected no {run.path}, found one: choose another name, or --resume what was cut short")
+        run.path.mkdir(parents=True)
+        run.config.write_bytes(encode_config(config))
+        _write_json(run.state, {"finished": False})
+        return
+    if not run.config.is_file():
+        raise RunError(f"{run.path}: expected a run to resume, found no {run.config.name}")
+    if read_config(run.config) != config:
+        raise ConfigError(f"{run.path}: expected the configuration of the run, found another: resume without changes")
+    if run.state.is_file() and json.loads(run.state.read_bytes()).get("finished"):
+        raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
+
+
+def _open(config: TrainConfig, dataset: Dataset, run: RunFolder) -> tuple[Split, Split]:
+    splits = open_splits(config, dataset, run)
+    return splits.open("train", purpose="training"), splits.open("validation", purpose="calibration")
+
+
+def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
+    sizes = {name: sum(row.split == name for row in dataset.rows) for name in SPLIT_NAMES}
+    return {
+        "name": Path(config.data.path).resolve().name,
+        "task": dataset.task,
+        "labels": dataset.labels,
+        "negative": dataset.negative,
+        "sha256": rows_sha256(dataset),
+        "sizes": sizes,
+    }
+
+
+def _build(config: TrainConfig, dataset: Dataset, train: Split, run: RunFolder) -> tuple[FusionModel, bytes, TextSpec]:
+    texts = [text for text in train.texts if text]
+    tokenizer, text = make_tokenizer(config.text, texts or ["-"])
+    spec = ModelSpec(
+        task=dataset.task, labels=dataset.labels, image=config.image, text=config.text, fusion=config.fusion
+    )
+    model = build_model(spec, tokenizer=tokenizer)
+    run.tokenizer.write_bytes(tokenizer)
+    write_model(run.model, ModelFile(spec=model.spec, text=text))
+    return model, tokenizer, text
+
+
+def _train(
+    config: TrainConfig,
+    run: RunFolder,
+    model: FusionModel,
+    rows: tuple[Split, Split, Tokenizer, TextSpec],
+    shows_progress: bool,  # noqa: FBT001
+) -> lightning.Trainer:
+    train, validation, tokenizer, text = rows
+    recipe = config.recipe
+    sizes = {"pad_id": text.pad_id, "max_tokens": text.max_tokens, "batch": recipe.batch}
+    batches = Batches(train, tokenizer, **sizes)
+    weights = class_weights(train.truth, model.spec.task) if recipe.class_weights else None
+    # A little more than there are: how many batches an epoch has depends on its order.
+    steps = int(batches.count * 1.1 + 1) * recipe.epochs
+    module = Fusion(model, recipe, seed=config.seed, steps=steps, weights=weights)
+    changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
+    trainer = _trainer(config, run, shows_progress)
+    last = run.checkpoints / "last.ckpt"
+    # Lightning asks for the first batches before it knows where it resumes.
+    first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
+    epochs = _Epochs(batches, config.seed, changes, lambda: max(first, trainer.current_epoch))
+    with warnings.catch_warnings(), _clear_errors():
+        warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders and lengths of iterables
+        trainer.fit(
+            module,
+            _loader(epochs),
+            _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=True,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return trainer
+
+
+def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
+    # Without a generator of its own it draws from the one that decides dropout, resumed at another time than not.
+    return DataLoader(batches, batch_size=None, generator=torch.Generator())
+
+
+def _trainer(config: TrainConfig, run: RunFolder, shows_progress: bool) -> lightning.Trainer:  # noqa: FBT001
+    recipe = config.recipe
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it advertises
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            run.checkpoints,
+            "best",
+            monitor="val_loss",
+            save_last=True,
+            enable_version_counter=False,
+            # After validation, when the epoch counts as done: what resumes begins with the next one.
+            save_on_train_epoch_end=True,
+        )
+    ]
+    if recipe.patience:
+        callbacks.append(EarlyStopping("val_loss", patience=recipe.patience))
+    if shows_progress:
+        callbacks.append(TQDMProgressBar())
+    loggers: list[Logger] = [
+        CSVLogger(run.path, name="logs", version=""),
+        TensorBoardLogger(run.path, name="logs", version=""),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return lightning.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=recipe.epochs,
+            precision=recipe.precision,
+            gradient_clip_val=recipe.clip or None,
+            deterministic=recipe.is_deterministic,
+            callbacks=callbacks,
+            logger=loggers,
+            enable_progress_bar=shows_progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+        )
+
+
+def _checkpoint(trainer: lightning.Trainer) -> ModelCheckpoint:
+    return next(one for one in trainer.callbacks if isinstance(one, ModelCheckpoint))  # type: ignore[attr-defined]
+
+
+class _clear_errors:  # noqa: N801 - used as a statement
+    """Turn what PyTorch raises where memory or disk is too small into what to do about it."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Translate."""
+        if isinstance(error, torch.OutOfMemoryError):
+            message = f"expected enough memory on the device, found {error}; try a smaller recipe.batch or bf16-mixed"
+            raise TrainingError(message) from error
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise OSError(
+                error.errno, f"{os.strerror(error.errno or 0)}; --resume goes on from the last epoch"
+            ) from error
+        if isinstance(error, RuntimeError) and "enforce fail at inline_container" in str(error):
+            # How torch.save says that a write failed.
+            raise OSError(
+                errno.ENOSPC, "the checkpoint cannot be written; --resume goes on from the last epoch"
+            ) from error
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    half = path.with_name(f".{path.name}")
+    half.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    half.replace(path)
+
+
+__all__ = ["RunError", "TrainingError", "fit", "load_run"]

@@ -1,0 +1,112 @@
+"""Loads a finished run. Goes in: a run folder. Goes out: its model, tokenizer and data, as training left them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from export.data import Dataset, Row, Split, SplitName
+from export.data.access import Purpose, Splits
+from export.model import FusionModel, ModelSpec, build_model
+from export.training.config import TrainConfig, open_rows, read_config
+from export.training.run import RunError, RunFolder
+from stream_app.bundle.manifest import ImageSpec, TextSpec
+
+
+class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The content of `model.json`."""
+
+    spec: ModelSpec
+    text: TextSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRun:
+    """A run.
+
+    Attributes:
+        model: The trained model, in evaluation.
+        tokenizer: The bytes of tokenizer.json.
+        text: Bounds and padding of texts.
+        config: What was asked for.
+        folder: Where it lies.
+    """
+
+    model: FusionModel
+    tokenizer: bytes
+    text: TextSpec
+    config: TrainConfig
+    folder: RunFolder
+
+    def open(self, name: SplitName, *, purpose: Purpose) -> Split:
+        """Read a split of the data that the run was trained on.
+
+        Raises:
+            RunError: The data is not what it was.
+            DataError: It cannot be read.
+            TestSplitError: The test split was asked for to learn from it.
+        """
+        dataset = open_rows(self.config)
+        expected, found = _sha256_of(self.folder), rows_sha256(dataset)
+        if expected != found:
+            raise RunError(
+                f"{self.config.data.path}: expected the rows of the training (SHA-256 {expected[:12]}), found others "
+                f"({found[:12]}): put the data set back as it was, or train again"
+            )
+        return open_splits(self.config, dataset, self.folder).open(name, purpose=purpose)
+
+
+def open_splits(config: TrainConfig, dataset: Dataset, run: RunFolder) -> Splits:
+    """Return the splits of a data set with pictures prepared for the run's model; they are kept beside the run."""
+    image = ImageSpec(height=config.image.height, width=config.image.width)
+    return Splits(dataset, image, cache=run.path / "pictures")
+
+
+def rows_sha256(dataset: Dataset) -> str:
+    """Return the SHA-256 of what the rows say; folders do not count, nor does what lies in the pictures' files."""
+    digest = hashlib.sha256(json.dumps([dataset.task, dataset.labels, dataset.negative]).encode())
+    for row in dataset.rows:
+        digest.update(json.dumps(_said(row), ensure_ascii=False).encode())
+    return digest.hexdigest()
+
+
+def _said(row: Row) -> list[object]:
+    image = None if row.image is None else row.image.name
+    return [row.id, image, row.text, row.labels, row.group, row.sequence, row.lang, row.split]
+
+
+def _sha256_of(run: RunFolder) -> str:
+    try:
+        return str(json.loads(run.dataset.read_bytes())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{run.dataset}: expected a file of a finished run, found {error}") from error
+
+
+def load_run(run: RunFolder) -> LoadedRun:
+    """Load a run.
+
+    Raises:
+        RunError: A file is missing or does not fit.
+    """
+    try:
+        file = msgspec.json.decode(run.model.read_bytes(), type=ModelFile)
+        tokenizer = run.tokenizer.read_bytes()
+        model = build_model(file.spec, with_weights=False)
+        model.load_state_dict(load_file(run.weights))
+        config = read_config(run.config)
+    except (OSError, msgspec.MsgspecError, SafetensorError, RuntimeError, ValueError) as error:
+        raise RunError(
+            f"{run.path}: expected a finished run, found {error}; train it, or resume its training"
+        ) from error
+    return LoadedRun(model=model.eval(), tokenizer=tokenizer, text=file.text, config=config, folder=run)
+
+
+def write_model(path: Path, file: ModelFile) -> None:
+    """Write `model.json`."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(file, order="deterministic"), indent=2) + b"\n")

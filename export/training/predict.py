@@ -1,0 +1,137 @@
+"""Lets a model judge a split. Goes in: a model and rows. Goes out: `Predictions`, from which all figures come.
+
+Two modes. `rows`: each row as it is. `sequences`: each text with every picture of its sequence; those results are one
+decision, as the live system combines the results of a text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.data import Split, SplitName
+from export.evaluation.predictions import Predictions
+from export.model import FusionModel
+from export.training.batches import Batches
+from export.training.load import load_run
+from export.training.run import RunFolder
+from stream_app.bundle.manifest import PRESENCES, Presence, TextSpec
+from stream_app.bundle.text import Tokenizer
+
+Mode = Literal["rows", "sequences"]
+_BATCH = 128
+
+
+def predict_run(run: RunFolder, name: SplitName, mode: Mode = "rows") -> Predictions:
+    """Judge a split of the data that a run was trained on.
+
+    Raises:
+        RunError: The folder is not one of a finished run, or its data has changed.
+        DataError: The data set cannot be read.
+    """
+    loaded = load_run(run)
+    split = loaded.open(name, purpose="evaluation")
+    return predict(
+        loaded.model, split, loaded.tokenizer, text=loaded.text, name=run.path.name, split_name=name, mode=mode
+    )
+
+
+def predict(
+    model: FusionModel,
+    split: Split,
+    tokenizer: bytes,
+    *,
+    text: TextSpec,
+    name: str,
+    split_name: SplitName,
+    mode: Mode = "rows",
+) -> Predictions:
+    """Judge rows with each side and with what they have.
+
+    Args:
+        model: A trained model; it is put into evaluation.
+        split: n rows.
+        tokenizer: The bytes of tokenizer.json.
+        text: Bounds and padding of texts.
+        name: Of the run.
+        split_name: Which split it is; nothing may be fitted to the test split.
+        mode: See the module.
+
+    Returns:
+        Raw logits, in the order of the rows; in `sequences` in the order of the texts, and the id of a result is that
+        of its row with the picture's row behind it.
+    """
+    decisions = np.arange(len(split), dtype=np.int64)
+    if mode == "sequences":
+        split, decisions = across_sequences(split)
+    logits = _logits(model, split, Tokenizer(tokenizer, text), text)
+    return Predictions(
+        name=name,
+        task=model.spec.task,
+        labels=model.spec.labels,
+        logits=logits,
+        truth=split.truth,
+        has_image=split.has_image,
+        has_text=split.has_text,
+        decisions=decisions,
+        groups=split.groups,
+        ids=split.ids,
+        facets=split.facets,
+        split=split_name,
+    )
+
+
+def across_sequences(split: Split) -> tuple[Split, npt.NDArray[np.int64]]:
+    """Pair each text with every picture of its sequence.
+
+    Args:
+        split: n rows.
+
+    Returns:
+        The pairs as rows, and int64 [k] which row of `split` each belongs to. Rows without a text, or without a
+        sequence, stay as they are.
+    """
+    pictures: dict[int, list[int]] = {}
+    for row, (sequence, image) in enumerate(zip(split.sequences.tolist(), split.image_of.tolist(), strict=True)):
+        if sequence >= 0 and image >= 0:
+            pictures.setdefault(sequence, []).append(row)
+    texts, images = [], []
+    for row, sequence in enumerate(split.sequences.tolist()):
+        partners = pictures.get(sequence, []) if split.texts[row] else []
+        texts += [row] * max(1, len(partners))
+        images += partners or [row]
+    decisions, partners_of = np.array(texts, np.int64), np.array(images, np.int64)
+    pairs = split.take(decisions)
+    ids = tuple(
+        split.ids[text] if text == image else f"{split.ids[text]} {split.ids[image]}"
+        for text, image in zip(texts, images, strict=True)
+    )
+    return replace(pairs, image_of=split.image_of[partners_of], ids=ids), decisions
+
+
+def _logits(
+    model: FusionModel, split: Split, tokenizer: Tokenizer, text: TextSpec
+) -> dict[Presence, npt.NDArray[np.float32]]:
+    """Return raw logits for each presence; NaN where the only side that is left is one that the row lacks."""
+    model.eval()
+    device = next(model.parameters()).device
+    batches = Batches(split, tokenizer, pad_id=text.pad_id, max_tokens=text.max_tokens, batch=_BATCH)
+    shape = (len(split), len(model.spec.labels))
+    found: dict[Presence, npt.NDArray[np.float32]] = {one: np.full(shape, np.nan, np.float32) for one in PRESENCES}
+    with torch.inference_mode():
+        for batch in batches.in_order():
+            seen = model.encode_images(batch.images.to(device))[batch.image_of.to(device)]
+            read = model.encode_texts(batch.tokens.to(device), batch.length.to(device))
+            image, words = batch.has_image.to(device), batch.has_text.to(device)
+            none = torch.zeros_like(image)
+            views = {"both": (image, words), "image": (image, none), "text": (none, words)}
+            for presence in PRESENCES:
+                flags = views[presence]
+                logits = model.head(seen, read, *flags).float().cpu().numpy()
+                has_any = ((flags[0] + flags[1]) > 0).cpu().numpy()
+                found[presence][batch.rows[has_any]] = logits[has_any]
+    return found

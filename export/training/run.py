@@ -1,0 +1,84 @@
+"""The folder of a run: where training leaves what evaluation, comparison and export read. Paths and files, no PyTorch.
+
+```
+RUN/config.toml              what was asked for, all defaults written out
+    dataset.json             task, labels, negative labels, SHA-256 of the rows, sizes of the splits
+    model.json               the model's parts and the bounds of texts, enough to build it without any other file
+    tokenizer.json           of the bundle
+    weights.safetensors      the best weights
+    state.json               finished or not, epoch, best epoch, seconds, torch version, parameters
+    calibration.json         calibration and labels with thresholds, fitted on validation
+    predictions/<split>.npz  export.evaluation.predictions, validation and (after `evaluate`) test
+    checkpoints/             last.ckpt to resume from
+    logs/                    metrics.csv, TensorBoard
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class RunError(ValueError):
+    """A run folder cannot be used; the message says what is missing or does not fit, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of a run.
+
+    Attributes:
+        path: The folder; it may not exist yet.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration with all defaults written out."""
+        return self.path / "config.toml"
+
+    @property
+    def dataset(self) -> Path:
+        """What the data set was."""
+        return self.path / "dataset.json"
+
+    @property
+    def model(self) -> Path:
+        """The model's parts and the bounds of texts."""
+        return self.path / "model.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer of the bundle."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def weights(self) -> Path:
+        """The best weights."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """How far it came."""
+        return self.path / "state.json"
+
+    @property
+    def calibration(self) -> Path:
+        """Calibration and thresholds."""
+        return self.path / "calibration.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training resumes from."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """CSV and TensorBoard."""
+        return self.path / "logs"
+
+    def predictions(self, name: str) -> Path:
+        """Return where the predictions of a split (or of a mode of it, `test-sequences`) lie."""
+        return self.path / "predictions" / f"{name}.npz"

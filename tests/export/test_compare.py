@@ -1,0 +1,132 @@
+"""Comparing runs: the gain over the better side is told first, whether there is one or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from export.evaluation.calibrated import fit
+from export.evaluation.compare import Run, compare, sides_of
+from export.evaluation.predictions import Predictions, PredictionsError
+from export.evaluation.thresholds import F1
+from stream_app.bundle.manifest import Presence
+from tests.export.predicted import draw
+
+
+def _run(predictions: Predictions, **validation: float) -> Run:
+    return predictions, fit(draw(predictions.task, rows=400, seed=50, **validation), "platt", F1)  # type: ignore[arg-type]
+
+
+def only(predictions: Predictions, side: Presence, name: str) -> Predictions:
+    """Return what a model that looks at one side would have said."""
+    alone = predictions.logits[side]
+    blind = np.zeros_like(alone)
+    other: Presence = "image" if side == "text" else "text"
+    return replace(predictions, name=name, logits={"both": alone, side: alone, other: blind})
+
+
+def test_a_gain_is_told_in_the_first_line_with_its_interval() -> None:
+    drawn = draw("binary", rows=1500, split="test", name="concat")
+    found = compare([_run(drawn)], resamples=200)
+    assert found.first_line.startswith("concat: fusion gains +")
+    assert "points of accuracy over the better single modality" in found.first_line
+    gain = found.gains[0].interval
+    assert gain.low > 0
+    assert gain.value == pytest.approx(
+        found.figures["concat"]["accuracy"].value
+        - max(found.figures[f"concat, {side} left out"]["accuracy"].value for side in ("image", "text"))
+    )
+
+
+def test_a_gain_that_is_none_is_told_as_well() -> None:
+    drawn = draw("binary", rows=800, split="test", name="concat", image=0.0)
+    runs = [_run(drawn), _run(only(drawn, "text", "lstm")), _run(only(drawn, "image", "resnet"))]
+    found = compare(runs, resamples=200)
+    assert found.gains[0].interval.high < 0
+    assert found.first_line.endswith(": a loss.")
+    same = replace(drawn, logits={**drawn.logits, "both": drawn.logits["text"] + np.float32(1e-3)})
+    unsure = compare([_run(same), *runs[1:]], resamples=200)
+    assert "the interval holds zero, so no gain is shown" in unsure.first_line
+
+
+def test_the_gain_pays_for_the_choice_of_the_better_side() -> None:
+    drawn = draw("binary", rows=600, split="test", name="concat")
+    found = compare([_run(drawn)], resamples=200)
+    over = [pair.differences["accuracy"] for pair in found.pairs if pair.first == "concat"]
+    gain = found.gains[0].interval
+    assert gain.value == pytest.approx(min(difference.value for difference in over))
+    assert gain.low <= min(difference.low for difference in over)
+    assert gain.high < min(difference.high for difference in over)
+
+
+def test_single_sides_are_known_by_what_they_do_not_look_at_and_stand_first() -> None:
+    drawn = draw("multilabel", rows=300, split="test", name="fusion")
+    text, image = only(drawn, "text", "lstm"), only(drawn, "image", "resnet")
+    assert [sides_of(run) for run in (drawn, text, image)] == ["both", "text", "image"]
+    found = compare([_run(drawn), _run(image), _run(text)], resamples=50)
+    assert [contender.name for contender in found.contenders] == ["lstm", "resnet", "fusion"]
+    assert all(contender.is_own_run for contender in found.contenders)
+    assert found.notes == ()
+    assert [(pair.first, pair.second) for pair in found.pairs] == [
+        ("resnet", "lstm"),
+        ("fusion", "lstm"),
+        ("fusion", "resnet"),
+    ]
+
+
+def test_a_side_that_no_run_has_is_stood_for_and_said_so() -> None:
+    drawn = draw("multilabel", rows=300, split="test", name="fusion")
+    found = compare([_run(drawn), _run(only(drawn, "text", "lstm"))], resamples=50)
+    assert [contender.name for contender in found.contenders] == ["lstm", "fusion, text left out", "fusion"]
+    assert [contender.is_own_run for contender in found.contenders] == [True, False, True]
+    assert len(found.notes) == 1
+    assert "No run looks at the image alone" in found.notes[0]
+
+
+def test_runs_are_paired_by_the_names_of_rows_whatever_their_order() -> None:
+    drawn = draw("binary", rows=300, split="test", name="one")
+    order = np.random.default_rng(0).permutation(300)
+    turned = replace(
+        drawn,
+        logits={key: values[order] for key, values in drawn.logits.items()},
+        truth=drawn.truth[order],
+        groups=drawn.groups[order],
+        ids=tuple(drawn.ids[at] for at in order),
+        facets={},
+    )
+    found = compare([_run(drawn), _run(turned)], resamples=50)
+    pair = found.pairs[-1]
+    assert {pair.first, pair.second} == {"one (1)", "one (2)"}
+    assert (pair.differences["accuracy"].low, pair.differences["accuracy"].high) == (0, 0)
+    assert (pair.test.only_first, pair.test.only_second, pair.test.p) == (0, 0, 1.0)
+
+
+def test_only_shared_decisions_with_both_sides_are_compared() -> None:
+    drawn = draw("binary", rows=100, split="test", name="one")
+    partial = replace(drawn, has_text=np.arange(100) >= 20, name="two")
+    found = compare([_run(drawn), _run(partial)], resamples=50)
+    assert all(len(contender.scored) == 80 for contender in found.contenders)
+    assert any("80 of 100 decisions" in note for note in found.notes)
+
+
+def test_runs_of_other_data_are_refused() -> None:
+    drawn = draw("binary", rows=100, split="test", name="one")
+    with pytest.raises(PredictionsError, match="no row that all judged"):
+        compare([_run(drawn), _run(replace(drawn, ids=tuple(f"x{at}" for at in range(100))))])
+    flipped = replace(drawn, name="two", truth=1 - drawn.truth)
+    with pytest.raises(
+        PredictionsError, match=r"one truth in all runs, found others in two, first at row metadata.jsonl:1"
+    ):
+        compare([_run(drawn), _run(flipped)])
+    with pytest.raises(PredictionsError, match="expected runs with the labels"):
+        compare([_run(drawn), _run(draw("multilabel", rows=100, split="test"))])
+
+
+def test_few_groups_are_said() -> None:
+    drawn = draw("binary", rows=100, split="test", group_of=20)
+    found = compare([_run(drawn)], resamples=50)
+    assert any("5 groups only" in note for note in found.notes)
+    alone = compare([_run(replace(drawn, groups=np.zeros(100, np.int64)))], resamples=50)
+    assert "with one group there is no interval" in alone.first_line

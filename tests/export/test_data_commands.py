@@ -1,0 +1,170 @@
+"""The commands of `vigil-export data`: what they write, how they end, and that nothing half written stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from export.cli import main
+from export.data import ReadOptions, open_dataset
+from export.data.partition import crossing_groups
+from tests.conftest import REPOSITORY
+from tests.export.folders import fights, imagefolder
+
+
+def run(*arguments: str | Path) -> int:
+    """Run `vigil-export` in this process and return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def _lines(path: Path) -> list[Mapping[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_help_lists_the_commands_and_loads_none() -> None:
+    program = (
+        "import sys; from export.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'cv2', 'sklearn', 'scipy', 'matplotlib', 'export.cli.data'} & set(sys.modules)\n"
+        "sys.exit(f'loaded for nothing: {heavy}' if heavy else 0)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "data" in ended.stdout
+    assert "demo-bundle" in ended.stdout
+
+
+def test_what_split_writes_is_the_same_data_set_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = fights(40, lang="en", night=True)
+    for number, row in enumerate(rows):
+        row |= {"scene": f"s{number // 4}", "clip": f"c{number // 2}"}
+    rows[5] |= {"file_name": None}
+    rows[6] |= {"text": None, "label": None}
+    source = imagefolder(tmp_path / "in", rows)
+    options = ["--group", "scene", "--sequence", "clip"]
+    assert run("data", "split", source, *options, "--out", tmp_path / "out") == 0
+    assert "binary: fight; nothing happened: normal" in capsys.readouterr().err
+    before = open_dataset(source, ReadOptions(columns={"group": "scene", "sequence": "clip"}))
+    after = open_dataset(tmp_path / "out")
+    assert crossing_groups(after) == {}
+    assert {row.split for row in after.rows} == {"train", "validation", "test"}
+
+    def told(row: object) -> str:
+        image = getattr(row, "image", None)
+        values = [getattr(row, name) for name in ("text", "labels", "group", "sequence", "lang", "facets")]
+        return repr((image and image.read_bytes(), *values))
+
+    assert sorted(map(told, after.rows)) == sorted(map(told, before.rows))
+    assert (after.task, after.labels, after.negative) == (before.task, before.labels, before.negative)
+
+
+def test_pictures_of_one_name_in_two_folders_both_survive(tmp_path: Path) -> None:
+    rows = [{"file_name": f"{n}/x.jpg", "text": "t", "label": ("fight", "normal")[n % 2]} for n in range(6)]
+    source = imagefolder(tmp_path / "in", rows)
+    assert (
+        run("data", "split", source, "--train", "1", "--validation", "0", "--test", "0", "--out", tmp_path / "o") == 0
+    )
+    written = [row.image for row in open_dataset(tmp_path / "o").rows]
+    assert len({image.read_bytes() for image in written if image}) == 6
+
+
+def test_links_share_the_bytes_of_a_picture(tmp_path: Path) -> None:
+    source = imagefolder(tmp_path / "in", fights(6))
+    assert run("data", "split", source, "--links", "--out", tmp_path / "o") == 0
+    assert next((tmp_path / "o").rglob("*.jpg")).stat().st_nlink == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--out", "{out}", "--keep", "all"], 2, "--keep: expected train, validation, test, found all"),
+        (["--out", "{out}", "--task", "many"], 2, "--task: expected auto, binary, multiclass, multilabel, found many"),
+        (["--out", "{out}", "--column", "text"], 2, "--column: expected NAME=COLUMN"),
+        (["--out", "{out}", "--label", "what"], 1, "expected a column 'what' (for label), found the columns"),
+        (["--out", "{in}"], 1, "expected nothing there, found something"),
+        (["--out", "{file}/sub/out"], 1, "Not a directory"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, message: str
+) -> None:
+    source = imagefolder(tmp_path / "in", fights(8))
+    (tmp_path / "file").touch()
+    places = {"out": tmp_path / "out", "in": source, "file": tmp_path / "file"}
+    assert run("data", "split", source, *(argument.format(**places) for argument in arguments)) == status
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "in"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = imagefolder(tmp_path / "in", fights(6))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # bytes of a file; less than any picture has
+    try:
+        assert run("data", "split", source, "--out", tmp_path / "out") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large; free space there, or choose another place" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_interrupted_command_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "export", "data", "site", "--out", str(tmp_path / "site"), "--train", "100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".site.*/train/*.jpg")):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, error.strip().splitlines()[-1]) == (130, "vigil-export: interrupted")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_drawn_site_has_several_texts_per_picture_and_shares_no_camera(tmp_path: Path) -> None:
+    numbers = ["--train", "30", "--validation", "4", "--test", "6", "--texts", "3"]
+    for name in ("one", "two"):
+        assert run("data", "site", *numbers, "--out", tmp_path / name) == 0
+    assert (tmp_path / "one/test/metadata.jsonl").read_bytes() == (tmp_path / "two/test/metadata.jsonl").read_bytes()
+    dataset = open_dataset(tmp_path / "one")
+    assert (dataset.task, len(dataset.rows), len({row.image for row in dataset.rows})) == ("multilabel", 120, 40)
+    assert crossing_groups(dataset) == {}
+    assert len({row.group for row in dataset.rows if row.split == "train"}) == 2
+    first = [row for row in dataset.rows if row.image == dataset.rows[0].image]
+    assert len({row.text for row in first}) == 3
+    assert len({(row.labels, row.facets, row.group) for row in first}) == 1
+    assert {dict(row.facets)["wording"] for row in dataset.rows if row.split == "test"} == {"train", "held-out"}
+    assert {name for name, _ in first[0].facets} == {"kind", "claims", "scene", "picture", "hour", "wording"}
+
+
+def test_the_options_that_the_page_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
+    lines = re.findall(r"^vigil-export data ([a-z-]+)(.*)$", page, re.MULTILINE)
+    assert {name for name, _ in lines} == {"check", "split", "from-decisions", "site"}
+    for name, rest in lines:
+        assert run("data", name, "--help") == 0
+        shown = capsys.readouterr().out
+        assert [option for option in re.findall(r"--[a-z-]+", rest) if option not in shown] == []
+    helps = []
+    for name in ("check", "split", "from-decisions", "site"):
+        assert run("data", name, "--help") == 0
+        helps.append(capsys.readouterr().out)
+    ours = {option for option in re.findall(r"`(--[a-z-]+)", page) if option not in "".join(helps)}
+    assert ours == set()

@@ -1,0 +1,278 @@
+"""`vigil-export export`: a run becomes a bundle with its figures, whole or not at all, and every refusal says why."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
+pytest.importorskip("timm")
+
+from export.cli import main  # noqa: E402 - the skips above come first
+from export.data import Split  # noqa: E402
+from export.evaluation.calibrated import Calibrated  # noqa: E402
+from export.evaluation.predictions import Predictions  # noqa: E402
+from export.model import FusionModel  # noqa: E402
+from export.packing.source import source_of  # noqa: E402
+from export.training.run import RunError, RunFolder  # noqa: E402
+from stream_app.bundle.load import load_bundle  # noqa: E402
+from stream_app.bundle.manifest import MODEL_CARD, PRESENCES, Presence, TextSpec  # noqa: E402
+from stream_app.bundle.signature import check_signature, create_key_pair, read_public_key  # noqa: E402
+from stream_app.bundle.text import Tokenizer  # noqa: E402
+from tests.export import colours  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class _Loaded:
+    """A run as the loader of training gives it."""
+
+    model: FusionModel
+    tokenizer: bytes
+    text: TextSpec = colours.TEXT
+    is_interrupted: bool = False
+
+    def open(self, name: str, *, purpose: str) -> Split:
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+        assert (name, purpose) == ("validation", "calibration")
+        return colours.rows()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> _Loaded:
+    return _Loaded(*colours.model())
+
+
+@pytest.fixture
+def run(tmp_path: Path, loaded: _Loaded, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A finished run, and a loader that knows it."""
+    folder = RunFolder(tmp_path / "my colours")
+    folder.path.mkdir()
+    folder.state.write_text(json.dumps({"finished": True, "best_epoch": 3, "seconds": 12.5, "torch": "2.9"}))
+    sizes = {"train": 100, "validation": 40, "test": 40}
+    folder.dataset.write_text(json.dumps({"task": "multiclass", "labels": [], "sha256": "ab" * 32, "sizes": sizes}))
+    Calibrated(
+        method="platt", rule="f1", rows=40, decisions=40, calibration=colours.CALIBRATION, labels=colours.DECIDED
+    ).save(folder.calibration)
+    loader = ModuleType("export.training.load")
+    loader.load_run = lambda found: loaded if found == folder else None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "export.training.load", loader)
+    return folder
+
+
+def _export(capsys: pytest.CaptureFixture[str], run: RunFolder, *arguments: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(run.path), "--threads", "1", *map(str, arguments)])
+    output = capsys.readouterr()
+    return ended.value.code if isinstance(ended.value.code, int) else 0, output.out + output.err
+
+
+@contextmanager
+def _small_files(most: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes: to whoever writes, that is a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def predictions(loaded: _Loaded) -> Predictions:
+    """What the run says of rows that it calls its test rows."""
+    split = colours.rows()
+    logits: dict[Presence, npt.NDArray[np.float32]] = {}
+    with torch.inference_mode():
+        seen = loaded.model.encode_images(torch.from_numpy(split.images[split.image_of]))
+        tokens, length = Tokenizer(loaded.tokenizer, loaded.text).encode_batch(split.texts)
+        read = loaded.model.encode_texts(torch.from_numpy(tokens), torch.from_numpy(length))
+        for presence in PRESENCES:
+            image = split.has_image & (presence != "text")
+            text = split.has_text & (presence != "image")
+            flags = (torch.from_numpy(flag.astype(np.float32)) for flag in (image, text))
+            logits[presence] = loaded.model.head(seen, read, *flags).numpy()
+            logits[presence][~(image | text)] = np.nan
+    return Predictions(
+        name="colours",
+        task="multiclass",
+        labels=colours.LABELS,
+        logits=logits,
+        truth=split.truth,
+        has_image=split.has_image,
+        has_text=split.has_text,
+        decisions=np.arange(len(split)),
+        groups=split.groups,
+        ids=split.ids,
+        facets=split.facets,
+    )
+
+
+def _save(predictions: Predictions, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    predictions.save(path)
+
+
+def test_a_run_becomes_a_signed_bundle_with_the_figures_of_its_test_rows(
+    run: RunFolder, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _save(predictions, run.predictions("test"))
+    for path, data in zip((tmp_path / "a.key", tmp_path / "a.pub"), create_key_pair(), strict=True):
+        path.write_bytes(data)
+    out = tmp_path / "models" / "colours" / "1"
+    words = ("--choose-smallest-within", "1", "--sign", tmp_path / "a.key", "--licence", "CC0-1.0")
+    status, output = _export(capsys, run, "--out", out, *words)
+    assert status == 0, output
+    assert "int8: " in output
+    assert "signed, verified" in output
+    bundle = load_bundle(out)
+    check_signature(bundle, read_public_key(tmp_path / "a.pub"))
+    assert bundle.manifest.name == "my-colours"
+    assert bundle.manifest.training["best_epoch"] == 3
+    assert bundle.manifest.training["data_sha256"] == "ab" * 32
+    found = bundle.manifest.metrics["test"]
+    value, low, high = found["figures"]["both"]["accuracy"]
+    assert low <= value <= high
+    assert set(found["figures"]) == {"both", "image", "text"}
+    assert "fusion gains" in found["gain"]
+    card = (out / MODEL_CARD).read_text()
+    for words_of_card in (
+        "CC0-1.0",
+        "fusion gains",
+        f"{value:.3f} [{low:.3f}, {high:.3f}]",
+        "| ECE |",
+        "Accuracy by hour",
+    ):
+        assert words_of_card in card, words_of_card
+    assert str(tmp_path) not in card + json.dumps(bundle.manifest.training)
+    assert [line["variant"] for line in json.loads((run.path / "variants.json").read_text())] == [
+        "fp32",
+        "fp16",
+        "int8",
+    ]
+
+
+def test_figures_of_validation_rows_are_said_to_be_flattering_and_give_way_to_those_of_test_rows(
+    run: RunFolder, loaded: _Loaded, predictions: Predictions
+) -> None:
+    assert source_of(run, loaded).metrics == {}
+    _save(predictions, run.predictions("validation"))
+    assert list(source_of(run, loaded).metrics) == ["validation"]
+    _save(predictions, run.predictions("test"))
+    assert list(source_of(run, loaded).metrics) == ["test"]
+
+
+def test_a_full_disk_and_an_interruption_leave_nothing(
+    run: RunFolder, loaded: _Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "models" / "1"
+    with _small_files(50_000):
+        status, output = _export(capsys, run, "--out", out)
+    assert status == 1
+    assert "free space there" in output
+    assert [*out.parent.iterdir()] == []
+    loaded.is_interrupted = True
+    try:
+        status, output = _export(capsys, run, "--out", out, "--variant", "int8")
+    finally:
+        loaded.is_interrupted = False
+    assert (status, "interrupted" in output) == (130, True)
+    assert [*out.parent.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--variant", "int8", "--choose-smallest-within", "0.1"), 2, "found both"),
+        (("--variant", "int4"), 2, "int4"),
+        (("--choose-smallest-within", "2"), 2, "choose-smallest-within"),
+        (("--name", "my model"), 2, "--name: expected 1-64 of letters"),
+        (("--version", ""), 2, "--version: expected"),
+        (("--sign", "/nowhere/a.key"), 4, "expected an unencrypted private Ed25519 key"),
+    ],
+)
+def test_wrong_usage_is_refused_before_any_work(
+    run: RunFolder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    status: int,
+    words: str,
+) -> None:
+    found, output = _export(capsys, run, "--out", tmp_path / "out", *arguments)
+    assert found == status
+    assert words in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_taken_and_a_run_that_is_none_are_refused(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").mkdir()
+    status, output = _export(capsys, run, "--out", tmp_path / "taken")
+    assert (status, "expected nothing there" in output) == (1, True)
+    status, output = _export(capsys, RunFolder(tmp_path / "nowhere"), "--out", tmp_path / "out")
+    assert (status, "`vigil-export train` makes one" in output) == (1, True)
+
+
+def _break(run: RunFolder, what: str) -> None:
+    if what == "unfinished":
+        run.state.write_text(json.dumps({"finished": False}))
+    elif what == "uncalibrated":
+        run.calibration.unlink()
+    elif what == "no state":
+        run.state.unlink()
+    elif what == "not JSON":
+        run.dataset.write_text("{")
+    else:
+        data: Any = json.loads(run.calibration.read_text())
+        data["labels"][0]["name"] = "blue"
+        run.calibration.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("unfinished", "resume its training"),
+        ("uncalibrated", r"calibration\.json"),
+        ("no state", r"state\.json: expected a file of a finished run"),
+        ("not JSON", r"dataset\.json: expected a file of a finished run"),
+        ("other labels", "expected the labels red, green of the model, found blue, green"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_refused(run: RunFolder, loaded: _Loaded, what: str, words: str) -> None:
+    _break(run, what)
+    with pytest.raises(RunError, match=words):
+        source_of(run, loaded)
+
+
+def test_no_folder_of_the_machine_goes_into_a_bundle(run: RunFolder, loaded: _Loaded) -> None:
+    import msgspec  # noqa: PLC0415
+
+    spec = loaded.model.spec
+    image = msgspec.structs.replace(spec.image, weights=str(run.path / "resnet.safetensors"))
+    other = _Loaded(*colours.model())
+    other.model.spec = msgspec.structs.replace(spec, image=image)
+    training = source_of(run, other).training
+    assert training["image"]["weights"] == "resnet.safetensors"
+    assert training["pretrained"] == ["resnet.safetensors"]
+    assert str(run.path) not in json.dumps(training)
+    assert np.isfinite(training["parameters"])

@@ -1,0 +1,286 @@
+"""`vigil-export evaluate` and `compare`: from the predictions of run folders to figures and pages, without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from export.cli import main
+from export.data.read import open_dataset
+from export.evaluation.calibrated import fit, load_calibrated
+from export.evaluation.compare import compare
+from export.evaluation.evaluate import evaluate
+from export.evaluation.predictions import Predictions, load_predictions
+from export.evaluation.report import comparison_page, evaluation_page, read_history, read_samples
+from export.evaluation.thresholds import F1
+from export.training.run import RunFolder
+from tests.export.folders import imagefolder
+from tests.export.predicted import draw
+from tests.export.test_compare import only
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def _run(folder: Path, predictions: Predictions) -> RunFolder:
+    """Write a run folder with predictions of both splits and nothing else."""
+    run = RunFolder(folder)
+    run.predictions("test").parent.mkdir(parents=True)
+    replace(predictions, split="test").save(run.predictions("test"))
+    validation = draw(predictions.task, rows=300, seed=90, name=predictions.name)
+    validation.save(run.predictions("validation"))
+    return run
+
+
+def _call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, said.err
+
+
+class _Reader(HTMLParser):
+    """Collects addresses and counts tags that never close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href"}]
+        if tag not in {"meta", "img", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _read(page: str) -> list[str]:
+    reader = _Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert all(address.startswith("data:") for address in reader.addresses)
+    return reader.addresses
+
+
+def test_a_run_with_predictions_is_evaluated_and_calibrated_on_its_validation_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=200, name="concat"))
+    status, out, err = _call(capsys, "evaluate", str(run.path), "--fps", "0.5", "--resamples", "100")
+    assert status == 0, err
+    assert "concat: 200 decisions of test" in out
+    assert load_calibrated(run.calibration) == fit(draw("binary", rows=300, seed=90), "platt", F1)
+    page = (run.path / "reports" / "test.html").read_text("utf-8")
+    assert len([a for a in _read(page) if a.startswith("data:image/svg+xml")]) == 3
+    assert "per camera and day" in page
+    status, out, _ = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--json")
+    document = json.loads(out)
+    assert document["decisions"] == {"both": 200, "image": 200, "text": 200}
+    assert 0.5 < document["figures"]["both"]["AUROC"]["value"] < 1
+    assert document["false_alarms"][0]["per_day"] is None
+
+
+def test_calibration_and_thresholds_can_be_chosen_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _run(tmp_path / "run", draw("multiclass", rows=150))
+    run.dataset.write_text('{"negative": ["normal"]}')
+    arguments = ["evaluate", str(run.path), "--resamples", "100", "--calibration", "isotonic"]
+    status, _, err = _call(capsys, *arguments, "--thresholds", "recall=0.9")
+    assert status == 0, err
+    found = load_calibrated(run.calibration)
+    assert (found.method, found.rule) == ("isotonic", "recall=0.9")
+    assert [label.name for label in found.labels if not label.alerts] == ["normal"]
+    assert _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--calibration", "platt")[0] == 0
+    again = load_calibrated(run.calibration)
+    assert (again.method, again.rule) == ("platt", "recall=0.9")
+    assert [label.alerts for label in again.labels] == [True, True, False]
+
+
+def test_what_is_fitted_does_not_depend_on_the_test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for name, seed in (("one", 1), ("two", 2)):
+        run = _run(tmp_path / name, draw("binary", rows=150, seed=seed))
+        assert _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--calibration", "isotonic")[0] == 0
+        found.append(run.calibration.read_bytes())
+    assert found[0] == found[1]
+
+
+def test_test_predictions_in_the_place_of_validation_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=150))
+    run.predictions("validation").write_bytes(run.predictions("test").read_bytes())
+    status, _, err = _call(capsys, "evaluate", str(run.path))
+    assert status == 1
+    assert "expected predictions of validation, found those of test" in err
+    assert not run.calibration.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--split", "train"], 2, "--split: expected test or validation"),
+        (["--mode", "all"], 2, "--mode: expected rows or sequences"),
+        (["--calibration", "magic"], 2, "--calibration: expected platt"),
+        (["--thresholds", "best"], 2, "--thresholds: rule for thresholds: expected f=BETA"),
+        (["--data", "nowhere"], 1, "nowhere"),
+    ],
+)
+def test_wrong_usage_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, message: str
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    found, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", *arguments)
+    assert found == status
+    assert message in " ".join(err.split())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    status, _, err = _call(capsys, command, str(tmp_path))
+    assert status == 1
+    assert "expected the folder of a run" in err
+
+
+def test_a_broken_file_of_predictions_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    run.predictions("test").write_bytes(b"PK half a file")
+    status, _, err = _call(capsys, "evaluate", str(run.path))
+    assert status == 1
+    assert "expected a file of predictions" in err
+
+
+def test_the_gain_is_the_first_line_of_what_compare_says_and_of_its_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = draw("binary", rows=300, name="concat")
+    runs = [
+        _run(tmp_path / name, one)
+        for name, one in (("a", drawn), ("b", only(drawn, "text", "lstm")), ("c", only(drawn, "image", "resnet")))
+    ]
+    page = tmp_path / "gain.html"
+    paths = [str(run.path) for run in runs]
+    status, out, err = _call(capsys, "compare", *paths, "--out", str(page), "--resamples", "100")
+    assert status == 0, err
+    first = out.splitlines()[0]
+    assert re.fullmatch(
+        r"concat: fusion gains [+-]\d+\.\d points of accuracy over the better single modality .*", first
+    )
+    text = page.read_text("utf-8")
+    _read(text)
+    assert text.index(first) == text.index("concat: fusion gains")
+    body = re.sub(r"<[^>]+>", "", text[text.index("<body>") :]).strip()
+    assert body.startswith(first)
+    status, out, _ = _call(capsys, "compare", *paths, "--json", "--resamples", "100")
+    assert json.loads(out)["first_line"] == first
+    assert len(json.loads(out)["pairs"]) == 3
+
+
+def test_names_and_texts_are_shown_as_they_are_and_never_as_html(tmp_path: Path) -> None:
+    label, text = "<b>火灾</b>", "smoke & <script>alert(1)</script> 大门口"
+    drawn = replace(draw("binary", rows=100, split="test"), labels=(label,), name="<i>run</i>")
+    calibrated = fit(replace(draw("binary", rows=100), labels=(label,)), "platt", F1)
+    rows = [{"file_name": f"{at}.jpg", "text": text, "label": ("fire", "normal")[at % 2]} for at in range(100)]
+    dataset = open_dataset(imagefolder(tmp_path / "data", rows))
+    drawn = replace(drawn, ids=tuple(row.id for row in dataset.rows))
+    found = evaluate(drawn, calibrated, resamples=20)
+    names = [drawn.ids[place] for place in found.mistakes]
+    (tmp_path / "data" / "0.jpg").write_bytes(b"no picture")
+    samples = read_samples(dataset, [*names, drawn.ids[0], "not there"])
+    assert samples[drawn.ids[0]].picture is None
+    assert "not there" not in samples
+    page = evaluation_page(found, samples)
+    pictures = [address for address in _read(page) if address.startswith("data:image/jpeg")]
+    assert len(pictures) == len([name for name in names if name != drawn.ids[0]])
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "&lt;b&gt;火灾" in page
+    assert "大门口" in page
+    _read(comparison_page(compare([(drawn, calibrated)], resamples=20)))
+
+
+def test_a_run_shows_its_pictures_and_how_it_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"file_name": f"{at}.jpg", "text": f"report {at}", "label": ("fight", "normal")[at % 2]} for at in range(60)
+    ]
+    dataset = open_dataset(imagefolder(tmp_path / "data", rows))
+    drawn = replace(draw("binary", rows=60), ids=tuple(row.id for row in dataset.rows))
+    run = _run(tmp_path / "run", drawn)
+    run.config.write_text(f'[data]\npath = "{tmp_path / "data"}"\ntask = "binary"\nbatch = 3\n')
+    run.logs.mkdir()
+    (run.logs / "metrics.csv").write_text("epoch,step,train_loss,validation_AUROC\n0,9,0.7,\n0,9,,0.6\n1,19,0.5,0.8\n")
+    status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--worst", "5")
+    assert status == 0, err
+    page = (run.path / "reports" / "test.html").read_text("utf-8")
+    kinds = [address.partition(";")[0] for address in _read(page)]
+    assert kinds.count("data:image/jpeg") == 5
+    assert kinds.count("data:image/svg+xml") == 4
+    assert read_history(run.logs / "metrics.csv") == {
+        "train_loss": ((0.0, 1.0), (0.7, 0.5)),
+        "validation_AUROC": ((0.0, 1.0), (0.6, 0.8)),
+    }
+
+
+def test_predictions_that_are_missing_are_computed_once_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def predict_run(run: RunFolder, split: str, mode: str) -> Predictions:
+        asked.append((run.path.name, split, mode))
+        return draw("binary", rows=80, split="")
+
+    monkeypatch.setitem(sys.modules, "export.training.predict", SimpleNamespace(predict_run=predict_run))
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.state.write_text("{}")
+    for _ in range(2):
+        status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--mode", "sequences")
+        assert status == 0, err
+    assert asked == [("run", "validation", "rows"), ("run", "test", "sequences")]
+    kept = sorted(path.name for path in run.predictions("test").parent.iterdir())
+    assert kept == ["test-sequences.npz", "validation.npz"]
+    assert load_predictions(run.predictions("validation")).split == "validation"
+
+
+def test_equal_figures_make_equal_pages() -> None:
+    drawn, calibrated = draw(rows=60, split="test"), fit(draw(rows=60), "platt", F1)
+    one, again = (evaluation_page(evaluate(drawn, calibrated, resamples=20)) for _ in range(2))
+    assert one == again
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_a_page_can_be_made_of_little(task: str) -> None:
+    drawn = draw(task, rows=6, split="test")  # type: ignore[arg-type]
+    calibrated = fit(draw(task, rows=6), "isotonic", F1)  # type: ignore[arg-type]
+    silent = replace(drawn, truth=np.tile(drawn.truth[:1], (6, 1)), groups=np.zeros(6, np.int64))
+    _read(evaluation_page(evaluate(silent, calibrated, resamples=20)))
+    _read(comparison_page(compare([(silent, calibrated)], resamples=20)))
+
+
+def test_neither_command_imports_pytorch_for_a_run_that_has_predictions(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    code = f"""
+import sys
+from export.cli import main
+for command in ("evaluate", "compare"):
+    try:
+        main([command, {str(run.path)!r}, "--resamples", "100"])
+    except SystemExit as ended:
+        assert not ended.code, ended.code
+assert not {{"torch", "transformers", "timm"}} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,262 @@
+"""Training: a run folder from rows; equal orders give equal weights, after a kill too; clear words where it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
+pytest.importorskip("pytorch_lightning")
+
+from safetensors.torch import load_file  # noqa: E402 - the skips above come first
+
+from export.data import NO_IMAGE, Split  # noqa: E402
+from export.data.access import TestSplitError  # noqa: E402
+from export.data.tokens import train_tokenizer  # noqa: E402
+from export.evaluation.calibrated import load_calibrated  # noqa: E402
+from export.evaluation.predictions import load_predictions  # noqa: E402
+from export.training.batches import Batches  # noqa: E402
+from export.training.config import ConfigError, TrainConfig, encode_config, make_config, read_config  # noqa: E402
+from export.training.fit import fit  # noqa: E402
+from export.training.load import load_run  # noqa: E402
+from export.training.losses import class_weights, row_losses  # noqa: E402
+from export.training.module import TrainingError  # noqa: E402
+from export.training.predict import across_sequences, predict_run  # noqa: E402
+from export.training.run import RunError, RunFolder  # noqa: E402
+from stream_app.bundle.manifest import TextSpec  # noqa: E402
+from stream_app.bundle.text import Tokenizer  # noqa: E402
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_WORDS = {"fight": ("men hit each other", "打架"), "normal": ("nobody is there", "没有人")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty pictures of two kinds in three splits; some rows lack a side; two rows share a picture."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(3)
+    for split, count in (("train", 18), ("validation", 6), ("test", 6)):
+        folder = root / split
+        folder.mkdir()
+        lines = []
+        for number in range(count):
+            label = "fight" if number % 2 else "normal"
+            picture = rng.integers(0, 90, (20, 24, 3), dtype=np.uint8) + (160 if label == "fight" else 0)
+            cv2.imwrite(str(folder / f"{number}.png"), picture.astype(np.uint8))
+            row = {
+                "file_name": f"{number}.png",
+                "label": label,
+                "group": f"{split}-{number}",
+                "clip": f"c{number // 3}",
+            }
+            lines.append({**row, "text": _WORDS[label][number % 4 // 2]})
+        lines.append({**lines[0], "text": "somebody waits"})
+        lines += [{**lines[1], "text": ""}, {**lines[2], "file_name": ""}]
+        content = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+        (folder / "metadata.jsonl").write_text(content, encoding="utf-8")
+    return root
+
+
+def _config(data: Path, **changes: object) -> TrainConfig:
+    table = {
+        "data": {"path": str(data), "negative": ["normal"], "columns": {"sequence": "clip"}},
+        "image": {"kind": "plain-cnn", "height": 16, "width": 16, "features": 8},
+        "text": {"kind": "lstm", "width": 8, "embedding": 8, "features": 8, "max_tokens": 16, "vocabulary": 300},
+        "fusion": {"kind": "concat", "width": 8},
+        "recipe": {"epochs": 3, "batch": 6, "threads": 1, "is_deterministic": True, "augment": {}},
+        "seed": 4,
+    }
+    return make_config(table, {key.replace("__", "."): value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "one")
+    fit(_config(data), run, say=lambda _: None)
+    return run
+
+
+def test_a_run_folder_holds_all_that_evaluation_and_export_read(data: Path, run: RunFolder) -> None:
+    assert json.loads(run.state.read_bytes())["finished"]
+    about = json.loads(run.dataset.read_bytes())
+    assert (about["task"], about["labels"], about["negative"]) == ("binary", ["fight"], ["normal"])
+    assert about["sizes"] == {"train": 21, "validation": 9, "test": 9}
+    assert read_config(run.config) == _config(data)
+    assert load_calibrated(run.calibration).labels[0].name == "fight"
+    assert {path.name for path in run.logs.iterdir()} >= {"metrics.csv"}
+    predictions = load_predictions(run.predictions("validation"))
+    assert (len(predictions), predictions.split) == (9, "validation")
+    assert np.isfinite(predictions.logits["both"]).all()
+    assert np.isnan(predictions.logits["image"][~predictions.has_image]).all()
+
+
+def test_equal_orders_give_equal_weights_and_another_seed_others(data: Path, run: RunFolder, tmp_path: Path) -> None:
+    again, other = RunFolder(tmp_path / "again"), RunFolder(tmp_path / "other")
+    fit(_config(data), again, say=lambda _: None)
+    fit(_config(data, seed=5), other, say=lambda _: None)
+    assert again.weights.read_bytes() == run.weights.read_bytes()
+    assert other.weights.read_bytes() != run.weights.read_bytes()
+
+
+@pytest.mark.timeout(240)
+def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(data: Path, tmp_path: Path) -> None:
+    config = _config(data, recipe__epochs=60)
+    whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
+    fit(config, whole, say=lambda _: None)
+    file = tmp_path / "config.toml"
+    file.write_bytes(encode_config(config))
+    command = [sys.executable, "-m", "export", "train", str(file), "--out", str(killed.path)]
+    with subprocess.Popen(command, cwd=_REPOSITORY, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while not (killed.checkpoints / "last.ckpt").is_file() and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not json.loads(killed.state.read_bytes())["finished"]
+    with pytest.raises(ConfigError, match="found another"):
+        fit(_config(data), killed, say=lambda _: None, resume=True)
+    fit(config, killed, say=lambda _: None, resume=True)
+    one, other = load_file(whole.weights), load_file(killed.weights)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(RunError, match="one that is finished"):
+        fit(config, killed, say=lambda _: None, resume=True)
+
+
+def test_a_loaded_run_judges_as_it_did_and_keeps_the_test_split_from_learning(run: RunFolder) -> None:
+    loaded = load_run(run)
+    before = load_predictions(run.predictions("validation"))
+    np.testing.assert_array_equal(predict_run(run, "validation").logits["both"], before.logits["both"])
+    assert len(predict_run(run, "test")) == 9
+    with pytest.raises(TestSplitError):
+        loaded.open("test", purpose="calibration")
+
+
+def test_a_data_set_that_changed_is_refused(data: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    fit(_config(data, recipe__epochs=1), run, say=lambda _: None)
+    about = json.loads(run.dataset.read_bytes())
+    run.dataset.write_text(json.dumps({**about, "sha256": "0" * 64}), encoding="utf-8")
+    with pytest.raises(RunError, match="expected the rows of the training"):
+        predict_run(run, "validation")
+
+
+def test_each_text_meets_every_picture_of_its_sequence_and_nothing_else(run: RunFolder) -> None:
+    split = load_run(run).open("validation", purpose="evaluation")
+    pairs, decisions = across_sequences(split)
+    for text in range(len(split)):
+        own = np.flatnonzero(decisions == text)
+        alike = (split.sequences == split.sequences[text]) & split.has_image
+        expected = split.image_of[alike] if split.texts[text] else split.image_of[[text]]
+        assert sorted(pairs.image_of[own].tolist()) == sorted(expected.tolist())
+        assert {pairs.texts[place] for place in own} == {split.texts[text]}
+    assert len(set(pairs.ids)) == len(pairs)
+    assert len(np.unique(predict_run(run, "validation", "sequences").decisions)) == len(split)
+
+
+def _split(image_of: list[int]) -> Split:
+    n = len(image_of)
+    return Split(
+        images=np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((9, 2, 2, 3), np.uint8),
+        image_of=np.array(image_of, np.int64),
+        texts=tuple("" if row % 4 == 1 else f"text {row}" for row in range(n)),
+        truth=np.zeros((n, 1), np.float32),
+        groups=np.arange(n),
+        sequences=np.full(n, -1, np.int64),
+        ids=tuple(map(str, range(n))),
+        facets={},
+    )
+
+
+@pytest.mark.parametrize("image_of", [[0, 1, 2, 3], [0, 0, 0, 0, 0, 0, 0, 1, NO_IMAGE, 8, NO_IMAGE], [NO_IMAGE] * 5])
+@pytest.mark.parametrize("batch", [2, 3, 50])
+def test_every_row_comes_once_with_its_own_picture_each_picture_once_a_batch(image_of: list[int], batch: int) -> None:
+    text = TextSpec(max_tokens=8, pad_id=0)
+    batches = Batches(
+        _split(image_of),
+        Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text),
+        pad_id=0,
+        max_tokens=8,
+        batch=batch,
+    )
+    for found in (list(batches.in_order()), list(batches.shuffled(np.random.default_rng(1), None))):
+        assert sorted(row for one in found for row in one.rows.tolist()) == list(range(len(image_of)))
+        for one in found:
+            assert len(one.rows) <= batch
+            assert len(torch.unique(one.images[:, 0, 0, 0])) == len(one.images)
+            for row, place, has in zip(one.rows, one.image_of, one.has_image, strict=True):
+                assert bool(has) == (image_of[row] != NO_IMAGE)
+                assert not has or int(one.images[place, 0, 0, 0]) == image_of[row]
+
+
+def test_focal_loss_is_cross_entropy_at_zero_and_looks_away_from_what_is_easy() -> None:
+    logits, truth = torch.tensor([[3.0], [-3.0], [0.0]]), torch.tensor([[1.0], [1.0], [1.0]])
+    plain = row_losses(logits, truth, task="binary")
+    torch.testing.assert_close(plain, torch.nn.functional.softplus(-logits)[:, 0])
+    shares = row_losses(logits, truth, task="binary", gamma=2.0) / plain
+    torch.testing.assert_close(shares, (1 - torch.sigmoid(logits[:, 0])) ** 2)
+    classes, target = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    expected = torch.nn.functional.cross_entropy(classes, torch.tensor([2]))
+    torch.testing.assert_close(row_losses(classes, target, task="multiclass")[0], expected)
+
+
+def test_class_weights_let_every_class_count_the_same() -> None:
+    truth = np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 2, 2]]
+    weights = class_weights(truth, "multiclass").numpy()
+    np.testing.assert_allclose(weights * truth.sum(0), [8 / 3] * 3, rtol=1e-6)
+    having = class_weights(truth[:, :1], "binary").numpy()
+    np.testing.assert_allclose(having * truth[:, 0].sum(), 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe__epohcs": 3}, "epohcs"),
+        ({"recipe__batch": 1}, "batch"),
+        ({"fusion__kind": "magic"}, "magic"),
+        ({"recipe__precision": "64"}, "64"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused_by_its_key(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _config(Path("somewhere"), **changes)
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".yaml"])
+def test_a_configuration_is_read_from_either_format_and_flags_win(suffix: str, tmp_path: Path, data: Path) -> None:
+    config = _config(data)
+    file = tmp_path / f"config{suffix}"
+    table = msgspec.to_builtins(config)
+    file.write_bytes(msgspec.toml.encode(table) if suffix == ".toml" else msgspec.yaml.encode(table))
+    assert read_config(file) == config
+    assert read_config(file, {"recipe.epochs": "7"}).recipe.epochs == 7
+    file.write_bytes(b"[data\n")
+    with pytest.raises(ConfigError, match="expected a TOML or YAML file"):
+        read_config(file)
+
+
+def test_a_folder_that_exists_is_refused_and_left_as_it_is(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    with pytest.raises(RunError, match="expected no"):
+        fit(_config(data), RunFolder(tmp_path), say=lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_loss_that_is_no_number_ends_training_with_advice(data: Path, tmp_path: Path) -> None:
+    config = _config(data, recipe__rate=1e30, recipe__clip=0, recipe__epochs=20)
+    with pytest.raises(TrainingError, match="try a lower"):
+        fit(config, RunFolder(tmp_path / "run"), say=lambda _: None)

@@ -1,0 +1,225 @@
+"""Smaller graphs keep the contract, cost what is said of them, and the smallest good one is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
+pytest.importorskip("timm")
+onnx = pytest.importorskip("onnx")
+
+from export.data import Split  # noqa: E402 - the skips above come first
+from export.packing.bench import Report, measure_bundle  # noqa: E402
+from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
+from export.packing.measure import VariantFigures, in_memory, predict, smallest_within  # noqa: E402
+from export.packing.onnx_export import ExportRefusedError  # noqa: E402
+from export.packing.run_card import About  # noqa: E402
+from export.packing.variants import Variant, to_fp16  # noqa: E402
+from stream_app.bundle.graphs import Graphs  # noqa: E402
+from stream_app.bundle.load import load_bundle  # noqa: E402
+from stream_app.bundle.manifest import (  # noqa: E402
+    FUSION_HEAD,
+    IMAGE_ENCODER,
+    MANIFEST_NAME,
+    MODEL_CARD,
+    SIGNATURE_NAME,
+)
+from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key, read_public_key  # noqa: E402
+from stream_app.bundle.verify import THOROUGH_BATCHES, measure  # noqa: E402
+from tests.export import colours  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return colours.rows()
+
+
+@pytest.fixture(scope="module")
+def source(split: Split) -> Source:
+    model, tokenizer = colours.model()
+    return Source(
+        model=model,
+        tokenizer=tokenizer,
+        text=colours.TEXT,
+        calibration=colours.CALIBRATION,
+        labels=colours.DECIDED,
+        open_validation=lambda: split,
+        training={"data": "drawn colours", "parameters": 12_345, "pretrained": ["a-backbone"]},
+        metrics={},
+        revision="tests",
+    )
+
+
+def _forbidden() -> Split:
+    raise AssertionError("the validation rows were asked for")
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def chosen(source: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Variant, VariantFigures]]:
+    out = tmp_path_factory.mktemp("bundles") / "colours" / "1"
+    order = Order(name="colours", version="1", within=1.0, about=About(licence="CC0-1.0", limits="Only colours."))
+    return out, make_bundle(source, out, order, say=_silent).variants
+
+
+def test_the_smallest_variant_is_taken_measured_and_accepted_by_serving(
+    chosen: tuple[Path, dict[Variant, VariantFigures]], split: Split
+) -> None:
+    out, figures = chosen
+    assert list(figures) == ["fp32", "fp16", "int8"]
+    assert figures["fp32"].logit_difference == 0 < figures["fp16"].logit_difference < 0.02
+    assert figures["fp16"].size_bytes < 0.7 * figures["fp32"].size_bytes
+    assert figures["int8"].logit_difference < 0.5
+    assert all(found.rows == len(split) and 0 <= found.ece <= 1 for found in figures.values())
+    bundle = load_bundle(out)
+    smallest = min(figures.values(), key=lambda found: found.size_bytes)
+    assert bundle.manifest.metrics["variant"] == smallest.variant
+    assert sum(map(len, bundle.graphs.values())) == smallest.size_bytes
+    assert measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
+    assert "pairs_per_s" not in bundle.manifest.metrics["variants"]["fp32"]
+
+
+def test_the_accuracy_of_a_variant_is_that_of_its_graphs(
+    chosen: tuple[Path, dict[Variant, VariantFigures]], split: Split
+) -> None:
+    out, figures = chosen
+    bundle = load_bundle(out)
+    found = predict(bundle, Graphs(bundle), split)
+    right = found.logits["both"].argmax(1) == split.truth.argmax(1)
+    assert figures[bundle.manifest.metrics["variant"]].accuracy == pytest.approx(right.mean(), abs=1e-4)
+    assert np.isnan(found.logits["image"][~split.has_image]).all()
+    assert np.isnan(found.logits["text"][~split.has_text]).all()
+    alone = split.has_image & ~split.has_text
+    assert np.allclose(found.logits["both"][alone], found.logits["image"][alone], atol=1e-6)
+
+
+def test_int8_quantises_the_encoders_and_leaves_the_head(
+    chosen: tuple[Path, Any], source: Source, tmp_path: Path
+) -> None:
+    make_bundle(replace(source, open_validation=_forbidden), tmp_path / "fp32", Order("colours", "1"), say=_silent)
+    small, whole = load_bundle(chosen[0]), load_bundle(tmp_path / "fp32")
+    assert small.manifest.metrics["variant"] == "int8"
+    assert small.fusion_head == whole.fusion_head
+    kinds = {node.op_type for node in onnx.load_from_string(small.image_encoder).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load_from_string(small.image_encoder).graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4
+    ]
+    assert weights
+    assert max(int(np.abs(weight.astype(int)).max()) for weight in weights) <= 64  # seven bits
+    assert small.manifest.self_check.tolerance > whole.manifest.self_check.tolerance
+
+
+def test_equal_orders_give_equal_bundles(source: Source, tmp_path: Path) -> None:
+    private, public = create_key_pair()
+    (tmp_path / "a.key").write_bytes(private)
+    (tmp_path / "a.pub").write_bytes(public)
+    order = Order("colours", "1", within=0.0, key=read_private_key(tmp_path / "a.key"))
+    contents = []
+    for name in ("one", "two"):
+        make_bundle(source, tmp_path / name, order, say=_silent)
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert contents[0] == contents[1]
+    assert {SIGNATURE_NAME, MANIFEST_NAME} < set(contents[0])
+    check_signature(load_bundle(tmp_path / "one"), read_public_key(tmp_path / "a.pub"))
+
+
+def test_a_bundle_that_exists_is_refused_before_any_work(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        make_bundle(replace(source, model=torch.nn.Identity()), tmp_path / "taken", Order("a", "1"), say=_silent)
+
+
+def test_the_card_says_what_is_known_and_what_nobody_said(chosen: tuple[Path, Any]) -> None:
+    card = (chosen[0] / MODEL_CARD).read_text()
+    for words in (
+        "red, green",
+        "Only colours.",
+        "CC0-1.0",
+        "drawn colours",
+        "12,345",
+        "| int8 |",
+        "Nothing was measured",
+    ):
+        assert words in card, words
+    manifest = load_bundle(chosen[0]).manifest
+    from export.packing.run_card import write_run_card  # noqa: PLC0415
+
+    assert "Nobody stated one. The terms of the data and of the pretrained weights it began with (a-backbone)" in (
+        write_run_card(manifest, About())
+    )
+
+
+def _figures(variant: Variant, size: int, accuracy: float) -> VariantFigures:
+    return VariantFigures(
+        variant=variant, size_bytes=size, rows=10, accuracy=accuracy, ece=0.1, logit_difference=0.0, pairs_per_s=1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("within", "accuracies", "expected"),
+    [
+        (0.0, (0.9, 0.9, 0.9), "int8"),
+        (0.0, (0.9, 0.9, 0.89), "fp16"),
+        (0.01, (0.9, 0.8, 0.89), "int8"),
+        (0.01, (0.9, 0.88, 0.88), "fp32"),
+        (0.0, (0.9, 0.95, 0.91), "int8"),
+    ],
+)
+def test_the_smallest_that_loses_no_more_than_allowed(
+    within: float, accuracies: tuple[float, float, float], expected: Variant
+) -> None:
+    sizes: dict[Variant, int] = {"fp32": 100, "fp16": 50, "int8": 30}
+    figures = {
+        variant: _figures(variant, size, found)
+        for (variant, size), found in zip(sizes.items(), accuracies, strict=True)
+    }
+    assert smallest_within(figures, within) == expected
+
+
+def test_a_weight_that_float16_cannot_hold_is_refused(chosen: tuple[Path, Any]) -> None:
+    proto = onnx.load(chosen[0] / FUSION_HEAD)
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weight.dims), 1e5, np.float32), weight.name))
+    with pytest.raises(ExportRefusedError, match=r"expected weights within \+-65504 for fp16, found 100000"):
+        to_fp16({FUSION_HEAD: proto.SerializeToString()})
+
+
+def test_a_bundle_in_memory_says_what_the_one_on_disk_says(chosen: tuple[Path, Any], source: Source) -> None:
+    bundle = load_bundle(chosen[0])
+    twin = in_memory(bundle.manifest, bundle.graphs, source.tokenizer)
+    images = np.full((3, 32, 40, 3), 77, np.uint8)
+    assert np.array_equal(Graphs(twin).encode_images(images), Graphs(bundle).encode_images(images))
+    assert len(twin.graphs[IMAGE_ENCODER]) == len(bundle.image_encoder)
+
+
+def test_every_part_is_timed_for_every_batch(chosen: tuple[Path, Any]) -> None:
+    report = measure_bundle(
+        load_bundle(chosen[0]), providers=("cpu",), batches=(1, 3), threads=1, repeats=3, say=_silent
+    )
+    assert [(f.what, f.batch) for f in report.figures] == [
+        (what, batch) for batch in (1, 3) for what in ("image", "text", "fuse", "pair")
+    ]
+    assert all(
+        f.latency_ms > 0 and f.per_s == pytest.approx(1000 * f.batch / f.latency_ms, rel=0.01) for f in report.figures
+    )
+    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+    assert "pairs/s at best" in report.table()
