@@ -20,6 +20,7 @@ pytest.importorskip("pytorch_lightning")
 
 from safetensors.torch import load_file  # noqa: E402 - the skips above come first
 
+from export.cli import main  # noqa: E402
 from export.data import NO_IMAGE, Split  # noqa: E402
 from export.data.access import TestSplitError  # noqa: E402
 from export.data.tokens import train_tokenizer  # noqa: E402
@@ -33,7 +34,10 @@ from export.training.losses import class_weights, row_losses  # noqa: E402
 from export.training.module import TrainingError  # noqa: E402
 from export.training.predict import across_sequences, predict_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
+from stream_app.bundle.graphs import Graphs  # noqa: E402
+from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
+from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -144,6 +148,29 @@ def test_a_loaded_run_judges_as_it_did_and_keeps_the_test_split_from_learning(ru
     assert len(predict_run(run, "test")) == 9
     with pytest.raises(TestSplitError):
         loaded.open("test", purpose="calibration")
+
+
+def test_a_run_becomes_a_signed_bundle_that_serving_takes_and_that_judges_alike(run: RunFolder, tmp_path: Path) -> None:
+    signing_key = tmp_path / "maker.key"
+    private, _ = create_key_pair()
+    signing_key.write_bytes(private)
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["export", str(run.path), "--out", str(tmp_path / "b" / "1"), "--sign", str(signing_key), "--threads", "1"]
+        )
+    assert not ended.value.code
+    bundle = load_bundle(tmp_path / "b" / "1")
+    check_signature(bundle, read_private_key(signing_key).public_key())
+    assert [label.name for label in bundle.manifest.labels] == ["fight"]
+    assert bundle.manifest.training["data_sha256"] == json.loads(run.dataset.read_bytes())["sha256"]
+    split = load_run(run).open("validation", purpose="evaluation")
+    row = int(np.flatnonzero(split.has_image & split.has_text)[0])
+    graphs = Graphs(bundle, providers=["CPUExecutionProvider"], intra_op_threads=1)
+    seen = graphs.encode_images(split.images[split.image_of[[row, row]]])
+    read = graphs.encode_texts(*bundle.tokenizer.encode_batch([split.texts[row]] * 2))
+    yes = np.ones(2, np.float32)
+    before = load_predictions(run.predictions("validation")).logits["both"][row]
+    np.testing.assert_allclose(graphs.fuse(seen, read, yes, yes)[0], before, atol=1e-4)
 
 
 def test_a_data_set_that_changed_is_refused(data: Path, tmp_path: Path) -> None:
