@@ -76,10 +76,17 @@ async def make_topics(bootstrap: str, prefix: str, *, partitions: int = 1) -> No
 
 
 @contextlib.asynccontextmanager
-async def producing(bootstrap: str, *, transactional_id: str | None = None) -> AsyncIterator[AIOKafkaProducer]:
+async def producing(
+    bootstrap: str, *, transactional_id: str | None = None, compression_type: str | None = None
+) -> AsyncIterator[AIOKafkaProducer]:
     """A started producer that waits for all replicas."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", transactional_id=transactional_id, linger_ms=2, max_batch_size=65_536
+        bootstrap_servers=bootstrap,
+        acks="all",
+        transactional_id=transactional_id,
+        compression_type=compression_type,
+        linger_ms=2,
+        max_batch_size=65_536,
     )
     await producer.start()
     try:

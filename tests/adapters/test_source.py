@@ -43,6 +43,21 @@ def test_a_side_begins_at_the_offset_it_is_opened_at_and_not_before(kafka: Broke
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+def test_what_a_producer_compressed_is_read_whole(kafka: Broker, topic_prefix: str, codec: str) -> None:
+    async def scenario() -> None:
+        settings, recorder = settings_for(kafka.bootstrap, topic_prefix), Recorder()
+        await make_topics(kafka.bootstrap, topic_prefix)
+        async with producing(kafka.bootstrap, compression_type=codec) as producer:
+            await fill(producer, settings.frames_topic, 3_000)
+        async with running(settings, recorder) as source:
+            await source.open(Side.FRAME, 0, 0)
+            await until(lambda: len(recorder.offsets[Side.FRAME, 0]) >= 3_000)
+            assert recorder.keys[Side.FRAME, 0] == [str(number).encode() for number in range(3_000)]
+
+    asyncio.run(scenario())
+
+
 def test_reopening_backwards_while_records_flow_lets_no_older_batch_through(kafka: Broker, topic_prefix: str) -> None:
     async def scenario() -> None:
         settings, recorder = settings_for(kafka.bootstrap, topic_prefix, fetch_bytes=20_000), Recorder()
