@@ -82,8 +82,8 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     """
     begun = time.monotonic()
     rule = _rule(config)
-    _claim(config, run, resume=resume)
     dataset = open_rows(config)
+    _claim(config, run, resume=resume)
     train, validation = _open(config, dataset, run)
     say(
         f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, {', '.join(dataset.labels)}"
@@ -190,13 +190,16 @@ def _train(
     epochs = _Epochs(batches, config.seed, changes, lambda: max(first, trainer.current_epoch))
     with warnings.catch_warnings(), _clear_errors():
         warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders and lengths of iterables
-        trainer.fit(
-            module,
-            _loader(epochs),
-            _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
-            ckpt_path=str(last) if last.is_file() else None,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                _loader(epochs),
+                _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
+                ckpt_path=str(last) if last.is_file() else None,
+                weights_only=True,
+            )
+        except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
+            raise KeyboardInterrupt from None
     if trainer.interrupted:
         raise KeyboardInterrupt
     return trainer

@@ -21,7 +21,7 @@ pytest.importorskip("pytorch_lightning")
 from safetensors.torch import load_file  # noqa: E402 - the skips above come first
 
 from export.cli import main  # noqa: E402
-from export.data import NO_IMAGE, Split  # noqa: E402
+from export.data import NO_IMAGE, DataError, Split  # noqa: E402
 from export.data.access import TestSplitError  # noqa: E402
 from export.data.tokens import train_tokenizer  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
@@ -31,7 +31,7 @@ from export.training.config import ConfigError, TrainConfig, encode_config, make
 from export.training.fit import fit  # noqa: E402
 from export.training.load import load_run  # noqa: E402
 from export.training.losses import class_weights, row_losses  # noqa: E402
-from export.training.module import TrainingError  # noqa: E402
+from export.training.module import Fusion, TrainingError  # noqa: E402
 from export.training.predict import across_sequences, predict_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
@@ -281,6 +281,28 @@ def test_a_folder_that_exists_is_refused_and_left_as_it_is(data: Path, tmp_path:
     with pytest.raises(RunError, match="expected no"):
         fit(_config(data), RunFolder(tmp_path), say=lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_interrupted_training_says_so_and_can_be_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+
+    def interrupt(_self: Fusion) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Fusion, "on_train_epoch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(_config(data), run, say=lambda _: None)
+    monkeypatch.undo()
+    fit(_config(data), run, say=lambda _: None, resume=True)
+    assert json.loads(run.state.read_bytes())["finished"]
+
+
+def test_data_that_cannot_be_read_leaves_no_run_behind(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a folder"):
+        fit(_config(data / "nowhere"), RunFolder(tmp_path / "run"), say=lambda _: None)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_no_number_ends_training_with_advice(data: Path, tmp_path: Path) -> None:
