@@ -12,6 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.batches import Batch, Batches
 from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
-from export.training.load import ModelFile, load_run, open_splits, rows_sha256, write_model
+from export.training.load import ModelFile, open_splits, rows_sha256, write_model
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
 from export.training.predict import predict
@@ -92,7 +93,8 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     torch.manual_seed(config.seed)
     model, tokenizer, text = _build(config, dataset, train, run)
     trainer = _train(config, run, model, (train, validation, Tokenizer(tokenizer, text), text), shows_progress)
-    best = torch.load(_checkpoint(trainer).best_model_path, map_location="cpu", weights_only=True)
+    # Where it lies now: after a resumption Lightning may remember a folder that has been moved since.
+    best = torch.load(run.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
     weights = {name.removeprefix("model."): value for name, value in best["state_dict"].items()}
     model.cpu().load_state_dict(weights)
     save_file({name: value.contiguous() for name, value in weights.items()}, run.weights)
@@ -188,18 +190,15 @@ def _train(
     # Lightning asks for the first batches before it knows where it resumes.
     first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
     epochs = _Epochs(batches, config.seed, changes, lambda: max(first, trainer.current_epoch))
-    with warnings.catch_warnings(), _clear_errors():
+    with warnings.catch_warnings(), _said_clearly():
         warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders and lengths of iterables
-        try:
-            trainer.fit(
-                module,
-                _loader(epochs),
-                _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
-                ckpt_path=str(last) if last.is_file() else None,
-                weights_only=True,
-            )
-        except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
-            raise KeyboardInterrupt from None
+        trainer.fit(
+            module,
+            _loader(epochs),
+            _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=True,
+        )
     if trainer.interrupted:
         raise KeyboardInterrupt
     return trainer
@@ -256,32 +255,29 @@ def _checkpoint(trainer: lightning.Trainer) -> ModelCheckpoint:
     return next(one for one in trainer.callbacks if isinstance(one, ModelCheckpoint))  # type: ignore[attr-defined]
 
 
-class _clear_errors:  # noqa: N801 - used as a statement
-    """Turn what PyTorch raises where memory or disk is too small into what to do about it."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Translate."""
-        if isinstance(error, torch.OutOfMemoryError):
-            message = f"expected enough memory on the device, found {error}; try a smaller recipe.batch or bf16-mixed"
-            raise TrainingError(message) from error
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise OSError(
-                error.errno, f"{os.strerror(error.errno or 0)}; --resume goes on from the last epoch"
-            ) from error
-        if isinstance(error, RuntimeError) and "enforce fail at inline_container" in str(error):
-            # How torch.save says that a write failed.
-            raise OSError(
-                errno.ENOSPC, "the checkpoint cannot be written; --resume goes on from the last epoch"
-            ) from error
+@contextmanager
+def _said_clearly() -> Iterator[None]:
+    """Say what lies behind what PyTorch and Lightning raise: no memory, no space, somebody who interrupts."""
+    advice = "--resume goes on from the last whole epoch"
+    try:
+        yield
+    except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
+        raise KeyboardInterrupt from None
+    except torch.OutOfMemoryError as error:
+        message = f"expected enough memory on the device, found {error}; try a smaller recipe.batch or bf16-mixed"
+        raise TrainingError(message) from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}") from error
+        raise
+    except RuntimeError as error:
+        # How torch.save says that a write failed.
+        if "enforce fail at inline_container" in str(error):
+            raise OSError(errno.ENOSPC, f"the checkpoint cannot be written; {advice}") from error
+        raise
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     half = path.with_name(f".{path.name}")
     half.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     half.replace(path)
-
-
-__all__ = ["RunError", "TrainingError", "fit", "load_run"]
