@@ -74,13 +74,14 @@ class Batches:
             rng: Of the order and of the changes.
             changes: How pictures are changed, if at all.
         """
-        order = rng.permutation(len(self._parts))
-        return self._batches([self._parts[place] for place in order], rng, changes)
+        return self._batches(self._shuffled_parts(rng), rng, changes)
 
-    @property
-    def count(self) -> int:
-        """How many batches an epoch has at most."""
-        return sum(1 for _ in _packed(self._parts, self._batch))
+    def count(self, rng: np.random.Generator) -> int:
+        """Return how many batches `shuffled` gives with a generator in the state of `rng`."""
+        return sum(1 for _ in _packed(self._shuffled_parts(rng), self._batch))
+
+    def _shuffled_parts(self, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+        return [self._parts[place] for place in rng.permutation(len(self._parts))]
 
     def _batches(
         self, parts: Sequence[npt.NDArray[np.int64]], rng: np.random.Generator | None, changes: AugmentSpec | None

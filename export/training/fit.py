@@ -51,8 +51,11 @@ class _Epochs(IterableDataset[Batch]):
         self._batches, self._seed, self._changes, self._epoch = batches, seed, changes, epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        rng = np.random.default_rng([self._seed, self._epoch(), 82])
-        return self._batches.shuffled(rng, self._changes)
+        return self._batches.shuffled(_rng_of(self._seed, self._epoch()), self._changes)
+
+
+def _rng_of(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng([seed, epoch, 82])
 
 
 class _InOrder(IterableDataset[Batch]):
@@ -181,8 +184,8 @@ def _train(
     sizes = {"pad_id": text.pad_id, "max_tokens": text.max_tokens, "batch": recipe.batch}
     batches = Batches(train, tokenizer, **sizes)
     weights = class_weights(train.truth, model.spec.task) if recipe.class_weights else None
-    # A little more than there are: how many batches an epoch has depends on its order.
-    steps = int(batches.count * 1.1 + 1) * recipe.epochs
+    # How many batches an epoch has depends on its order; the schedule ends with the last of them.
+    steps = sum(batches.count(_rng_of(config.seed, epoch)) for epoch in range(recipe.epochs))
     module = Fusion(model, recipe, seed=config.seed, steps=steps, weights=weights)
     changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
     trainer = _trainer(config, run, shows_progress)

@@ -109,6 +109,12 @@ def test_a_run_folder_holds_all_that_evaluation_and_export_read(data: Path, run:
     assert np.isnan(predictions.logits["image"][~predictions.has_image]).all()
 
 
+def test_the_schedule_ends_with_the_last_step(run: RunFolder) -> None:
+    last = torch.load(run.checkpoints / "last.ckpt", weights_only=True)
+    (schedule,) = last["lr_schedulers"]
+    assert schedule["total_steps"] == last["global_step"]
+
+
 def test_equal_orders_give_equal_weights_and_another_seed_others(data: Path, run: RunFolder, tmp_path: Path) -> None:
     again, other = RunFolder(tmp_path / "again"), RunFolder(tmp_path / "other")
     fit(_config(data), again, say=lambda _: None)
@@ -220,7 +226,9 @@ def test_every_row_comes_once_with_its_own_picture_each_picture_once_a_batch(ima
         max_tokens=8,
         batch=batch,
     )
-    for found in (list(batches.in_order()), list(batches.shuffled(np.random.default_rng(1), None))):
+    shuffled = list(batches.shuffled(np.random.default_rng(1), None))
+    assert batches.count(np.random.default_rng(1)) == len(shuffled)
+    for found in (list(batches.in_order()), shuffled):
         assert sorted(row for one in found for row in one.rows.tolist()) == list(range(len(image_of)))
         for one in found:
             assert len(one.rows) <= batch
