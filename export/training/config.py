@@ -5,6 +5,7 @@ Goes in: bytes of a file. Goes out: a `TrainConfig`; it is written back to the r
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,11 +129,14 @@ def make_config(table: object, overrides: dict[str, Any] | None = None, *, where
     """Check a configuration that was read; arguments and errors as in `read_config`."""
     if not isinstance(table, dict):
         raise ConfigError(f"{where}: expected a table of keys, found {type(table).__name__}")
+    table = copy.deepcopy(table)
     for key, value in (overrides or {}).items():
         *parents, last = key.split(".")
-        place: dict[str, Any] = table
+        place: object = table
         for parent in parents:
-            place = place.setdefault(parent, {})
+            place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise ConfigError(f"{key}: expected a table to hold it, found a value")
         place[last] = value
     try:
         return msgspec.convert(table, TrainConfig, strict=False)

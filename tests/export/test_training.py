@@ -264,6 +264,7 @@ def test_class_weights_let_every_class_count_the_same() -> None:
         ({"recipe__batch": 1}, "batch"),
         ({"fusion__kind": "magic"}, "magic"),
         ({"recipe__precision": "64"}, "64"),
+        ({"seed__of": 3}, "seed.of: expected a table"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused_by_its_key(changes: dict[str, object], message: str) -> None:
