@@ -91,7 +91,7 @@ async def measure_latency(connection: Connection, settings: LatencySettings) -> 
     Returns:
         Scored frames per second at saturation, load, latency percentiles in ms, memory in MiB.
     """
-    saturated = await _saturation(connection, settings)
+    saturated = await saturation(connection, settings)
     frames_per_s = saturated * _LIVE_SHARE / 2 / _SCORED_SHARE
     load = _Load(zones=min(_MOST_ZONES, max(1, round(frames_per_s / _FPS))), seconds=settings.seconds)
     topics = await create_inputs_and_outputs(connection, "bench-half", has_append_time=True)
@@ -124,7 +124,7 @@ async def measure_latency(connection: Connection, settings: LatencySettings) -> 
     ]
 
 
-async def _saturation(connection: Connection, settings: LatencySettings) -> float:
+async def saturation(connection: Connection, settings: LatencySettings) -> float:
     """Let a worker catch up on a backlog; return the frames it scores per second.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,12 @@ import msgspec
 import pytest
 
 from benchmarks.core_rate import measure_core
-from benchmarks.latency import steepness
+from benchmarks.latency import LatencySettings, saturation, steepness
 from benchmarks.measured import Figure, Machine, Report, percentile, ratios
 from benchmarks.page import markdown
 from benchmarks.records import jpeg, jpeg_of_size
 from benchmarks.scoring_rate import measure_scoring
+from stream_app.adapters.connection import Connection
 from stream_app.core.image_header import read_image_header
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
@@ -69,6 +71,24 @@ def test_a_rate_is_taken_from_the_middle_of_a_backlog_or_not_at_all(
     samples: list[tuple[float, float]], expected: float | None
 ) -> None:
     assert steepness(samples) == expected
+
+
+def test_a_backlog_that_is_too_small_for_the_machine_is_made_larger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def catch_up(_connection: Connection, _settings: LatencySettings, scores: int) -> list[tuple[float, float]]:
+        asked.append(scores)
+        looks = 1 if scores < 8_000 else 10
+        return [(float(look), scores * look / looks) for look in range(looks + 1)]
+
+    monkeypatch.setattr("benchmarks.latency._catch_up", catch_up)
+    settings = LatencySettings(bundle=tmp_path, folder=tmp_path, backlog_scores=500)
+    assert asyncio.run(saturation(Connection(bootstrap=""), settings)) == 800
+    assert asked == [500, 2_000, 8_000]
+    with pytest.raises(RuntimeError, match="longer than two looks"):
+        asyncio.run(saturation(Connection(bootstrap=""), msgspec.structs.replace(settings, backlog_scores=5)))
 
 
 @pytest.mark.parametrize("size", [1_000, 1_003, 30_000, 200_001])
