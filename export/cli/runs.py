@@ -5,11 +5,10 @@ PyTorch is needed for predictions that are not there yet, and for nothing else.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -86,10 +85,8 @@ def predictions_of(run: RunFolder, split: str, mode: str) -> Predictions:
 def _predict(run: RunFolder, split: SplitName, mode: Mode) -> Predictions:
     """Compute predictions with the run's model; the only way here that needs PyTorch."""
     try:
-        # By name, when it is needed: PyTorch takes seconds to import, and a run that has predictions needs none.
-        predict_run: Callable[[RunFolder, SplitName, Mode], Predictions] = importlib.import_module(
-            "export.training.predict"
-        ).predict_run
+        # PyTorch takes seconds to import, and a run that has predictions needs none.
+        from export.training.predict import predict_run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise RunError(
             f"{run.path}: expected predictions of {split}, found none; to compute them, {error.name} is needed"

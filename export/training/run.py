@@ -11,6 +11,8 @@ RUN/config.toml              what was asked for, all defaults written out
     predictions/<split>.npz  export.evaluation.predictions, validation and (after `evaluate`) test
     checkpoints/             last.ckpt to resume from
     logs/                    metrics.csv, TensorBoard
+    pictures/                as the model takes them; prepared again where they are missing
+    reports/                 pages of `evaluate`
 ```
 """
 
