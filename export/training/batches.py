@@ -1,7 +1,8 @@
-"""Puts rows together to batches. Goes in: a split. Goes out: tensors in which each distinct picture lies once.
+"""Puts rows together to batches. Goes in: a split. Goes out: tensors in which each picture and each text lies once.
 
-Rows that share a picture come in one batch, so that its encoder runs once for all of them.
-Shapes: `b` rows, `u` distinct pictures, `h`, `w` picture, `t` tokens, `L` labels.
+Rows that share a picture come in one batch, so that its encoder runs once for all of them; so does the text encoder
+for rows of equal texts.
+Shapes: `b` rows, `u` distinct pictures, `v` distinct texts, `h`, `w` picture, `t` tokens, `L` labels.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Batch:
     Attributes:
         images: uint8 [u, h, w, 3]; one black picture where no row has one.
         image_of: int64 [b], within 0 and u - 1; 0 where the row has none.
-        tokens: int64 [b, t]; a row without a text is one padding token.
-        length: int64 [b].
+        tokens: int64 [v, t]; no text is one padding token.
+        length: int64 [v].
+        text_of: int64 [b], within 0 and v - 1.
         has_image: float32 [b], 0 or 1.
         has_text: float32 [b], 0 or 1.
         truth: float32 [b, L].
@@ -38,6 +40,7 @@ class Batch:
     image_of: Tensor
     tokens: Tensor
     length: Tensor
+    text_of: Tensor
     has_image: Tensor
     has_text: Tensor
     truth: Tensor
@@ -48,7 +51,7 @@ class Batches:
     """The batches of a split."""
 
     def __init__(self, split: Split, tokenizer: Tokenizer, *, pad_id: int, max_tokens: int, batch: int) -> None:
-        """Read every text once.
+        """Read every distinct text once.
 
         Args:
             split: The rows.
@@ -58,7 +61,9 @@ class Batches:
             batch: Rows per batch at most.
         """
         self._split = split
-        self._ids = [tokenizer.encode(text) if text else (pad_id,) for text in split.texts]
+        number = {text: place for place, text in enumerate(dict.fromkeys(split.texts))}
+        self._ids = [tokenizer.encode(text) if text else (pad_id,) for text in number]
+        self._text_of = np.fromiter((number[text] for text in split.texts), np.int64, len(split))
         self._pad_id, self._max_tokens, self._batch = pad_id, max_tokens, batch
         self._has_text = split.has_text
         self._parts = _parts(split.image_of, batch)
@@ -102,7 +107,8 @@ class Batches:
             for row, place in zip(rows, image_of, strict=True):
                 may_flip[place] &= not names_side(split.texts[row])
             images = augment(images, spec=changes, rng=rng, may_flip=may_flip)
-        ids = [self._ids[row] for row in rows]
+        texts, text_of = np.unique(self._text_of[rows], return_inverse=True)
+        ids = [self._ids[text] for text in texts]
         bucket = token_bucket(max(map(len, ids)), self._max_tokens)
         tokens, length = pad_tokens(ids, pad_id=self._pad_id, padded_length=bucket)
         return Batch(
@@ -110,6 +116,7 @@ class Batches:
             image_of=torch.from_numpy(image_of.astype(np.int64)),
             tokens=torch.from_numpy(tokens),
             length=torch.from_numpy(length),
+            text_of=torch.from_numpy(text_of.astype(np.int64)),
             has_image=torch.from_numpy(has_image.astype(np.float32)),
             has_text=torch.from_numpy(self._has_text[rows].astype(np.float32)),
             truth=torch.from_numpy(split.truth[rows]),

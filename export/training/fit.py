@@ -36,7 +36,7 @@ from export.training.load import ModelFile, open_splits, rows_sha256, write_mode
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
 from export.training.predict import predict
-from export.training.run import RunError, RunFolder
+from export.training.run import RunError, RunFolder, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
@@ -85,16 +85,17 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         KeyboardInterrupt: It was interrupted; it can be resumed.
     """
     begun = time.monotonic()
-    rule = _rule(config)
+    rule = parsed_rule(config)
     dataset = open_rows(config)
     _claim(config, run, resume=resume)
     train, validation = _open(config, dataset, run)
     say(
         f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, {', '.join(dataset.labels)}"
     )
-    _write_json(run.dataset, _about(dataset, config))
+    write_json(run.dataset, _about(dataset, config))
     torch.manual_seed(config.seed)
     model, tokenizer, text = _build(config, dataset, train, run)
+    model.to(memory_format=torch.channels_last)  # convolutions learn faster in it
     trainer = _train(config, run, model, (train, validation, Tokenizer(tokenizer, text), text), shows_progress)
     # Where it lies now: after a resumption Lightning may remember a folder that has been moved since.
     best = torch.load(run.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
@@ -116,11 +117,16 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         "torch": str(torch.__version__),
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
-    _write_json(run.state, state)
+    write_json(run.state, state)
     say(f"{run.path}: best epoch {state['best_epoch']} of {state['epoch']}, validation loss {state['val_loss']}")
 
 
-def _rule(config: TrainConfig) -> Rule:
+def parsed_rule(config: TrainConfig) -> Rule:
+    """Return the rule of thresholds.
+
+    Raises:
+        ConfigError: It is none.
+    """
     try:
         return parse_rule(config.recipe.thresholds)
     except RuleError as error:
@@ -133,7 +139,7 @@ def _claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
             raise RunError(f"expected no {run.path}, found one: choose another name, or --resume what was cut short")
         run.path.mkdir(parents=True)
         run.config.write_bytes(encode_config(config))
-        _write_json(run.state, {"finished": False})
+        write_json(run.state, {"finished": False})
         return
     if not run.config.is_file():
         raise RunError(f"{run.path}: expected a run to resume, found no {run.config.name}")
@@ -280,7 +286,4 @@ def _said_clearly() -> Iterator[None]:
         raise
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    half = path.with_name(f".{path.name}")
-    half.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    half.replace(path)
+__all__ = ["RunError", "TrainingError", "fit", "load_run"]

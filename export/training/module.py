@@ -90,7 +90,7 @@ class Fusion(lightning.LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _loader: int) -> Batch:
         """Move the tensors of a batch."""
-        names = ("images", "image_of", "tokens", "length", "has_image", "has_text", "truth")
+        names = ("images", "image_of", "tokens", "length", "text_of", "has_image", "has_text", "truth")
         return Batch(rows=batch.rows, **{name: getattr(batch, name).to(device) for name in names})
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,4 +116,4 @@ class Fusion(lightning.LightningModule):
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         seen = self.model.encode_images(batch.images)[batch.image_of]
-        return seen, self.model.encode_texts(batch.tokens, batch.length)
+        return seen, self.model.encode_texts(batch.tokens, batch.length)[batch.text_of]

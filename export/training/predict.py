@@ -125,7 +125,7 @@ def _logits(
     with torch.inference_mode():
         for batch in batches.in_order():
             seen = model.encode_images(batch.images.to(device))[batch.image_of.to(device)]
-            read = model.encode_texts(batch.tokens.to(device), batch.length.to(device))
+            read = model.encode_texts(batch.tokens.to(device), batch.length.to(device))[batch.text_of.to(device)]
             image, words = batch.has_image.to(device), batch.has_text.to(device)
             none = torch.zeros_like(image)
             views = {"both": (image, words), "image": (image, none), "text": (none, words)}

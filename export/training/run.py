@@ -18,8 +18,11 @@ RUN/config.toml              what was asked for, all defaults written out
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class RunError(ValueError):
@@ -84,3 +87,13 @@ class RunFolder:
     def predictions(self, name: str) -> Path:
         """Return where the predictions of a split (or of a mode of it, `test-sequences`) lie."""
         return self.path / "predictions" / f"{name}.npz"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file so that nobody ever sees half of it."""
+    half = path.with_name(f".{path.name}")
+    with half.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)

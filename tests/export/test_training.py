@@ -206,7 +206,7 @@ def _split(image_of: list[int]) -> Split:
     return Split(
         images=np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((9, 2, 2, 3), np.uint8),
         image_of=np.array(image_of, np.int64),
-        texts=tuple("" if row % 4 == 1 else f"text {row}" for row in range(n)),
+        texts=tuple("" if row % 4 == 1 else "text" * (1 + row % 3) for row in range(n)),
         truth=np.zeros((n, 1), np.float32),
         groups=np.arange(n),
         sequences=np.full(n, -1, np.int64),
@@ -217,11 +217,14 @@ def _split(image_of: list[int]) -> Split:
 
 @pytest.mark.parametrize("image_of", [[0, 1, 2, 3], [0, 0, 0, 0, 0, 0, 0, 1, NO_IMAGE, 8, NO_IMAGE], [NO_IMAGE] * 5])
 @pytest.mark.parametrize("batch", [2, 3, 50])
-def test_every_row_comes_once_with_its_own_picture_each_picture_once_a_batch(image_of: list[int], batch: int) -> None:
-    text = TextSpec(max_tokens=8, pad_id=0)
+def test_every_row_comes_once_with_its_own_sides_each_picture_and_text_once_a_batch(
+    image_of: list[int], batch: int
+) -> None:
+    text, split = TextSpec(max_tokens=8, pad_id=0), _split(image_of)
+    tokenizer = Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text)
     batches = Batches(
-        _split(image_of),
-        Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text),
+        split,
+        tokenizer,
         pad_id=0,
         max_tokens=8,
         batch=batch,
@@ -233,6 +236,10 @@ def test_every_row_comes_once_with_its_own_picture_each_picture_once_a_batch(ima
         for one in found:
             assert len(one.rows) <= batch
             assert len(torch.unique(one.images[:, 0, 0, 0])) == len(one.images)
+            assert len(one.tokens) == len({split.texts[row] for row in one.rows})
+            for row, place in zip(one.rows, one.text_of, strict=True):
+                read = tuple(one.tokens[place, : one.length[place]].tolist())
+                assert read == (tokenizer.encode(split.texts[row]) if split.texts[row] else (0,))
             for row, place, has in zip(one.rows, one.image_of, one.has_image, strict=True):
                 assert bool(has) == (image_of[row] != NO_IMAGE)
                 assert not has or int(one.images[place, 0, 0, 0]) == image_of[row]
