@@ -31,6 +31,7 @@ class _Part(NamedTuple):
 _PARTS: dict[str, _Part] = {
     "data": _Part("export.cli.data", "Check, divide and make data sets."),
     "train": _Part("export.cli.train", "Train a model on a data set."),
+    "crossval": _Part("export.cli.crossval", "Train and test once for each part of a data set."),
     "evaluate": _Part("export.cli.evaluate", "Measure a run, with a report to look at."),
     "compare": _Part("export.cli.compare", "Compare runs: is fusing worth it?"),
     "export": _Part("export.cli.export", "Pack a run as a bundle: graphs, card, signature."),

@@ -13,7 +13,7 @@ import msgspec
 
 from export.data import Dataset
 from export.data.augment import AugmentSpec
-from export.data.partition import split
+from export.data.partition import folds, split
 from export.data.read import ReadOptions, open_dataset
 from export.encoders import ImageEncoderSpec, TextEncoderSpec
 from export.fusions import FusionSpec
@@ -34,10 +34,18 @@ class DataConfig(ReadOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
         path: The data set, as `vigil-export data check` takes it.
         validation_share: Share of the training rows that becomes validation where the data set has none, by whole
             groups.
+        folds: Parts of a cross-validation, for one of which this is; 0: none, the data set's own splits.
+        fold_column: The facet that numbers the parts, for data sets that bring theirs; `folds` then says how many.
+        fold: Which part is the test split, from 0; the splits that the data set has are not looked at.
+        pictures: Folder where prepared pictures are kept; empty: in the folder of the run.
     """
 
     path: str
     validation_share: _Share = 0.15
+    folds: Annotated[int, msgspec.Meta(ge=0)] = 0
+    fold_column: str = ""
+    fold: Annotated[int, msgspec.Meta(ge=0)] = 0
+    pictures: str = ""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -153,12 +161,29 @@ def open_rows(config: TrainConfig) -> Dataset:
     """Read the data set; where it has no validation rows, take some from training by whole groups.
 
     Raises:
-        DataError: As `open_dataset`.
+        DataError: As `open_dataset` and `folds`.
     """
-    options = {name: getattr(config.data, name) for name in ReadOptions.__struct_fields__}
-    dataset = open_dataset(Path(config.data.path), ReadOptions(**options))
+    if config.data.folds:
+        return open_folds(config)[config.data.fold % config.data.folds]
+    dataset = _open(config)
     names = {row.split for row in dataset.rows}
     if "train" in names and "validation" not in names and config.data.validation_share:
         share = config.data.validation_share
         return split(dataset, {"train": 1 - share, "validation": share}, seed=config.seed, keep=("test",))
     return dataset
+
+
+def open_folds(config: TrainConfig) -> tuple[Dataset, ...]:
+    """Read the data set once for each part of a cross-validation, the part being its test split.
+
+    Raises:
+        DataError: As `open_dataset` and `folds`.
+    """
+    data = config.data
+    share = data.validation_share or DataConfig(path="").validation_share
+    return folds(_open(config), data.folds, seed=config.seed, column=data.fold_column, validation_share=share)
+
+
+def _open(config: TrainConfig) -> Dataset:
+    options = {name: getattr(config.data, name) for name in ReadOptions.__struct_fields__}
+    return open_dataset(Path(config.data.path), ReadOptions(**options))

@@ -284,6 +284,3 @@ def _said_clearly() -> Iterator[None]:
         if "enforce fail at inline_container" in str(error):
             raise OSError(errno.ENOSPC, f"the checkpoint cannot be written; {advice}") from error
         raise
-
-
-__all__ = ["RunError", "TrainingError", "fit", "load_run"]

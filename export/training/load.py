@@ -63,9 +63,9 @@ class LoadedRun:
 
 
 def open_splits(config: TrainConfig, dataset: Dataset, run: RunFolder) -> Splits:
-    """Return the splits of a data set with pictures prepared for the run's model; they are kept beside the run."""
+    """Return the splits of a data set with pictures prepared for the run's model; they are kept."""
     image = ImageSpec(height=config.image.height, width=config.image.width)
-    return Splits(dataset, image, cache=run.path / "pictures")
+    return Splits(dataset, image, cache=Path(config.data.pictures or run.path / "pictures"))
 
 
 def rows_sha256(dataset: Dataset) -> str:

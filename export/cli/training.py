@@ -1,0 +1,89 @@
+"""What `train` and `crossval` share: how a configuration is put together, and what may go wrong.
+
+It must not import PyTorch before a command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from export.cli.outcome import USAGE, CommandError, failures
+from export.training.run import RunError, RunFolder
+
+if TYPE_CHECKING:
+    from export.training.config import TrainConfig
+
+ConfigArgument = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG]", help="A .toml or .yaml file; flags win over it.")
+]
+DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data set (data.path).")]
+FusionOption = Annotated[str, typer.Option("--fusion", help="fusion.kind: concat, product, attention, image_only ...")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="recipe.epochs.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Decides weights, order, dropout.")]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key, such as recipe.batch=128.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with what was cut short.")]
+
+
+def overrides_of(
+    settings: Sequence[str] | None, *, data: Path | None, fusion: str, epochs: int | None, seed: int | None
+) -> dict[str, Any]:
+    """Return dotted key -> value of what the flags say.
+
+    Raises:
+        CommandError: A setting is no KEY=VALUE.
+    """
+    overrides: dict[str, Any] = {}
+    for pair in settings or ():
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise CommandError(f"--set: expected KEY=VALUE, found {pair}", status=USAGE)
+        overrides[key] = value
+    given = {"data.path": data and str(data), "fusion.kind": fusion or None, "recipe.epochs": epochs, "seed": seed}
+    return overrides | {key: value for key, value in given.items() if value is not None}
+
+
+def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resume: bool) -> TrainConfig:
+    """Read the configuration; what is resumed brings its own.
+
+    Raises:
+        CommandError: It cannot be read, or has an unknown key.
+    """
+    from export.training.config import ConfigError, make_config, read_config  # noqa: PLC0415
+
+    try:
+        if path is None and resume:
+            path = run.config
+        return make_config({}, overrides) if path is None else read_config(path, overrides)
+    except ConfigError as error:
+        raise CommandError(str(error), status=USAGE) from error
+
+
+@contextmanager
+def training_failures() -> Iterator[None]:
+    """Turn what may go wrong with configurations, data, weights, memory and files into a last line and status 1."""
+    from export.encoders import SpecError, WeightsError  # noqa: PLC0415
+    from export.evaluation.calibrated import CalibratedError  # noqa: PLC0415
+    from export.evaluation.predictions import PredictionsError  # noqa: PLC0415
+    from export.training.config import ConfigError  # noqa: PLC0415
+    from export.training.module import TrainingError  # noqa: PLC0415
+
+    try:
+        with failures():
+            yield
+    except (
+        CalibratedError,
+        ConfigError,
+        PredictionsError,
+        RunError,
+        SpecError,
+        TrainingError,
+        WeightsError,
+    ) as error:
+        raise CommandError(str(error)) from error

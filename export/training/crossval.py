@@ -1,0 +1,147 @@
+"""Cross-validation: a run for each part of a data set, tested on that part. Goes out: a folder like that of one run.
+
+```
+OUT/fold-1 ...               runs, each with its own calibration
+    predictions/test.npz     every row of the data set, judged by the model that did not see it, calibrated
+    folds.json               figures of each part, their mean and spread
+    calibration.json ...     as in a run; thresholds are chosen on the validation rows of all parts
+```
+
+It has no weights: to export, train a run on everything.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import msgspec
+import numpy as np
+
+from export.evaluation.calibrated import Calibrated, load_calibrated
+from export.evaluation.calibrated import fit as fit_calibration
+from export.evaluation.metrics import FIGURES
+from export.evaluation.pool import pool
+from export.evaluation.predictions import Predictions, load_predictions
+from export.evaluation.scores import score
+from export.training.config import ConfigError, TrainConfig, encode_config, open_folds, read_config
+from export.training.fit import Say, fit, parsed_rule
+from export.training.predict import Mode, predict_run
+from export.training.run import RunError, RunFolder, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over the parts: its values, their mean and standard deviation."""
+
+    values: tuple[float, ...]
+    mean: float
+    deviation: float
+
+
+Figures = dict[Mode, dict[str, Spread]]
+"""Mode -> name in `export.evaluation.metrics.FIGURES` -> its spread over the parts."""
+
+
+def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = False) -> Figures:
+    """Train and test once for each part.
+
+    Args:
+        config: What to do; `data.folds` says into how many parts, or `data.fold_column` names a column of them.
+        out: Where; the folder must not exist, unless a cross-validation that was cut short is resumed.
+        say: Told one line after each step.
+        resume: Keep the parts that are finished, and go on.
+
+    Returns:
+        Figures of the rows, and of the sequences where the data has some.
+
+    Raises:
+        ConfigError: The configuration does not fit.
+        RunError: The folder exists, or is none that can be resumed.
+        PredictionsError: Parts cannot be put together.
+        DataError, TrainingError, OSError: As `fit`.
+    """
+    begun = time.monotonic()
+    rule = parsed_rule(config)
+    parts = _parts(config, out)
+    _claim(config, out, resume=resume)
+    runs = [RunFolder(out.path / f"fold-{number}") for number in range(1, len(parts) + 1)]
+    for run, part in zip(runs, parts, strict=True):
+        _train(part, run, say)
+    about = json.loads(runs[0].dataset.read_bytes())
+    write_json(out.dataset, {name: about[name] for name in ("name", "task", "labels", "negative")})
+    name = out.path.name
+    calibrated = [load_calibrated(run.calibration) for run in runs]
+    validation = [load_predictions(run.predictions("validation")) for run in runs]
+    pooled = pool(list(zip(validation, calibrated, strict=True)), name=name, are_ids_unique=False)
+    fit_calibration(pooled, "none", rule, silent=about["negative"]).save(out.calibration)
+    out.predictions("validation").parent.mkdir(exist_ok=True)
+    pooled.save(out.predictions("validation"))
+    found = {mode: _test(out, runs, calibrated, mode, say) for mode in _modes(parts[0])}
+    write_json(out.path / "folds.json", msgspec.to_builtins(found))
+    write_json(out.state, {"finished": True, "folds": len(parts), "seconds": round(time.monotonic() - begun, 1)})
+    return found
+
+
+def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
+    """Return the configuration of each part."""
+    data = config.data
+    if not data.fold_column and data.folds < 2:
+        raise ConfigError(f"data.folds: expected at least 2, or a data.fold_column, found {data.folds}")
+    count = len(open_folds(config))
+    pictures = data.pictures or str(out.path / "pictures")
+    return [
+        msgspec.structs.replace(config, data=msgspec.structs.replace(data, folds=count, fold=fold, pictures=pictures))
+        for fold in range(count)
+    ]
+
+
+def _claim(config: TrainConfig, out: RunFolder, *, resume: bool) -> None:
+    if resume:
+        if not out.config.is_file():
+            raise RunError(f"{out.path}: expected a cross-validation to resume, found no {out.config.name}")
+        if read_config(out.config) != config:
+            raise ConfigError(f"{out.path}: expected its own configuration, found another: resume without changes")
+        return
+    if out.path.exists():
+        raise RunError(f"expected no {out.path}, found one: choose another name, or --resume what was cut short")
+    out.path.mkdir(parents=True)
+    out.config.write_bytes(encode_config(config))
+    write_json(out.state, {"finished": False})
+
+
+def _train(part: TrainConfig, run: RunFolder, say: Say) -> None:
+    is_begun = run.config.is_file()
+    if is_begun and json.loads(run.state.read_bytes())["finished"]:
+        say(f"{run.path}: finished before")
+        return
+    fit(part, run, say=say, resume=is_begun)
+
+
+def _modes(part: TrainConfig) -> tuple[Mode, ...]:
+    rows = open_folds(part)[0].rows
+    sequences = [row.sequence for row in rows if row.sequence]
+    return ("rows", "sequences") if len(set(sequences)) < len(sequences) else ("rows",)
+
+
+def _test(
+    out: RunFolder, runs: Sequence[RunFolder], calibrated: Sequence[Calibrated], mode: Mode, say: Say
+) -> dict[str, Spread]:
+    name = "test" if mode == "rows" else f"test-{mode}"
+    parts: list[Predictions] = []
+    for run in runs:
+        if not run.predictions(name).is_file():
+            predict_run(run, "test", mode).save(run.predictions(name))
+        parts.append(load_predictions(run.predictions(name)))
+    pool(list(zip(parts, calibrated, strict=True)), name=out.path.name).save(out.predictions(name))
+    scored = [score(one, its.calibration) for one, its in zip(parts, calibrated, strict=True)]
+    found = {}
+    for figure, of in FIGURES.items():
+        values = tuple(of(one)(np.ones(len(one))) for one in scored)
+        found[figure] = Spread(values, fmean(values), stdev(values))
+    said = ", ".join(f"{figure} {spread.mean:.3f} (sd {spread.deviation:.3f})" for figure, spread in found.items())
+    say(f"{mode}: {said}")
+    return found

@@ -1,0 +1,219 @@
+"""Cross-validation: every row is judged once, by a model that saw none of its group, and reads like one run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
+pytest.importorskip("pytorch_lightning")
+
+from export.cli import main  # noqa: E402 - the skips above come first
+from export.data import open_dataset  # noqa: E402
+from export.data.rows import Task  # noqa: E402
+from export.evaluation.calibrated import Calibrated, load_calibrated  # noqa: E402
+from export.evaluation.pool import pool  # noqa: E402
+from export.evaluation.predictions import Predictions, PredictionsError, load_predictions  # noqa: E402
+from export.evaluation.scores import score  # noqa: E402
+from export.training.config import ConfigError, TrainConfig, make_config, open_rows, read_config  # noqa: E402
+from export.training.crossval import crossval  # noqa: E402
+from export.training.load import load_run  # noqa: E402
+from export.training.run import RunError, RunFolder  # noqa: E402
+from stream_app.bundle.manifest import Calibration, Label, Scaling  # noqa: E402
+from tests.export.folders import imagefolder  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _rows() -> list[dict[str, object]]:
+    return [
+        {
+            "file_name": f"{number}.jpg" if number % 7 else None,
+            "text": ("two men fight", "nobody there")[number % 2],
+            "label": ("fight", "normal")[number % 2],
+            "scene": f"s{number // 4}",
+            "clip": f"c{number // 8}-{number % 2}",
+            "part": "abc"[number // 12 % 3],
+        }
+        for number in range(48)
+    ]
+
+
+def _config(data: Path, **changes: object) -> TrainConfig:
+    table = {
+        "data": {"path": str(data), "columns": {"group": "scene", "sequence": "clip"}, "fold_column": "part"},
+        "image": {"kind": "plain-cnn", "height": 16, "width": 16, "features": 4},
+        "text": {"kind": "bag", "embedding": 4, "features": 4, "max_tokens": 8, "vocabulary": 270},
+        "fusion": {"kind": "concat", "width": 4},
+        "recipe": {"epochs": 2, "batch": 16, "threads": 1},
+    }
+    return make_config(table, {key.replace("__", "."): value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imagefolder(tmp_path_factory.mktemp("data"), _rows())
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = RunFolder(tmp_path_factory.mktemp("out") / "whole")
+    crossval(_config(data), run, say=lambda _: None)
+    return run
+
+
+def test_every_row_is_tested_once_by_a_model_that_saw_none_of_its_group(data: Path, done: RunFolder) -> None:
+    dataset = open_dataset(data, _config(data).data)
+    pooled = load_predictions(done.predictions("test"))
+    assert sorted(pooled.ids) == sorted(row.id for row in dataset.rows)
+    tested: list[str] = []
+    for fold in sorted(done.path.glob("fold-*")):
+        loaded = load_run(RunFolder(fold))
+        rows = open_rows(loaded.config).rows
+        assert {dict(row.facets)["part"] for row in rows if row.split == "test"} == {"abc"[loaded.config.data.fold]}
+        groups = {name: {row.group for row in rows if row.split == name} for name in ("train", "validation", "test")}
+        assert not groups["test"] & (groups["train"] | groups["validation"])
+        assert not groups["train"] & groups["validation"]
+        tested += (row.id for row in rows if row.split == "test")
+        assert load_predictions(RunFolder(fold).predictions("test")).ids == tuple(
+            row.id for row in rows if row.split == "test"
+        )
+    assert sorted(tested) == sorted(pooled.ids)
+
+
+def test_what_comes_out_scores_as_the_parts_do_and_can_be_evaluated(
+    done: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("test", "test-sequences"):
+        pooled = score(load_predictions(done.predictions(name)), load_calibrated(done.calibration).calibration)
+        parts = [
+            score(load_predictions(run.predictions(name)), load_calibrated(run.calibration).calibration)
+            for run in map(RunFolder, sorted(done.path.glob("fold-*")))
+        ]
+        expected = np.concatenate([part.micro for part in parts])
+        np.testing.assert_allclose(pooled.micro, expected, atol=2)
+    for command in (["evaluate", "--json"], ["compare"]):
+        with pytest.raises(SystemExit) as ended:
+            main([command[0], str(done.path), *command[1:], "--resamples", "100"])
+        assert not ended.value.code
+    assert "fusion gains" in capsys.readouterr().out
+
+
+def test_mean_and_spread_are_those_of_the_parts(done: RunFolder) -> None:
+    found = json.loads((done.path / "folds.json").read_bytes())
+    assert set(found) == {"rows", "sequences"}
+    accuracy = found["rows"]["accuracy"]
+    assert len(accuracy["values"]) == 3
+    assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
+    assert accuracy["deviation"] == pytest.approx(np.std(accuracy["values"], ddof=1))
+
+
+def test_what_was_cut_short_goes_on_with_the_parts_that_are_left(data: Path, done: RunFolder, tmp_path: Path) -> None:
+    cut = RunFolder(tmp_path / "whole")
+    shutil.copytree(done.path, cut.path)
+    shutil.rmtree(cut.path / "fold-3")
+    shutil.rmtree(cut.path / "predictions")
+    said: list[str] = []
+    with pytest.raises(RunError, match="expected no"):
+        crossval(_config(data), cut, say=said.append)
+    with pytest.raises(ConfigError, match="found another"):
+        crossval(_config(data, seed=3), cut, say=said.append, resume=True)
+    # Its runs name the folder that the pictures lay in, so the copy stands where the first one stood.
+    shutil.rmtree(done.path)
+    cut.path.rename(done.path)
+    crossval(read_config(done.config), done, say=said.append, resume=True)
+    assert sum("finished before" in line for line in said) == 2
+    assert len(load_predictions(done.predictions("test"))) == 48
+
+
+def test_equal_parts_are_made_where_the_data_set_numbers_none(data: Path, tmp_path: Path) -> None:
+    config = _config(data, data__fold_column="", data__folds=2, recipe__epochs=1)
+    crossval(config, RunFolder(tmp_path / "out"), say=lambda _: None)
+    assert sorted(path.name for path in (tmp_path / "out").glob("fold-*")) == ["fold-1", "fold-2"]
+    with pytest.raises(ConfigError, match=r"data\.folds"):
+        crossval(_config(data, data__fold_column=""), RunFolder(tmp_path / "none"), say=lambda _: None)
+
+
+def _predictions(task: Task, labels: tuple[str, ...], rng: np.random.Generator) -> Predictions:
+    n = 6
+    logits = {name: rng.normal(size=(n, len(labels))).astype(np.float32) for name in ("both", "image", "text")}
+    has_text = np.arange(n) != 2
+    logits["text"][2] = np.nan
+    return Predictions(
+        name="part",
+        task=task,
+        labels=labels,
+        logits=logits,  # type: ignore[arg-type]
+        truth=np.eye(len(labels), dtype=np.float32)[np.arange(n) % len(labels)],
+        has_image=np.ones(n, np.bool_),
+        has_text=has_text,
+        decisions=np.arange(n) // 2,
+        groups=np.arange(n),
+        ids=tuple(f"row {number}" for number in range(n)),
+        facets={"night": np.array(["yes"] * n)},
+    )
+
+
+def _calibrated(labels: tuple[str, ...], scale: float, *, has_knots: bool) -> Calibrated:
+    def scaling(more: float) -> Scaling:
+        knots = ((((-1.0, -2.0), (1.0, 0.5)),) * len(labels)) if has_knots else ()
+        return Scaling(scale=(scale + more,) * len(labels), offset=(more,) * len(labels), knots=knots)
+
+    return Calibrated(
+        method="isotonic" if has_knots else "platt",
+        rule="f=1",
+        rows=6,
+        decisions=3,
+        calibration=Calibration(both=scaling(0.0), image=scaling(0.3), text=scaling(0.7)),
+        labels=tuple(Label(name=name, alerts=True, open_at=0.5, close_at=0.4) for name in labels),
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "has_knots"),
+    [
+        ("binary", ("a",), False),
+        ("binary", ("a",), True),
+        ("multilabel", ("a", "b"), True),
+        ("multiclass", ("a", "b", "c"), False),
+    ],
+)
+def test_pooled_logits_need_no_calibration_any_more(task: Task, labels: tuple[str, ...], has_knots: bool) -> None:  # noqa: FBT001
+    rng = np.random.default_rng(2)
+    parts = [(_predictions(task, labels, rng), _calibrated(labels, scale, has_knots=has_knots)) for scale in (0.5, 2.0)]
+    # Decisions of several rows must agree about the truth, which these do not: each row is its own.
+    parts = [(_alone(one), its) for one, its in parts]
+    pooled = pool(parts, name="all", are_ids_unique=False)
+    assert pooled.ids[::6] == ("1/row 0", "2/row 0")
+    assert pooled.facets["fold"].tolist() == ["1"] * 6 + ["2"] * 6
+    ones = (1.0,) * len(labels)
+    plain = Scaling(scale=ones, offset=tuple(0.0 for _ in labels))
+    for presence in ("both", "image", "text"):
+        found = score(pooled, Calibration(both=plain, image=plain, text=plain), presence)
+        expected = [score(one, its.calibration, presence).micro for one, its in parts]
+        np.testing.assert_allclose(found.micro, np.concatenate(expected), atol=3)
+
+
+def _alone(predictions: Predictions) -> Predictions:
+    return replace(predictions, decisions=np.arange(len(predictions)))
+
+
+def test_decisions_of_two_parts_stay_apart() -> None:
+    rng = np.random.default_rng(2)
+    part = _predictions("binary", ("a",), rng), _calibrated(("a",), 1.0, has_knots=False)
+    assert pool([part, part], name="all").decisions.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_maps_behind_a_softmax_cannot_be_pooled() -> None:
+    labels = ("a", "b", "c")
+    part = _predictions("multiclass", labels, np.random.default_rng(2)), _calibrated(labels, 1.0, has_knots=True)
+    with pytest.raises(PredictionsError, match="found isotonic"):
+        pool([part], name="all")
