@@ -47,6 +47,11 @@ def build_image_encoder(spec: ImageEncoderSpec, form: Form, *, with_weights: boo
     """
     if spec.weights == "random" and spec.trainable != "fine-tuned":
         raise SpecError(f"image.trainable: expected 'fine-tuned' for random weights, found {spec.trainable!r}")
+    if spec.pooling != "own" and (spec.kind != "timm" or form == "tokens" or spec.stage or not spec.maps):
+        raise SpecError(
+            "image.pooling: expected 'own', or a timm backbone with maps and no stage, under a fusion of one vector a "
+            f"side; found {spec.pooling!r}"
+        )
     if spec.kind != "timm":
         for field, found, expected in (("weights", spec.weights, "random"), ("backbone", spec.backbone, "")):
             if found != expected:

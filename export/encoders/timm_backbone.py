@@ -5,6 +5,7 @@ Shapes: `b` batch, `h` height, `w` width, `c` channels of a map, `s` cells, `d` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from export.encoders.encoder import Encoder
 from export.encoders.image import MapEnd
+from export.encoders.pooling import GuidedEnd, StatisticsEnd
 from export.encoders.spec import ImageEncoderSpec, SpecError
 from export.encoders.weights import WeightsError, hub_errors, is_hub_reachable, load_file
 from export.layers import Form, projection
@@ -24,8 +26,8 @@ from export.layers import Form, projection
 class TimmEncoder(Encoder):
     """A backbone of timm with its own normalisation of pixels inside.
 
-    Pooled without a `stage`, it gives the backbone's own pooled output; with one, mean and maximum of that map. The
-    token form gives the cells of a map (the patches of a vision transformer).
+    Pooled without a `stage`, it gives the backbone's own pooled output; with one, mean and maximum of that map; or as
+    `pooling` says. The token form gives the cells of a map (the patches of a vision transformer).
     """
 
     mean: Tensor
@@ -49,45 +51,58 @@ class TimmEncoder(Encoder):
         # One product and one sum: (pixel / 255 - mean) / deviation.
         self.register_buffer("scale", 1 / (255 * torch.tensor(normal["std"])))
         self.register_buffer("mean", 255 * torch.tensor(normal["mean"]))
-        self.takes_map = form == "tokens" or spec.stage < 0
-        if self.takes_map:
-            self.stage = self._cut_behind(spec)
-            channels, *size = self._try(spec)
-            self.end: torch.nn.Module = MapEnd(channels, (size[0], size[1]), spec, form)
-            self.shape = self.end.shape
-        else:
-            (width,) = self._try(spec)
-            self.end = projection(width, spec.features)
-            self.shape = (spec.features or width,)
+        self.taken: list[int] = []
+        self.end, self.shape = self._make_end(spec, form)
         stages = group_parameters(self.body, self.body.group_matcher(coarse=True))
         named = dict(self.body.named_parameters())
         self.set_stages([[named[name] for name in stages[key] if name in named] for key in sorted(stages)])
 
-    def _cut_behind(self, spec: ImageEncoderSpec) -> int:
-        """Remove what lies behind the map that is asked for; return the number of the map."""
-        wanted = spec.stage or -1
-        count = len(self.body.feature_info)
-        if not hasattr(self.body, "forward_intermediates") or wanted < -count:
-            found = f"{count} maps" if hasattr(self.body, "forward_intermediates") else "none that it gives away"
-            raise SpecError(f"image.stage: expected a map of {spec.backbone}, found {wanted} of {found}")
-        taken = self.body.prune_intermediate_layers([wanted % count], prune_norm=False, prune_head=True)
-        return int(taken[0])
+    def _make_end(self, spec: ImageEncoderSpec, form: Form) -> tuple[torch.nn.Module, tuple[int, ...]]:
+        """Return what comes behind the backbone, and the shape of the features."""
+        if spec.pooling != "own":
+            self.taken = self._cut_behind(spec, spec.maps)
+            shapes = [tuple(one.shape[1:]) for one in self._try(spec)]
+            make = StatisticsEnd if spec.pooling == "statistics" else GuidedEnd
+            pool = make([shape[0] for shape in shapes], [(shape[1], shape[2]) for shape in shapes], spec.features)
+            return pool, pool.shape
+        if form == "tokens" or spec.stage:
+            self.taken = self._cut_behind(spec, (spec.stage or -1,))
+            channels, *size = self._try(spec)[0].shape[1:]
+            end = MapEnd(channels, (size[0], size[1]), spec, form)
+            return end, end.shape
+        width = self._try(spec)[0].shape[1]
+        return projection(width, spec.features), (spec.features or width,)
 
-    def _try(self, spec: ImageEncoderSpec) -> tuple[int, ...]:
-        """Return the shape of what the backbone gives for a picture."""
+    def _cut_behind(self, spec: ImageEncoderSpec, wanted: Sequence[int]) -> list[int]:
+        """Remove what lies behind the maps that are asked for; return their numbers."""
+        count = len(self.body.feature_info)
+        for one in wanted:
+            if not hasattr(self.body, "forward_intermediates") or not -count <= one < count:
+                found = f"{count} maps" if hasattr(self.body, "forward_intermediates") else "none that it gives away"
+                raise SpecError(f"image.stage: expected a map of {spec.backbone}, found {one} of {found}")
+        numbers = sorted({one % count for one in wanted})
+        return [int(one) for one in self.body.prune_intermediate_layers(numbers, prune_norm=False, prune_head=True)]
+
+    def _try(self, spec: ImageEncoderSpec) -> list[Tensor]:
+        """Return what the backbone gives for a black picture."""
         self.body.eval()
         with torch.no_grad():
             found = self._run(torch.zeros(1, 3, spec.height, spec.width))
         self.body.train()
-        return tuple(found.shape[1:])
+        return found
 
-    def _run(self, pixels: Tensor) -> Tensor:
-        if self.takes_map:
-            maps: list[Tensor] = self.body.forward_intermediates(
-                pixels, indices=[self.stage], norm=True, output_fmt="NCHW", intermediates_only=True
+    def _run(self, pixels: Tensor) -> list[Tensor]:
+        """Return the maps that are asked for, [b, c, h, w] each, or the backbone's own pooled output."""
+        if self.taken:
+            return self.body.forward_intermediates(  # type: ignore[no-any-return]
+                pixels, indices=self.taken, norm=True, output_fmt="NCHW", intermediates_only=True
             )
-            return maps[0]  # [b, c, h, w]
-        return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True)  # type: ignore[no-any-return]
+        return [self.body.forward_head(self.body.forward_features(pixels), pre_logits=True)]
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """Return what the backbone gives, before pooling: uint8 [b, h, w, 3] -> as `_run`."""
+        pixels = (image.to(torch.float32) - self.mean) * self.scale
+        return self._run(pixels.permute(0, 3, 1, 2))
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode pictures.
@@ -98,8 +113,9 @@ class TimmEncoder(Encoder):
         Returns:
             float32 [b, d] or [b, s, d].
         """
-        pixels = (image.to(torch.float32) - self.mean) * self.scale
-        return self.end(self._run(pixels.permute(0, 3, 1, 2)))  # type: ignore[no-any-return]
+        maps = self.maps(image)
+        several = isinstance(self.end, StatisticsEnd | GuidedEnd)
+        return self.end(maps if several else maps[0])  # type: ignore[no-any-return]
 
 
 def _backbone(spec: ImageEncoderSpec, *, weights: str) -> Any:  # noqa: ANN401 - timm has no types

@@ -39,4 +39,4 @@ FUSIONS: dict[FusionKind, _Kind] = {
 }
 """Kind -> class of its heads."""
 
-__all__ = ["FUSIONS", "DecisionRule", "FusionHead", "FusionKind", "FusionSpec"]
+__all__ = ["FUSIONS", "DecisionHead", "DecisionRule", "FusionHead", "FusionKind", "FusionSpec"]

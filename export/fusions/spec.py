@@ -9,7 +9,7 @@ import msgspec
 FusionKind = Literal[
     "concat", "gated", "product", "bilinear", "attention", "transformer", "decision", "image_only", "text_only"
 ]
-DecisionRule = Literal["average", "weighted", "stack"]
+DecisionRule = Literal["average", "weighted", "stack", "saturating"]
 
 
 class FusionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

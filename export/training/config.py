@@ -52,6 +52,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """How to train.
 
     Attributes:
+        method: `gradient` trains everything that is not frozen; `probe` keeps both encoders as they are and fits linear
+            layers to their features (`export.training.probe`), for which most of the other keys do not count.
+        strengths: Regularisations that a probe tries; a greater number regularises less.
+        inner_folds: Parts of the training rows, by whole groups, on which a probe chooses and learns to join the sides.
         epochs: Passes over the rows at most.
         patience: Epochs without a lower validation loss after which training ends; 0: never early.
         batch: Rows per step; rows that share a picture come together, and the picture is encoded once.
@@ -73,6 +77,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         thresholds: Rule by which open_at is chosen, such as `f=1` or `recall=0.95`.
     """
 
+    method: Literal["gradient", "probe"] = "gradient"
+    strengths: tuple[Annotated[float, msgspec.Meta(gt=0)], ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    inner_folds: Annotated[int, msgspec.Meta(ge=2)] = 5
     epochs: _Count = 10
     patience: Annotated[int, msgspec.Meta(ge=0)] = 0
     batch: Annotated[int, msgspec.Meta(ge=2)] = 64

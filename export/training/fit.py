@@ -5,65 +5,30 @@ The test split is never opened here.
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
-import os
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, IterableDataset
 
 from export.data import SPLIT_NAMES, Dataset, Split
-from export.data.augment import AugmentSpec
 from export.encoders import make_tokenizer
 from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.model import FusionModel, ModelSpec, build_model
-from export.training.batches import Batch, Batches
 from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
+from export.training.gradient import train_by_gradient
 from export.training.load import ModelFile, open_splits, rows_sha256, write_model
-from export.training.losses import class_weights
-from export.training.module import Fusion, TrainingError
 from export.training.predict import predict
+from export.training.probe import fit_probe
 from export.training.run import RunError, RunFolder, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
 Say = Callable[[str], None]
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class _Epochs(IterableDataset[Batch]):
-    """The batches of each epoch in turn; an epoch's order follows from seed and number, so a resumed one is equal."""
-
-    def __init__(self, batches: Batches, seed: int, changes: AugmentSpec | None, epoch: Callable[[], int]) -> None:
-        self._batches, self._seed, self._changes, self._epoch = batches, seed, changes, epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._batches.shuffled(_rng_of(self._seed, self._epoch()), self._changes)
-
-
-def _rng_of(seed: int, epoch: int) -> np.random.Generator:
-    return np.random.default_rng([seed, epoch, 82])
-
-
-class _InOrder(IterableDataset[Batch]):
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._batches.in_order()
 
 
 def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, shows_progress: bool = False) -> None:
@@ -95,30 +60,27 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     write_json(run.dataset, _about(dataset, config))
     torch.manual_seed(config.seed)
     model, tokenizer, text = _build(config, dataset, train, run)
-    model.to(memory_format=torch.channels_last)  # convolutions learn faster in it
-    trainer = _train(config, run, model, (train, validation, Tokenizer(tokenizer, text), text), shows_progress)
-    # Where it lies now: after a resumption Lightning may remember a folder that has been moved since.
-    best = torch.load(run.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
-    weights = {name.removeprefix("model."): value for name, value in best["state_dict"].items()}
-    model.cpu().load_state_dict(weights)
-    save_file({name: value.contiguous() for name, value in weights.items()}, run.weights)
+    rows = train, validation, Tokenizer(tokenizer, text), text
+    if config.recipe.method == "probe":
+        told = fit_probe(model, rows[0], rows[2], config=config, say=say)
+    else:
+        told = train_by_gradient(config, run, model, rows, shows_progress=shows_progress)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, run.weights)
     predictions = predict(model, validation, tokenizer, text=text, name=run.path.name, split_name="validation")
     run.predictions("validation").parent.mkdir(exist_ok=True)
     predictions.save(run.predictions("validation"))
     fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative).save(run.calibration)
     state = {
         "finished": True,
-        "epochs": config.recipe.epochs,
-        "epoch": trainer.current_epoch,
-        "best_epoch": int(best["epoch"]) + 1,
-        "val_loss": round(float(_checkpoint(trainer).best_model_score or float("nan")), 6),
+        "method": config.recipe.method,
+        **told,
         "seconds": round(time.monotonic() - begun, 1),
         "seed": config.seed,
         "torch": str(torch.__version__),
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
     write_json(run.state, state)
-    say(f"{run.path}: best epoch {state['best_epoch']} of {state['epoch']}, validation loss {state['val_loss']}")
+    say(f"{run.path}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items()))
 
 
 def parsed_rule(config: TrainConfig) -> Rule:
@@ -176,111 +138,3 @@ def _build(config: TrainConfig, dataset: Dataset, train: Split, run: RunFolder) 
     run.tokenizer.write_bytes(tokenizer)
     write_model(run.model, ModelFile(spec=model.spec, text=text))
     return model, tokenizer, text
-
-
-def _train(
-    config: TrainConfig,
-    run: RunFolder,
-    model: FusionModel,
-    rows: tuple[Split, Split, Tokenizer, TextSpec],
-    shows_progress: bool,  # noqa: FBT001
-) -> lightning.Trainer:
-    train, validation, tokenizer, text = rows
-    recipe = config.recipe
-    sizes = {"pad_id": text.pad_id, "max_tokens": text.max_tokens, "batch": recipe.batch}
-    batches = Batches(train, tokenizer, **sizes)
-    weights = class_weights(train.truth, model.spec.task) if recipe.class_weights else None
-    # How many batches an epoch has depends on its order; the schedule ends with the last of them.
-    steps = sum(batches.count(_rng_of(config.seed, epoch)) for epoch in range(recipe.epochs))
-    module = Fusion(model, recipe, seed=config.seed, steps=steps, weights=weights)
-    changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
-    trainer = _trainer(config, run, shows_progress)
-    last = run.checkpoints / "last.ckpt"
-    # Lightning asks for the first batches before it knows where it resumes.
-    first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
-    epochs = _Epochs(batches, config.seed, changes, lambda: max(first, trainer.current_epoch))
-    with warnings.catch_warnings(), _said_clearly():
-        warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders and lengths of iterables
-        trainer.fit(
-            module,
-            _loader(epochs),
-            _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
-            ckpt_path=str(last) if last.is_file() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return trainer
-
-
-def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
-    # Without a generator of its own it draws from the one that decides dropout, resumed at another time than not.
-    return DataLoader(batches, batch_size=None, generator=torch.Generator())
-
-
-def _trainer(config: TrainConfig, run: RunFolder, shows_progress: bool) -> lightning.Trainer:  # noqa: FBT001
-    recipe = config.recipe
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it advertises
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            run.checkpoints,
-            "best",
-            monitor="val_loss",
-            save_last=True,
-            enable_version_counter=False,
-            # After validation, when the epoch counts as done: what resumes begins with the next one.
-            save_on_train_epoch_end=True,
-        )
-    ]
-    if recipe.patience:
-        callbacks.append(EarlyStopping("val_loss", patience=recipe.patience))
-    if shows_progress:
-        callbacks.append(TQDMProgressBar())
-    loggers: list[Logger] = [
-        CSVLogger(run.path, name="logs", version=""),
-        TensorBoardLogger(run.path, name="logs", version=""),
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return lightning.Trainer(
-            accelerator="auto",
-            devices=1,
-            max_epochs=recipe.epochs,
-            precision=recipe.precision,
-            gradient_clip_val=recipe.clip or None,
-            deterministic=recipe.is_deterministic,
-            callbacks=callbacks,
-            logger=loggers,
-            enable_progress_bar=shows_progress,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=10,
-        )
-
-
-def _checkpoint(trainer: lightning.Trainer) -> ModelCheckpoint:
-    return next(one for one in trainer.callbacks if isinstance(one, ModelCheckpoint))  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _said_clearly() -> Iterator[None]:
-    """Say what lies behind what PyTorch and Lightning raise: no memory, no space, somebody who interrupts."""
-    advice = "--resume goes on from the last whole epoch"
-    try:
-        yield
-    except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
-        raise KeyboardInterrupt from None
-    except torch.OutOfMemoryError as error:
-        message = f"expected enough memory on the device, found {error}; try a smaller recipe.batch or bf16-mixed"
-        raise TrainingError(message) from error
-    except OSError as error:
-        if error.errno in _FULL:
-            raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}") from error
-        raise
-    except RuntimeError as error:
-        # How torch.save says that a write failed.
-        if "enforce fail at inline_container" in str(error):
-            raise OSError(errno.ENOSPC, f"the checkpoint cannot be written; {advice}") from error
-        raise

@@ -24,6 +24,7 @@ from stream_app.bundle.text import Tokenizer
 
 Mode = Literal["rows", "sequences"]
 _BATCH = 128
+_PICTURES = 16  # at a time; large backbones are slower for many at once on a CPU
 
 
 def predict_run(run: RunFolder, name: SplitName, mode: Mode = "rows") -> Predictions:
@@ -124,7 +125,8 @@ def _logits(
     found: dict[Presence, npt.NDArray[np.float32]] = {one: np.full(shape, np.nan, np.float32) for one in PRESENCES}
     with torch.inference_mode():
         for batch in batches.in_order():
-            seen = model.encode_images(batch.images.to(device))[batch.image_of.to(device)]
+            pictures = torch.split(batch.images.to(device), _PICTURES)
+            seen = torch.cat([model.encode_images(some) for some in pictures])[batch.image_of.to(device)]
             read = model.encode_texts(batch.tokens.to(device), batch.length.to(device))[batch.text_of.to(device)]
             image, words = batch.has_image.to(device), batch.has_text.to(device)
             none = torch.zeros_like(image)

@@ -102,7 +102,7 @@ def test_every_weight_learns_when_rows_with_and_without_each_side_are_seen(kind:
     assert still == []
 
 
-@pytest.mark.parametrize("rule", ["average", "weighted", "stack"])
+@pytest.mark.parametrize("rule", ["average", "weighted", "stack", "saturating"])
 def test_two_decisions_are_joined_by_their_rule_and_one_alone_stands(rule: str) -> None:
     head = _head("decision", rule=rule)
     assert isinstance(head, DecisionHead)
@@ -112,7 +112,12 @@ def test_two_decisions_are_joined_by_their_rule_and_one_alone_stands(rule: str) 
             head.balance.copy_(torch.tensor([-1.0, 0.0, 2.0]))
         seen, read = head.classify_image(image), head.classify_text(text)
         share = torch.sigmoid(torch.tensor([-1.0, 0.0, 2.0]))
-        expected = {"average": (seen + read) / 2, "weighted": share * seen + (1 - share) * read, "stack": seen + read}
+        expected = {
+            "average": (seen + read) / 2,
+            "weighted": share * seen + (1 - share) * read,
+            "stack": seen + read,
+            "saturating": seen + 2 * torch.tanh(read / 2),
+        }
         assert torch.allclose(head(image, text, *_flags(1, 1)), expected[rule], atol=1e-6)
         assert torch.equal(head(image, text, *_flags(1, 0)), seen)
         assert torch.equal(head(image, text, *_flags(0, 1)), read)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -27,8 +29,9 @@ from export.data.tokens import train_tokenizer  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
 from export.training.batches import Batches  # noqa: E402
-from export.training.config import ConfigError, TrainConfig, encode_config, make_config, read_config  # noqa: E402
+from export.training.config import ConfigError, Recipe, TrainConfig, encode_config, make_config, read_config  # noqa: E402
 from export.training.fit import fit  # noqa: E402
+from export.training.gradient import _said_clearly  # noqa: E402
 from export.training.load import load_run  # noqa: E402
 from export.training.losses import class_weights, row_losses  # noqa: E402
 from export.training.module import Fusion, TrainingError  # noqa: E402
@@ -325,3 +328,50 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(data: Path, tmp_path
     config = _config(data, recipe__rate=1e30, recipe__clip=0, recipe__epochs=20)
     with pytest.raises(TrainingError, match="try a lower"):
         fit(config, RunFolder(tmp_path / "run"), say=lambda _: None)
+
+
+def test_the_configurations_and_options_that_the_page_shows_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (_REPOSITORY / "docs" / "training.md").read_text("utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    configs = [make_config(msgspec.toml.decode(block)) for block in blocks]
+    assert [config.recipe.method for config in configs] == ["gradient", "probe"]
+    helps = ""
+    for command in ("train", "crossval"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        helps += capsys.readouterr().out
+    shown = "\n".join(line for line in page.splitlines() if "vigil-export train" in line or "crossval" in line)
+    assert [option for option in re.findall(r"--[a-z-]+", shown) if option not in helps] == []
+    table = page.partition("| `[recipe]` |")[2].partition("The best weights")[0]
+    keys = {
+        key for line in table.splitlines() for key in re.findall(r"`(\w+)`", line.partition("| ")[2].partition(" |")[0])
+    }
+    assert keys <= set(Recipe.__struct_fields__)
+    assert len(keys) > 15
+
+
+def test_a_full_disk_ends_training_with_what_to_do_and_leaves_no_half_of_a_result(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "config.toml", tmp_path / "run"
+    file.write_bytes(encode_config(_config(data, text__vocabulary=600, text__embedding=64)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # bytes of a file; less than a checkpoint has
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["train", str(file), "--out", str(out)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.value.code == 1
+    assert "--resume" in capsys.readouterr().err
+    assert not (out / "weights.safetensors").exists()
+    assert not json.loads((out / "state.json").read_bytes())["finished"]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--out", str(out), "--resume"])
+    assert not ended.value.code
+    assert json.loads((out / "state.json").read_bytes())["finished"]
+
+
+def test_a_device_without_enough_memory_ends_training_with_what_to_do() -> None:
+    with pytest.raises(TrainingError, match=r"smaller recipe\.batch"), _said_clearly():
+        raise torch.OutOfMemoryError("CUDA out of memory")

@@ -1,0 +1,199 @@
+"""Trains a model by gradient descent, with PyTorch Lightning. Goes in: a model and rows. Goes out: its best weights."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch.utils.data import DataLoader, IterableDataset
+
+from export.data import Split
+from export.data.augment import AugmentSpec
+from export.model import FusionModel
+from export.training.batches import Batch, Batches
+from export.training.config import TrainConfig
+from export.training.losses import class_weights
+from export.training.module import Fusion, TrainingError
+from export.training.run import RunFolder
+from stream_app.bundle.manifest import TextSpec
+from stream_app.bundle.text import Tokenizer
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class _Epochs(IterableDataset[Batch]):
+    """The batches of each epoch in turn; an epoch's order follows from seed and number, so a resumed one is equal."""
+
+    def __init__(self, batches: Batches, seed: int, changes: AugmentSpec | None, epoch: Callable[[], int]) -> None:
+        self._batches, self._seed, self._changes, self._epoch = batches, seed, changes, epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches.shuffled(_rng_of(self._seed, self._epoch()), self._changes)
+
+
+def _rng_of(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng([seed, epoch, 82])
+
+
+class _InOrder(IterableDataset[Batch]):
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches.in_order()
+
+
+def train_by_gradient(
+    config: TrainConfig,
+    run: RunFolder,
+    model: FusionModel,
+    rows: tuple[Split, Split, Tokenizer, TextSpec],
+    *,
+    shows_progress: bool,
+) -> dict[str, Any]:
+    """Train in place, or go on from the run's last checkpoint.
+
+    Args:
+        config: The recipe.
+        run: Where checkpoints and logs go.
+        model: Ends with the weights of the epoch with the lowest validation loss, on the CPU.
+        rows: Training and validation rows, the tokenizer and its bounds.
+        shows_progress: Show a bar on standard error.
+
+    Returns:
+        How it went, for `state.json`.
+
+    Raises:
+        TrainingError: The loss is no number, or the memory is too small.
+        OSError: The disk is full.
+        KeyboardInterrupt: It was interrupted.
+    """
+    model.to(memory_format=torch.channels_last)  # convolutions learn faster in it
+    trainer = _train(config, run, model, rows, shows_progress)
+    # Where it lies now: after a resumption Lightning may remember a folder that has been moved since.
+    best = torch.load(run.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
+    model.cpu().load_state_dict({name.removeprefix("model."): value for name, value in best["state_dict"].items()})
+    return {
+        "epochs": config.recipe.epochs,
+        "epoch": trainer.current_epoch,
+        "best_epoch": int(best["epoch"]) + 1,
+        "val_loss": round(float(_checkpoint(trainer).best_model_score or float("nan")), 6),
+    }
+
+
+def _train(
+    config: TrainConfig,
+    run: RunFolder,
+    model: FusionModel,
+    rows: tuple[Split, Split, Tokenizer, TextSpec],
+    shows_progress: bool,  # noqa: FBT001
+) -> lightning.Trainer:
+    train, validation, tokenizer, text = rows
+    recipe = config.recipe
+    sizes = {"pad_id": text.pad_id, "max_tokens": text.max_tokens, "batch": recipe.batch}
+    batches = Batches(train, tokenizer, **sizes)
+    weights = class_weights(train.truth, model.spec.task) if recipe.class_weights else None
+    # How many batches an epoch has depends on its order; the schedule ends with the last of them.
+    steps = sum(batches.count(_rng_of(config.seed, epoch)) for epoch in range(recipe.epochs))
+    module = Fusion(model, recipe, seed=config.seed, steps=steps, weights=weights)
+    changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
+    trainer = _trainer(config, run, shows_progress)
+    last = run.checkpoints / "last.ckpt"
+    # Lightning asks for the first batches before it knows where it resumes.
+    first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
+    epochs = _Epochs(batches, config.seed, changes, lambda: max(first, trainer.current_epoch))
+    with warnings.catch_warnings(), _said_clearly():
+        warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders and lengths of iterables
+        trainer.fit(
+            module,
+            _loader(epochs),
+            _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=True,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return trainer
+
+
+def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
+    # Without a generator of its own it draws from the one that decides dropout, resumed at another time than not.
+    return DataLoader(batches, batch_size=None, generator=torch.Generator())
+
+
+def _trainer(config: TrainConfig, run: RunFolder, shows_progress: bool) -> lightning.Trainer:  # noqa: FBT001
+    recipe = config.recipe
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it advertises
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            run.checkpoints,
+            "best",
+            monitor="val_loss",
+            save_last=True,
+            enable_version_counter=False,
+            # After validation, when the epoch counts as done: what resumes begins with the next one.
+            save_on_train_epoch_end=True,
+        )
+    ]
+    if recipe.patience:
+        callbacks.append(EarlyStopping("val_loss", patience=recipe.patience))
+    if shows_progress:
+        callbacks.append(TQDMProgressBar())
+    loggers: list[Logger] = [
+        CSVLogger(run.path, name="logs", version=""),
+        TensorBoardLogger(run.path, name="logs", version=""),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return lightning.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=recipe.epochs,
+            precision=recipe.precision,
+            gradient_clip_val=recipe.clip or None,
+            deterministic=recipe.is_deterministic,
+            callbacks=callbacks,
+            logger=loggers,
+            enable_progress_bar=shows_progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+        )
+
+
+def _checkpoint(trainer: lightning.Trainer) -> ModelCheckpoint:
+    return next(one for one in trainer.callbacks if isinstance(one, ModelCheckpoint))  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _said_clearly() -> Iterator[None]:
+    """Say what lies behind what PyTorch and Lightning raise: no memory, no space, somebody who interrupts."""
+    advice = "--resume goes on from the last whole epoch"
+    try:
+        yield
+    except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
+        raise KeyboardInterrupt from None
+    except torch.OutOfMemoryError as error:
+        message = f"expected enough memory on the device, found {error}; try a smaller recipe.batch or bf16-mixed"
+        raise TrainingError(message) from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}") from error
+        raise
+    except RuntimeError as error:
+        # How torch.save says that a write failed.
+        if "enforce fail at inline_container" in str(error):
+            raise OSError(errno.ENOSPC, f"the checkpoint cannot be written; {advice}") from error
+        raise
