@@ -115,7 +115,7 @@ def _claim(config: TrainConfig, out: RunFolder, *, resume: bool) -> None:
 
 def _train(part: TrainConfig, run: RunFolder, say: Say) -> None:
     is_begun = run.config.is_file()
-    if is_begun and json.loads(run.state.read_bytes())["finished"]:
+    if is_begun and run.state.is_file() and json.loads(run.state.read_bytes())["finished"]:
         say(f"{run.path}: finished before")
         return
     fit(part, run, say=say, resume=is_begun)
@@ -134,7 +134,9 @@ def _test(
     parts: list[Predictions] = []
     for run in runs:
         if not run.predictions(name).is_file():
-            predict_run(run, "test", mode).save(run.predictions(name))
+            half = run.predictions(f".{name}")  # a kill must not leave half of what the next call takes for whole
+            predict_run(run, "test", mode).save(half)
+            half.replace(run.predictions(name))
         parts.append(load_predictions(run.predictions(name)))
     pool(list(zip(parts, calibrated, strict=True)), name=out.path.name).save(out.predictions(name))
     scored = [score(one, its.calibration) for one, its in zip(parts, calibrated, strict=True)]

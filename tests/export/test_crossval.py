@@ -121,6 +121,8 @@ def test_what_was_cut_short_goes_on_with_the_parts_that_are_left(data: Path, don
     shutil.copytree(done.path, cut.path)
     shutil.rmtree(cut.path / "fold-3")
     shutil.rmtree(cut.path / "predictions")
+    (cut.path / "fold-2/predictions/test.npz").unlink()
+    (cut.path / "fold-2/predictions/.test.npz").write_bytes(b"half")
     said: list[str] = []
     with pytest.raises(RunError, match="expected no"):
         crossval(_config(data), cut, say=said.append)
