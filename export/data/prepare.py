@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from export.data.pictures import PictureStore
 from export.data.rows import DataError, Dataset, Row
 from export.data.split import NO_IMAGE, Split
+from export.data.store import ArrayStore
 from stream_app.bundle.image import ImageError, decode_image
 from stream_app.bundle.manifest import ImageSpec
 
@@ -19,6 +19,8 @@ from stream_app.bundle.manifest import ImageSpec
 Progress = Callable[[int, int], None]
 #: Called with a picture that cannot be decoded, and why.
 Unreadable = Callable[[Path, str], None]
+# Part of a store's name: to be counted up when the same bytes would give other pixels.
+_PREPARATION = 1
 # How many decoded pictures wait in memory to be written to the store together.
 _BATCH = 256
 # A column with longer values is prose and breaks no figure down; as an array it would take four bytes a character, of
@@ -55,7 +57,7 @@ def prepare(
     """
     files = list(dict.fromkeys(row.image for row in rows if row.image is not None))
     reader = _Reader(files, image, progress or _silent, on_unreadable)
-    pictures, place_of = reader.in_memory() if cache is None else reader.in_store(PictureStore(cache, image))
+    pictures, place_of = reader.in_memory() if cache is None else reader.in_store(picture_store(cache, image))
     kept = [row for row in rows if row.text or (row.image is not None and row.image in place_of)]
     places = (NO_IMAGE if row.image is None else place_of.get(row.image, NO_IMAGE) for row in kept)
     return Split(
@@ -68,6 +70,12 @@ def prepare(
         ids=tuple(row.id for row in kept),
         facets=_facets(kept),
     )
+
+
+def picture_store(cache: Path, image: ImageSpec) -> ArrayStore[np.uint8]:
+    """Return the store of pictures of this size, uint8 [h, w, 3] each, by the SHA-256 of their files."""
+    name = f"{image.resize}-{image.color}-{image.height}x{image.width}-v{_PREPARATION}"
+    return ArrayStore(cache / name, (image.height, image.width, 3), np.uint8)
 
 
 def truth_of(dataset: Dataset, rows: Sequence[Row]) -> npt.NDArray[np.float32]:
@@ -101,7 +109,7 @@ class _Reader:
             self._progress(number, len(self._files))
         return pictures[: len(places)], places
 
-    def in_store(self, store: PictureStore) -> tuple[npt.NDArray[np.uint8], dict[Path, int]]:
+    def in_store(self, store: ArrayStore[np.uint8]) -> tuple[npt.NDArray[np.uint8], dict[Path, int]]:
         places: dict[Path, int] = {}
         waiting: dict[str, npt.NDArray[np.uint8]] = {}
         with store.writing() as known:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.data import DataError, Dataset, Split, Splits, TestSplitError, open_dataset, prepare
-from export.data.pictures import PictureStore
+from export.data.prepare import picture_store
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
 from tests.export.folders import fights, imagefolder
@@ -67,7 +67,7 @@ def test_groups_and_sequences_have_one_number_in_all_splits(tmp_path: Path) -> N
 def test_a_cached_picture_is_not_decoded_again_and_a_changed_one_is(dataset: Dataset, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     before = _pictures(prepare(dataset, dataset.rows[:1], SPEC, cache=cache))
-    pixels = next(cache.rglob("pixels"))
+    pixels = next(cache.rglob("arrays"))
     stored = pixels.read_bytes()
     pixels.write_bytes(bytes(len(stored)))
     split = prepare(dataset, dataset.rows, SPEC, cache=cache)
@@ -81,7 +81,7 @@ def test_a_cached_picture_is_not_decoded_again_and_a_changed_one_is(dataset: Dat
     assert len(pixels.read_bytes()) == 2 * len(stored)
 
 
-@pytest.mark.parametrize("torn", ["pixels", "index"])
+@pytest.mark.parametrize("torn", ["arrays", "index"])
 def test_a_store_that_lost_its_end_is_mended(dataset: Dataset, tmp_path: Path, torn: str) -> None:
     cache = tmp_path / "cache"
     whole = _pictures(prepare(dataset, dataset.rows, SPEC, cache=cache))
@@ -96,11 +96,11 @@ def test_a_full_disk_is_said_and_nothing_is_lost(dataset: Dataset, tmp_path: Pat
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (24 * 32 * 3 + 100, before[1]))
     try:
-        with pytest.raises(DataError, match=r"expected a folder of pictures that can be written.*free space"):
+        with pytest.raises(DataError, match=r"expected a folder that can be written.*free space"):
             prepare(dataset, dataset.rows, SPEC, cache=cache)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert len(PictureStore(cache, SPEC).read()) == 1
+    assert len(picture_store(cache, SPEC).read()) == 1
     assert _pictures(prepare(dataset, dataset.rows, SPEC, cache=cache))[:1] == one
 
 

@@ -1,46 +1,48 @@
-"""Prepared pictures on disk: raw pixels in one growing file, read as a memory map. Bytes of a picture are its key.
+"""Arrays of one shape on disk: one growing file, read as a memory map, each array under the SHA-256 of what it is of.
 
-A store belongs to one size of picture; data sets and folds share it, and a picture is decoded once for all of them. It
-grows by what is new and never shrinks: delete its folder whenever you like.
+Data sets and folds share a store, and what it keeps is worked out once for all of them. It grows by what is new, never
+shrinks, and may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from export.data.rows import DataError
-from stream_app.bundle.manifest import ImageSpec
 
-# Part of a store's name: to be counted up when the same bytes would give other pixels.
-_PREPARATION = 1
 _KEY_BYTES = 64  # a SHA-256 in hexadecimal
 
+T = TypeVar("T", bound=np.generic)
 
-class PictureStore:
-    """Pictures of one size by the SHA-256 of their files.
 
-    `pixels` holds pictures one behind the other, `index` one line (key) for each. Pixels are on the disk before their
-    lines are, so that a process killed between the two leaves pixels that nobody reads and the next one writes over.
+class ArrayStore(Generic[T]):
+    """Arrays of one shape and type by a SHA-256.
+
+    `arrays` holds them one behind the other, `index` one line (key) for each. Arrays are on the disk before their lines
+    are, so that a process killed between the two leaves bytes that nobody reads and the next one writes over.
     """
 
-    def __init__(self, cache: Path, spec: ImageSpec) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: type[T]) -> None:
         """Name the files.
 
         Args:
-            cache: Folder of all stores; made when it is needed.
-            spec: Size of the pictures.
+            folder: Of this store alone; made when it is needed.
+            shape: Of an array.
+            dtype: Of an array.
         """
-        self._folder = cache / f"{spec.resize}-{spec.color}-{spec.height}x{spec.width}-v{_PREPARATION}"
-        self._shape = (spec.height, spec.width, 3)
-        self._size = spec.height * spec.width * 3
+        self._folder = folder
+        self._shape = shape
+        self._dtype = dtype
+        self._size = math.prod(shape) * np.dtype(dtype).itemsize
 
     @contextmanager
     def writing(self) -> Iterator[dict[str, int]]:
@@ -56,24 +58,24 @@ class PictureStore:
                 yield self._places()
         except OSError as error:
             raise DataError(
-                f"{self._folder}: expected a folder of pictures that can be written, found: {error.strerror}; free "
+                f"{self._folder}: expected a folder that can be written, found: {error.strerror}; free "
                 "space, or choose another folder"
             ) from error
 
-    def add(self, keys: Sequence[str], pixels: npt.NDArray[np.uint8]) -> None:
-        """Append pictures; only within `writing`.
+    def add(self, keys: Sequence[str], arrays: npt.NDArray[T]) -> None:
+        """Append arrays; only within `writing`.
 
         Args:
             keys: k keys that are not there yet.
-            pixels: uint8 [k, h, w, 3].
+            arrays: [k, *shape].
 
         Raises:
             OSError: The disk is full, or the like; what was there before stays valid.
         """
         begin = len(self._places())
-        with self._open("pixels") as file:
+        with self._open("arrays") as file:
             file.seek(begin * self._size)
-            file.write(pixels.tobytes())
+            file.write(arrays.tobytes())
             file.flush()
             os.fsync(file.fileno())
         with self._open("index") as file:
@@ -83,12 +85,12 @@ class PictureStore:
             file.flush()
             os.fsync(file.fileno())
 
-    def read(self) -> npt.NDArray[np.uint8]:
-        """Return all pictures as a memory map, uint8 [m, h, w, 3]; an empty array where there are none."""
+    def read(self) -> npt.NDArray[T]:
+        """Return all arrays as a memory map, [m, *shape]; an empty one where there are none."""
         count = len(self._places())
         if not count:
-            return np.empty((0, *self._shape), np.uint8)
-        return np.memmap(self._folder / "pixels", np.uint8, "r", shape=(count, *self._shape))
+            return np.empty((0, *self._shape), self._dtype)
+        return np.memmap(self._folder / "arrays", self._dtype, "r", shape=(count, *self._shape))
 
     def _open(self, name: str) -> BinaryIO:
         path = self._folder / name
@@ -98,9 +100,9 @@ class PictureStore:
     def _places(self) -> dict[str, int]:
         try:
             lines = (self._folder / "index").read_bytes()
-            size = (self._folder / "pixels").stat().st_size
+            size = (self._folder / "arrays").stat().st_size
         except FileNotFoundError:
             return {}
-        # A torn last line is no line, and a line counts only with all its pixels.
+        # A torn last line is no line, and a line counts only with its whole array.
         count = min(len(lines) // (_KEY_BYTES + 1), size // self._size)
         return {line.decode(): place for place, line in enumerate(lines.split(b"\n")[:count])}
