@@ -6,6 +6,7 @@ Shapes: `b` batch, `h`, `w` picture, `t` tokens, `L` labels; features have the s
 from __future__ import annotations
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from export.data import Task
@@ -60,12 +61,29 @@ class FusionModel(nn.Module):
         self.spec = spec
 
     def encode_images(self, image: Tensor) -> Tensor:
-        """Encode pictures: uint8 [b, h, w, 3], RGB -> float32 [b, *image.shape]."""
-        return self.image(image)  # type: ignore[no-any-return]
+        """Encode pictures.
+
+        Args:
+            image: uint8 [b, h, w, 3], RGB; or float32, what a frozen encoder `gather`ed from them.
+
+        Returns:
+            float32 [b, *image.shape].
+        """
+        run = self.image.finish if image.dtype == torch.float32 else self.image
+        return run(image)
 
     def encode_texts(self, tokens: Tensor, length: Tensor) -> Tensor:
-        """Encode texts: int64 [b, t], int64 [b] -> float32 [b, *text.shape]."""
-        return self.text(tokens, length)  # type: ignore[no-any-return]
+        """Encode texts.
+
+        Args:
+            tokens: int64 [b, t]; or float32 [b, t, c], what a frozen encoder `gather`ed from them.
+            length: int64 [b], tokens of each text.
+
+        Returns:
+            float32 [b, *text.shape].
+        """
+        run = self.text.finish if tokens.dtype == torch.float32 else self.text
+        return run(tokens, length)
 
     def forward(
         self, image: Tensor, tokens: Tensor, length: Tensor, image_present: Tensor, text_present: Tensor

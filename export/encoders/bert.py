@@ -63,9 +63,19 @@ class BertEncoder(Encoder):
 
     def forward(self, tokens: Tensor, length: Tensor) -> Tensor:
         """Encode texts: int64 [b, t], int64 [b] -> float32 [b, d], or [b, max_tokens, d + 1] as `TextEnd` says."""
+        return self.finish(self.gather(tokens, length), length)
+
+    def gather(self, *inputs: Tensor) -> Tensor:
+        """Do what needs no weights but the pretrained ones: int64 [b, t], int64 [b] -> float32 [b, t, c]."""
+        tokens, length = inputs
         is_real = is_real_token(tokens, length)
-        states = self.body(input_ids=tokens, attention_mask=is_real.to(torch.int64)).last_hidden_state  # [b, t, c]
-        return self.end(states if self.form == "tokens" else mean_of_real(states, is_real), is_real)  # type: ignore[no-any-return]
+        states = self.body(input_ids=tokens, attention_mask=is_real.to(torch.int64))
+        return states.last_hidden_state  # type: ignore[no-any-return]
+
+    def finish(self, gathered: Tensor, *rest: Tensor) -> Tensor:
+        """Do the rest: what `gather` gives, int64 [b] -> as `forward`."""
+        is_real = is_real_token(gathered[:, :, 0], rest[0])
+        return self.end(gathered if self.form == "tokens" else mean_of_real(gathered, is_real), is_real)  # type: ignore[no-any-return]
 
 
 def _stages(body: nn.Module, layers: int) -> list[list[nn.Parameter]]:

@@ -32,6 +32,19 @@ class Encoder(nn.Module):
         self.known_words: frozenset[str] = frozenset()
         self._stages: tuple[tuple[nn.Parameter, ...], ...] = ()
 
+    def gather(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Do what needs no weights but the pretrained ones; an encoder with something pretrained can."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing pretrained that could be run by itself")
+
+    def finish(self, gathered: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        """Do the rest of the encoding with what `gather` gave."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing pretrained that could be run by itself")
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there is something pretrained and none of it learns: `gather` then gives the same in every epoch."""
+        return bool(self._stages) and not any(weight.requires_grad for stage in self._stages for weight in stage)
+
     @property
     def stage_count(self) -> int:
         """How many stages of pretrained weights there are to thaw; 0 where nothing is pretrained."""

@@ -78,10 +78,17 @@ class MapEnd(nn.Module):
         length = spec.features or width
         self.shape = (self.grid[0] * self.grid[1], length) if form == "tokens" else (length,)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Turn maps into features: float32 [b, c, h, w] -> [b, d] or [b, s, d]."""
+    def gather(self, maps: Tensor) -> Tensor:
+        """Pool without weights: float32 [b, c, h, w] -> [b, 2 c] or [b, s, c]."""
         if self.form == "tokens":
             cells = maps if self.grid == self.size else adaptive_avg_pool2d(maps, self.grid)
-            return self.project(cells.flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
-        pooled = torch.cat((maps.mean((2, 3)), maps.amax((2, 3))), 1)  # [b, 2 c]
-        return self.project(pooled)  # type: ignore[no-any-return]
+            return cells.flatten(2).transpose(1, 2)
+        return torch.cat((maps.mean((2, 3)), maps.amax((2, 3))), 1)
+
+    def finish(self, gathered: Tensor) -> Tensor:
+        """Project: what `gather` gives -> float32 [b, d] or [b, s, d]."""
+        return self.project(gathered)  # type: ignore[no-any-return]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Turn maps into features: float32 [b, c, h, w] -> [b, d] or [b, s, d]."""
+        return self.finish(self.gather(maps))

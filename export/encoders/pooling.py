@@ -26,6 +26,29 @@ class Block(NamedTuple):
     weight: float
 
 
+class OwnEnd(nn.Module):
+    """The backbone's own pooled output, projected."""
+
+    def __init__(self, width: int, features: int) -> None:
+        """Build it with random weights.
+
+        Args:
+            width: Of the backbone's output.
+            features: Length of the features, 0: as they are.
+        """
+        super().__init__()
+        self.project = projection(width, features)
+        self.shape = (features or width,)
+
+    def gather(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the only one: float32 [b, width]."""
+        return maps[0]
+
+    def finish(self, gathered: Tensor) -> Tensor:
+        """Project: what `gather` gives -> float32 [b, d]."""
+        return self.project(gathered)  # type: ignore[no-any-return]
+
+
 class StatisticsEnd(nn.Module):
     """Mean, maximum and standard deviation of every channel of every map, side by side.
 
@@ -47,15 +70,23 @@ class StatisticsEnd(nn.Module):
         self.project = projection(width, features)
         self.shape = (features or width,)
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Pool: float32 [b, c, h, w] each -> [b, d]."""
+    def gather(self, maps: Sequence[Tensor]) -> Tensor:
+        """Pool without weights: float32 [b, c, h, w] each -> [b, 3 times the sum of c]."""
         found = []
         for one in maps:
             cells = one.flatten(2)  # [b, c, s]
             mean = cells.mean(2)
             variance = (cells - mean[:, :, None]).square().mean(2)
             found += [mean, cells.amax(2), variance.clamp(min=_LEAST_VARIANCE).sqrt()]
-        return self.project(torch.cat(found, 1))  # type: ignore[no-any-return]
+        return torch.cat(found, 1)
+
+    def finish(self, gathered: Tensor) -> Tensor:
+        """Project: what `gather` gives -> float32 [b, d]."""
+        return self.project(gathered)  # type: ignore[no-any-return]
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Pool: float32 [b, c, h, w] each -> [b, d]."""
+        return self.finish(self.gather(maps))
 
 
 class GuidedEnd(nn.Module):
@@ -90,7 +121,7 @@ class GuidedEnd(nn.Module):
         self.project = projection(2 * count + 4, features)
         self.shape = (features or 2 * count + 4,)
 
-    def cells(self, maps: Sequence[Tensor]) -> Tensor:
+    def gather(self, maps: Sequence[Tensor]) -> Tensor:
         """Lay maps over each other: float32 [b, c, h, w] each -> [b, s, sum of c]."""
         same = [one if one.shape[2:] == self.size else interpolate(one, size=self.size, mode="nearest") for one in maps]
         return torch.cat(same, 1).flatten(2).transpose(1, 2)
@@ -101,10 +132,13 @@ class GuidedEnd(nn.Module):
         places = torch.stack((self.rows, self.columns), 1).expand(cells.shape[0], -1, -1)  # [b, s, 2]
         return torch.cat((mean, deviation, *_moments(places, torch.softmax(guidance, 1))), 1)
 
+    def finish(self, gathered: Tensor) -> Tensor:
+        """Pool where the guide points: what `gather` gives -> float32 [b, d]."""
+        return self.project(self.attend(gathered, self.guide(gathered)[:, :, 0]))  # type: ignore[no-any-return]
+
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Pool: float32 [b, c, h, w] each -> [b, d]."""
-        cells = self.cells(maps)
-        return self.project(self.attend(cells, self.guide(cells)[:, :, 0]))  # type: ignore[no-any-return]
+        return self.finish(self.gather(maps))
 
 
 def _moments(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from export.encoders.encoder import Encoder
 from export.encoders.image import MapEnd
-from export.encoders.pooling import GuidedEnd, StatisticsEnd
+from export.encoders.pooling import GuidedEnd, OwnEnd, StatisticsEnd
 from export.encoders.spec import ImageEncoderSpec, SpecError
 from export.encoders.weights import WeightsError, hub_errors, is_hub_reachable, load_file
-from export.layers import Form, projection
+from export.layers import Form
 
 
 class TimmEncoder(Encoder):
@@ -70,8 +70,8 @@ class TimmEncoder(Encoder):
             channels, *size = self._try(spec)[0].shape[1:]
             end = MapEnd(channels, (size[0], size[1]), spec, form)
             return end, end.shape
-        width = self._try(spec)[0].shape[1]
-        return projection(width, spec.features), (spec.features or width,)
+        own = OwnEnd(self._try(spec)[0].shape[1], spec.features)
+        return own, own.shape
 
     def _cut_behind(self, spec: ImageEncoderSpec, wanted: Sequence[int]) -> list[int]:
         """Remove what lies behind the maps that are asked for; return their numbers."""
@@ -113,9 +113,17 @@ class TimmEncoder(Encoder):
         Returns:
             float32 [b, d] or [b, s, d].
         """
-        maps = self.maps(image)
-        several = isinstance(self.end, StatisticsEnd | GuidedEnd)
-        return self.end(maps if several else maps[0])  # type: ignore[no-any-return]
+        return self.finish(self.gather(image))
+
+    def gather(self, *inputs: Tensor) -> Tensor:
+        """Do what needs no weights but the backbone's: uint8 [b, h, w, 3] -> float32 [b, ...], as the end gathers."""
+        maps = self.maps(inputs[0])
+        return self.end.gather(maps[0] if isinstance(self.end, MapEnd) else maps)  # type: ignore[no-any-return, operator]
+
+    def finish(self, gathered: Tensor, *rest: Tensor) -> Tensor:
+        """Do the rest: what `gather` gives -> float32 [b, d] or [b, s, d]."""
+        del rest
+        return self.end.finish(gathered)  # type: ignore[no-any-return, operator]
 
 
 def _backbone(spec: ImageEncoderSpec, *, weights: str) -> Any:  # noqa: ANN401 - timm has no types

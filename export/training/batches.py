@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from export.data import NO_IMAGE, Split
 from export.data.augment import AugmentSpec, augment, names_side
+from export.model import FusionModel
+from export.training.frozen import Keep, Kept, keep_images, keep_texts
 from stream_app.bundle.text import Tokenizer, pad_tokens, token_bucket
 
 
@@ -25,9 +28,10 @@ class Batch:
     """Rows as tensors.
 
     Attributes:
-        images: uint8 [u, h, w, 3]; one black picture where no row has one.
+        images: uint8 [u, h, w, 3]; one black picture where no row has one. Or float32 [u, ...], what a frozen encoder
+            gathered from them.
         image_of: int64 [b], within 0 and u - 1; 0 where the row has none.
-        tokens: int64 [v, t]; no text is one padding token.
+        tokens: int64 [v, t]; no text is one padding token. Or float32 [v, t, c], what a frozen encoder gathered.
         length: int64 [v].
         text_of: int64 [b], within 0 and v - 1.
         has_image: float32 [b], 0 or 1.
@@ -67,6 +71,23 @@ class Batches:
         self._pad_id, self._max_tokens, self._batch = pad_id, max_tokens, batch
         self._has_text = split.has_text
         self._parts = _parts(split.image_of, batch)
+        self._seen: Kept | None = None
+        self._read: Kept | None = None
+
+    def keep(self, model: FusionModel, keep: Keep, *, has_changes: bool = False) -> Self:
+        """Run the model's frozen encoders once, and give what they gather instead of pictures and tokens.
+
+        Args:
+            model: Whose batches these are.
+            keep: Where, and how much.
+            has_changes: Pictures will be changed; they go through their encoder every time then.
+
+        Raises:
+            DataError: The disk is full, or the like.
+        """
+        self._seen = None if has_changes else keep_images(model, self._split, keep)
+        self._read = keep_texts(model, self._ids, keep, max_tokens=self._max_tokens)
+        return self
 
     def in_order(self) -> Iterator[Batch]:
         """Give every row once; equal splits, equal batches."""
@@ -100,8 +121,7 @@ class Batches:
         has_image = split.image_of[rows] != NO_IMAGE
         if pictures[0] == NO_IMAGE:
             pictures, image_of = pictures[1:], np.maximum(image_of - 1, 0)
-        shape = (1, *split.images.shape[1:])
-        images = np.array(split.images[pictures]) if len(pictures) else np.zeros(shape, np.uint8)
+        images = self._images_of(pictures)
         if changes is not None and rng is not None:
             may_flip = np.ones(len(images), np.bool_)
             for row, place in zip(rows, image_of, strict=True):
@@ -111,10 +131,11 @@ class Batches:
         ids = [self._ids[text] for text in texts]
         bucket = token_bucket(max(map(len, ids)), self._max_tokens)
         tokens, length = pad_tokens(ids, pad_id=self._pad_id, padded_length=bucket)
+        read = tokens if self._read is None else self._read.take(texts)[:, :bucket]
         return Batch(
             images=torch.from_numpy(images),
             image_of=torch.from_numpy(image_of.astype(np.int64)),
-            tokens=torch.from_numpy(tokens),
+            tokens=torch.from_numpy(read),
             length=torch.from_numpy(length),
             text_of=torch.from_numpy(text_of.astype(np.int64)),
             has_image=torch.from_numpy(has_image.astype(np.float32)),
@@ -122,6 +143,12 @@ class Batches:
             truth=torch.from_numpy(split.truth[rows]),
             rows=rows,
         )
+
+    def _images_of(self, pictures: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        if not len(pictures):
+            source = self._split.images if self._seen is None else self._seen.arrays
+            return np.zeros((1, *source.shape[1:]), source.dtype)
+        return np.array(self._split.images[pictures]) if self._seen is None else self._seen.take(pictures)
 
 
 def _parts(image_of: npt.NDArray[np.int64], batch: int) -> list[npt.NDArray[np.int64]]:

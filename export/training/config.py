@@ -37,7 +37,10 @@ class DataConfig(ReadOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
         folds: Parts of a cross-validation, for one of which this is; 0: none, the data set's own splits.
         fold_column: The facet that numbers the parts, for data sets that bring theirs; `folds` then says how many.
         fold: Which part is the test split, from 0; the splits that the data set has are not looked at.
-        pictures: Folder where prepared pictures are kept; empty: in the folder of the run.
+        cache: Folder where prepared pictures, and what frozen encoders give for them, are kept; runs may share it.
+            Empty: in the folder of the run.
+        kept_gib: How many GiB of what a frozen encoder gives are kept for a split; where it would be more, the encoder
+            runs in every epoch.
     """
 
     path: str
@@ -45,7 +48,8 @@ class DataConfig(ReadOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
     folds: Annotated[int, msgspec.Meta(ge=0)] = 0
     fold_column: str = ""
     fold: Annotated[int, msgspec.Meta(ge=0)] = 0
-    pictures: str = ""
+    cache: str = ""
+    kept_gib: _Weight = 8.0
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

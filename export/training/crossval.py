@@ -92,9 +92,9 @@ def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
     if not data.fold_column and data.folds < 2:
         raise ConfigError(f"data.folds: expected at least 2, or a data.fold_column, found {data.folds}")
     count = len(open_folds(config))
-    pictures = data.pictures or str(out.path / "pictures")
+    cache = data.cache or str(out.cache)
     return [
-        msgspec.structs.replace(config, data=msgspec.structs.replace(data, folds=count, fold=fold, pictures=pictures))
+        msgspec.structs.replace(config, data=msgspec.structs.replace(data, folds=count, fold=fold, cache=cache))
         for fold in range(count)
     ]
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from export.data import NO_IMAGE, Split
 from export.encoders.pooling import Block, GuidedEnd, StatisticsEnd
-from export.encoders.timm_backbone import TimmEncoder
 from export.model import FusionModel
+from export.training.frozen import Keep, Kept, keep_images, keep_texts
 from export.training.guide import Guides, movements
-from stream_app.bundle.text import Tokenizer
+from stream_app.bundle.manifest import TextSpec
+from stream_app.bundle.text import Tokenizer, pad_tokens, token_bucket
 
 _PICTURES = 8  # at a time; on two cores a backbone took twice as long for each of 64
 _TEXTS = 64
@@ -39,13 +40,14 @@ class Side:
     blocks: tuple[Block, ...]
 
 
-def image_side(model: FusionModel, train: Split, part_of: npt.NDArray[np.int64]) -> tuple[Side, bool]:
+def image_side(model: FusionModel, train: Split, part_of: npt.NDArray[np.int64], keep: Keep) -> tuple[Side, bool]:
     """Encode every picture of the rows; fit the guide first, where there is one and something to fit it to.
 
     Args:
         model: The guide of its image encoder changes.
         train: n rows.
         part_of: int64 [n].
+        keep: Where to keep what the backbone gives.
 
     Returns:
         The features, and whether they are guided.
@@ -56,64 +58,87 @@ def image_side(model: FusionModel, train: Split, part_of: npt.NDArray[np.int64])
         pictures, place = pictures[1:], place - 1
     parts = int(part_of.max()) + 1
     end = getattr(model.image, "end", None)
-    if isinstance(model.image, TimmEncoder) and isinstance(end, GuidedEnd):
+    gathered = _Gathered(model, train, keep_images(model, train, keep))
+    if isinstance(end, GuidedEnd):
         moved = movements(train, end.size)
         if moved:
             belongs: dict[int, set[int]] = {}
             for picture, part in zip(train.image_of.tolist(), part_of.tolist(), strict=True):
                 belongs.setdefault(picture, set()).add(part)
-            features = _guided(model.image, end, train, pictures, moved, belongs, parts)
+            features = _guided(end, gathered, pictures, moved, belongs, parts)
             return Side(features, place, end.blocks), True
-    found = torch.cat([model.encode_images(images) for _, images in _chunks(train, pictures)] or [torch.zeros(0, 1)])
+    found = torch.cat([model.image.finish(some) for _, some in gathered.of(pictures)] or [torch.zeros(0, 1)])
     blocks = end.blocks if isinstance(end, StatisticsEnd | GuidedEnd) else (Block(found.shape[1], 1.0),)
     return Side([found] * (parts + 1), place, blocks), False
 
 
-def _chunks(train: Split, pictures: npt.NDArray[np.int64]) -> Iterator[tuple[list[int], Tensor]]:
-    for start in range(0, len(pictures), _PICTURES):
-        chosen = pictures[start : start + _PICTURES]
-        yield chosen.tolist(), torch.from_numpy(np.array(train.images[chosen]))
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """What the encoder gathers from pictures, from where it is kept or anew."""
+
+    model: FusionModel
+    train: Split
+    kept: Kept | None
+
+    def of(self, pictures: npt.NDArray[np.int64]) -> Iterator[tuple[list[int], Tensor]]:
+        """Give some pictures' at a time: which they are, float32 [b, ...]."""
+        for start in range(0, len(pictures), _PICTURES):
+            chosen = pictures[start : start + _PICTURES]
+            if self.kept is None:
+                found = self.model.image.gather(torch.from_numpy(np.array(self.train.images[chosen])))
+            else:
+                found = torch.from_numpy(self.kept.take(chosen))
+            yield chosen.tolist(), found
 
 
 def _guided(
-    encoder: TimmEncoder,
     end: GuidedEnd,
-    train: Split,
+    gathered: _Gathered,
     pictures: npt.NDArray[np.int64],
     moved: dict[int, npt.NDArray[np.float32]],
     belongs: dict[int, set[int]],
     parts: int,
 ) -> list[Tensor]:
-    """Fit guides without each part and without nothing, keep the last, and pool every picture with each of them.
-
-    The backbone runs twice: maps of all pictures would be hundreds of kilobytes each.
-    """
+    """Fit guides without each part and without nothing, keep the last, and pool every picture with each of them."""
     guides = Guides(parts, end.guide.in_features)
     taught = np.array([picture for picture in pictures.tolist() if picture in moved], np.int64)
-    for chosen, images in _chunks(train, taught):
+    for chosen, cells in gathered.of(taught):
         target = torch.from_numpy(np.stack([moved[picture] for picture in chosen]))
-        guides.add(end.cells(encoder.maps(images)), target, [frozenset(belongs[picture]) for picture in chosen])
+        guides.add(cells, target, [frozenset(belongs[picture]) for picture in chosen])
     solved = guides.solve()
     end.guide.weight.copy_(solved[-1:, :-1])
     end.guide.bias.copy_(solved[-1, -1:])
     found: list[list[Tensor]] = [[] for _ in range(parts + 1)]
-    for _, images in _chunks(train, pictures):
-        cells = end.cells(encoder.maps(images))
+    for _, cells in gathered.of(pictures):
         guidance = cells @ solved[:, :-1].T + solved[:, -1]  # [b, s, k + 1]
         for part, kept in enumerate(found):
             kept.append(end.attend(cells, guidance[:, :, part]))
     return [torch.cat(kept) for kept in found]
 
 
-def text_side(model: FusionModel, train: Split, tokenizer: Tokenizer, parts: int) -> Side:
-    """Encode every text of the rows; arguments as in `image_side`, and the number of inner parts."""
+def text_side(model: FusionModel, train: Split, words: tuple[Tokenizer, TextSpec], parts: int, keep: Keep) -> Side:
+    """Encode every text of the rows.
+
+    Args:
+        model: Its text encoder is frozen.
+        train: n rows.
+        words: The tokenizer and its bounds.
+        parts: How many inner parts there are.
+        keep: Where to keep what the encoder gives.
+    """
+    tokenizer, text = words
     # By length, so that texts of a batch need little padding.
-    distinct = sorted({words for words in train.texts if words}, key=lambda words: (len(words), words))
-    number = {words: at for at, words in enumerate(distinct)}
+    distinct = sorted({one for one in train.texts if one}, key=lambda one: (len(one), one))
+    number = {one: at for at, one in enumerate(distinct)}
+    ids = [tokenizer.encode(one) for one in distinct]
+    kept = keep_texts(model, ids, keep, max_tokens=text.max_tokens)
     found = []
     for start in range(0, len(distinct), _TEXTS):
-        tokens, length = tokenizer.encode_batch(distinct[start : start + _TEXTS])
-        found.append(model.encode_texts(torch.from_numpy(tokens), torch.from_numpy(length)))
+        some = ids[start : start + _TEXTS]
+        bucket = token_bucket(max(map(len, some)), text.max_tokens)
+        tokens, length = pad_tokens(some, pad_id=text.pad_id, padded_length=bucket)
+        read = tokens if kept is None else kept.take(np.arange(start, start + len(some)))[:, :bucket]
+        found.append(model.encode_texts(torch.from_numpy(read), torch.from_numpy(length)))
     features = torch.cat(found or [torch.zeros(0, 1)])
-    place = np.array([number.get(words, -1) for words in train.texts], np.int64)
+    place = np.array([number.get(one, -1) for one in train.texts], np.int64)
     return Side([features] * (parts + 1), place, (Block(features.shape[1], 1.0),))

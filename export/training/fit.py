@@ -21,7 +21,7 @@ from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
 from export.training.gradient import train_by_gradient
-from export.training.load import ModelFile, open_splits, rows_sha256, write_model
+from export.training.load import ModelFile, keep_of, open_splits, rows_sha256, write_model
 from export.training.predict import predict
 from export.training.probe import fit_probe
 from export.training.run import RunError, RunFolder, write_json
@@ -60,13 +60,16 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     write_json(run.dataset, _about(dataset, config))
     torch.manual_seed(config.seed)
     model, tokenizer, text = _build(config, dataset, train, run)
+    keep = keep_of(config, run)
     rows = train, validation, Tokenizer(tokenizer, text), text
     if config.recipe.method == "probe":
-        told = fit_probe(model, rows[0], rows[2], config=config, say=say)
+        told = fit_probe(model, train, rows[2:], config=config, keep=keep, say=say)
     else:
-        told = train_by_gradient(config, run, model, rows, shows_progress=shows_progress)
+        told = train_by_gradient(config, run, model, rows, keep, shows_progress=shows_progress)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, run.weights)
-    predictions = predict(model, validation, tokenizer, text=text, name=run.path.name, split_name="validation")
+    predictions = predict(
+        model, validation, tokenizer, text=text, name=run.path.name, split_name="validation", keep=keep
+    )
     run.predictions("validation").parent.mkdir(exist_ok=True)
     predictions.save(run.predictions("validation"))
     fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative).save(run.calibration)

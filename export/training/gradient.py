@@ -22,6 +22,7 @@ from export.data.augment import AugmentSpec
 from export.model import FusionModel
 from export.training.batches import Batch, Batches
 from export.training.config import TrainConfig
+from export.training.frozen import Keep
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
 from export.training.run import RunFolder
@@ -58,6 +59,7 @@ def train_by_gradient(
     run: RunFolder,
     model: FusionModel,
     rows: tuple[Split, Split, Tokenizer, TextSpec],
+    keep: Keep,
     *,
     shows_progress: bool,
 ) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def train_by_gradient(
         run: Where checkpoints and logs go.
         model: Ends with the weights of the epoch with the lowest validation loss, on the CPU.
         rows: Training and validation rows, the tokenizer and its bounds.
+        keep: Where to keep what frozen encoders give.
         shows_progress: Show a bar on standard error.
 
     Returns:
@@ -79,7 +82,7 @@ def train_by_gradient(
         KeyboardInterrupt: It was interrupted.
     """
     model.to(memory_format=torch.channels_last)  # convolutions learn faster in it
-    trainer = _train(config, run, model, rows, shows_progress)
+    trainer = _train(config, run, model, rows, keep, shows_progress)
     # Where it lies now: after a resumption Lightning may remember a folder that has been moved since.
     best = torch.load(run.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
     model.cpu().load_state_dict({name.removeprefix("model."): value for name, value in best["state_dict"].items()})
@@ -96,17 +99,19 @@ def _train(
     run: RunFolder,
     model: FusionModel,
     rows: tuple[Split, Split, Tokenizer, TextSpec],
+    keep: Keep,
     shows_progress: bool,  # noqa: FBT001
 ) -> lightning.Trainer:
     train, validation, tokenizer, text = rows
     recipe = config.recipe
     sizes = {"pad_id": text.pad_id, "max_tokens": text.max_tokens, "batch": recipe.batch}
-    batches = Batches(train, tokenizer, **sizes)
+    changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
+    batches = Batches(train, tokenizer, **sizes).keep(model, keep, has_changes=changes is not None)
+    judged = Batches(validation, tokenizer, **sizes).keep(model, keep)
     weights = class_weights(train.truth, model.spec.task) if recipe.class_weights else None
     # How many batches an epoch has depends on its order; the schedule ends with the last of them.
     steps = sum(batches.count(_rng_of(config.seed, epoch)) for epoch in range(recipe.epochs))
     module = Fusion(model, recipe, seed=config.seed, steps=steps, weights=weights)
-    changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
     trainer = _trainer(config, run, shows_progress)
     last = run.checkpoints / "last.ckpt"
     # Lightning asks for the first batches before it knows where it resumes.
@@ -117,7 +122,7 @@ def _train(
         trainer.fit(
             module,
             _loader(epochs),
-            _loader(_InOrder(Batches(validation, tokenizer, **sizes))),
+            _loader(_InOrder(judged)),
             ckpt_path=str(last) if last.is_file() else None,
             weights_only=True,
         )

@@ -15,6 +15,7 @@ from export.data import Dataset, Row, Split, SplitName
 from export.data.access import Purpose, Splits
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.config import TrainConfig, open_rows, read_config
+from export.training.frozen import Keep
 from export.training.run import RunError, RunFolder
 from stream_app.bundle.manifest import ImageSpec, TextSpec
 
@@ -65,7 +66,17 @@ class LoadedRun:
 def open_splits(config: TrainConfig, dataset: Dataset, run: RunFolder) -> Splits:
     """Return the splits of a data set with pictures prepared for the run's model; they are kept."""
     image = ImageSpec(height=config.image.height, width=config.image.width)
-    return Splits(dataset, image, cache=Path(config.data.pictures or run.path / "pictures"))
+    return Splits(dataset, image, cache=cache_of(config, run))
+
+
+def cache_of(config: TrainConfig, run: RunFolder) -> Path:
+    """Return the folder where pictures, and what frozen encoders give for them, are kept."""
+    return Path(config.data.cache) if config.data.cache else run.cache
+
+
+def keep_of(config: TrainConfig, run: RunFolder) -> Keep:
+    """Return where a run keeps what frozen encoders give, and how much."""
+    return Keep(cache_of(config, run), int(config.data.kept_gib * 2**30))
 
 
 def rows_sha256(dataset: Dataset) -> str:

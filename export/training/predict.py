@@ -17,7 +17,8 @@ from export.data import Split, SplitName
 from export.evaluation.predictions import Predictions
 from export.model import FusionModel
 from export.training.batches import Batches
-from export.training.load import load_run
+from export.training.frozen import Keep
+from export.training.load import keep_of, load_run
 from export.training.run import RunFolder
 from stream_app.bundle.manifest import PRESENCES, Presence, TextSpec
 from stream_app.bundle.text import Tokenizer
@@ -37,7 +38,14 @@ def predict_run(run: RunFolder, name: SplitName, mode: Mode = "rows") -> Predict
     loaded = load_run(run)
     split = loaded.open(name, purpose="evaluation")
     return predict(
-        loaded.model, split, loaded.tokenizer, text=loaded.text, name=run.path.name, split_name=name, mode=mode
+        loaded.model,
+        split,
+        loaded.tokenizer,
+        text=loaded.text,
+        name=run.path.name,
+        split_name=name,
+        mode=mode,
+        keep=keep_of(loaded.config, run),
     )
 
 
@@ -50,6 +58,7 @@ def predict(
     name: str,
     split_name: SplitName,
     mode: Mode = "rows",
+    keep: Keep | None = None,
 ) -> Predictions:
     """Judge rows with each side and with what they have.
 
@@ -61,6 +70,7 @@ def predict(
         name: Of the run.
         split_name: Which split it is; nothing may be fitted to the test split.
         mode: See the module.
+        keep: Where to keep what frozen encoders give.
 
     Returns:
         Raw logits, in the order of the rows; in `sequences` in the order of the texts, and the id of a result is that
@@ -69,7 +79,8 @@ def predict(
     decisions = np.arange(len(split), dtype=np.int64)
     if mode == "sequences":
         split, decisions = across_sequences(split)
-    logits = _logits(model, split, Tokenizer(tokenizer, text), text)
+    batches = Batches(split, Tokenizer(tokenizer, text), pad_id=text.pad_id, max_tokens=text.max_tokens, batch=_BATCH)
+    logits = _logits(model, len(split), batches.keep(model, keep) if keep else batches)
     return Predictions(
         name=name,
         task=model.spec.task,
@@ -114,14 +125,11 @@ def across_sequences(split: Split) -> tuple[Split, npt.NDArray[np.int64]]:
     return replace(pairs, image_of=split.image_of[partners_of], ids=ids), decisions
 
 
-def _logits(
-    model: FusionModel, split: Split, tokenizer: Tokenizer, text: TextSpec
-) -> dict[Presence, npt.NDArray[np.float32]]:
+def _logits(model: FusionModel, count: int, batches: Batches) -> dict[Presence, npt.NDArray[np.float32]]:
     """Return raw logits for each presence; NaN where the only side that is left is one that the row lacks."""
     model.eval()
     device = next(model.parameters()).device
-    batches = Batches(split, tokenizer, pad_id=text.pad_id, max_tokens=text.max_tokens, batch=_BATCH)
-    shape = (len(split), len(model.spec.labels))
+    shape = (count, len(model.spec.labels))
     found: dict[Presence, npt.NDArray[np.float32]] = {one: np.full(shape, np.nan, np.float32) for one in PRESENCES}
     with torch.inference_mode():
         for batch in batches.in_order():

@@ -29,7 +29,9 @@ from export.fusions import DecisionHead
 from export.model import FusionModel, ModelSpec
 from export.training.config import ConfigError, Recipe, TrainConfig
 from export.training.features import Side, image_side, text_side
+from export.training.frozen import Keep
 from export.training.losses import class_weights, row_losses
+from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
 _LEAST_DEVIATION = 0.03
@@ -51,9 +53,10 @@ class _Linear:
 def fit_probe(
     model: FusionModel,
     train: Split,
-    tokenizer: Tokenizer,
+    words: tuple[Tokenizer, TextSpec],
     *,
     config: TrainConfig,
+    keep: Keep,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Fit in place.
@@ -61,8 +64,9 @@ def fit_probe(
     Args:
         model: With a `decision` head of width 0; its head changes, and the guide of its image encoder.
         train: n rows.
-        tokenizer: The bundle's.
+        words: The bundle's tokenizer and its bounds.
         config: The recipe counts, and the seed, which decides the inner parts.
+        keep: Where to keep what the encoders give.
         say: Told one line after each step.
 
     Returns:
@@ -78,18 +82,18 @@ def fit_probe(
     model.eval()
     part_of = _inner_parts(train, recipe.inner_folds, config.seed)
     with torch.no_grad():
-        image, is_guided = image_side(model, train, part_of)
-        words = text_side(model, train, tokenizer, int(part_of.max()) + 1)
+        image, is_guided = image_side(model, train, part_of, keep)
+        text = text_side(model, train, words, int(part_of.max()) + 1, keep)
     say(
         f"encoded {len(image.features[0])} pictures{' where things move' if is_guided else ''} and "
-        f"{len(words.features[0])} texts"
+        f"{len(text.features[0])} texts"
     )
     fitted: dict[str, tuple[Tensor, float]] = {}
-    for name, side, layer in (("image", image, head.classify_image), ("text", words, head.classify_text)):
+    for name, side, layer in (("image", image, head.classify_image), ("text", text, head.classify_text)):
         inner, linear, strength = _fit_side(side, train.truth, part_of, recipe, model.spec.task)
         fitted[name] = inner, strength
         _put(layer, linear)
-    rows = np.flatnonzero((image.place >= 0) & (words.place >= 0))
+    rows = np.flatnonzero((image.place >= 0) & (text.place >= 0))
     loss = float("nan")
     if len(rows):
         truth = torch.from_numpy(train.truth[rows])

@@ -11,7 +11,7 @@ RUN/config.toml              what was asked for, all defaults written out
     predictions/<split>.npz  export.evaluation.predictions, validation and (after `evaluate`) test
     checkpoints/             last.ckpt to resume from
     logs/                    metrics.csv, TensorBoard
-    pictures/                as the model takes them; prepared again where they are missing
+    cache/                   pictures as the model takes them, and what frozen encoders give; made again where missing
     reports/                 pages of `evaluate`
 ```
 """
@@ -83,6 +83,11 @@ class RunFolder:
     def logs(self) -> Path:
         """CSV and TensorBoard."""
         return self.path / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """What can be worked out again."""
+        return self.path / "cache"
 
     def predictions(self, name: str) -> Path:
         """Return where the predictions of a split (or of a mode of it, `test-sequences`) lie."""

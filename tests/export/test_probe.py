@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from export.packing.onnx_export import export_graphs  # noqa: E402
 from export.training import probe  # noqa: E402
 from export.training.config import ConfigError, Recipe, TrainConfig, make_config  # noqa: E402
 from export.training.features import Side, image_side  # noqa: E402
+from export.training.frozen import Keep  # noqa: E402
 from export.training.guide import Guides, movements  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
@@ -45,7 +47,7 @@ def test_statistics_are_mean_maximum_and_deviation_of_every_map() -> None:
 
 def test_a_guide_that_knows_nothing_takes_all_cells_alike_and_one_that_knows_takes_its_cell() -> None:
     end = GuidedEnd([3, 5], [(4, 6), (2, 3)], 0)
-    cells = end.cells([torch.randn(2, 3, 4, 6), torch.randn(2, 5, 2, 3)])
+    cells = end.gather([torch.randn(2, 3, 4, 6), torch.randn(2, 5, 2, 3)])
     assert cells.shape == (2, 24, 8)
     torch.testing.assert_close(end.attend(cells, torch.zeros(2, 24))[:, :8], cells.mean(1))
     sure = torch.full((2, 24), -100.0)
@@ -53,6 +55,9 @@ def test_a_guide_that_knows_nothing_takes_all_cells_alike_and_one_that_knows_tak
     found = end.attend(cells, sure)
     torch.testing.assert_close(found[:, :8], cells[:, 13])
     torch.testing.assert_close(found[:, 16:18], torch.tensor([[2.0, 1.0]] * 2))
+
+
+_NOWHERE = Keep(Path("nowhere"), 0)
 
 
 def _split(count: int, *, sequence: int = 3, size: int = 64) -> Split:
@@ -128,7 +133,7 @@ def test_a_probe_learns_folds_itself_into_the_head_and_its_graphs_say_the_same(
     split = _split(90)
     model, tokenizer = _model(split)
     config = _config(recipe__strengths=[0.03])  # random features are tiny; with large weights logits go into thousands
-    told = probe.fit_probe(model, split, tokenizer, config=config, say=lambda _: None)
+    told = probe.fit_probe(model, split, (tokenizer, _TEXT), config=config, keep=_NOWHERE, say=lambda _: None)
     assert told["is_guided"]
     assert told["inner_loss"] < 0.55  # the text alone, right in three of four cases, has 0.562
     with torch.no_grad():
@@ -148,7 +153,7 @@ def test_equal_orders_give_equal_probes(monkeypatch: pytest.MonkeyPatch) -> None
     start = {name: value.clone() for name, value in model.state_dict().items()}
     for _ in range(2):
         model.load_state_dict(start)
-        probe.fit_probe(model, split, tokenizer, config=_config(), say=lambda _: None)
+        probe.fit_probe(model, split, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
         heads.append({name: value.clone() for name, value in model.state_dict().items()})
     assert all(torch.equal(heads[0][name], heads[1][name]) for name in start)
     assert not torch.equal(heads[0]["head.classify_image.weight"], start["head.classify_image.weight"])
@@ -182,10 +187,10 @@ def test_a_row_without_a_side_is_no_row_of_that_side(monkeypatch: pytest.MonkeyP
     lacking = replace(split, image_of=image_of, texts=tuple("" if n % 7 == 2 else t for n, t in enumerate(split.texts)))
     model, tokenizer = _model(split)
     with torch.no_grad():
-        side, _ = image_side(model, lacking, np.arange(36) % 3)
+        side, _ = image_side(model, lacking, np.arange(36) % 3, _NOWHERE)
     assert (side.place == -1).tolist() == (image_of == -1).tolist()
     assert len(side.features[0]) == (image_of >= 0).sum()
-    probe.fit_probe(model, lacking, tokenizer, config=_config(), say=lambda _: None)
+    probe.fit_probe(model, lacking, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
     assert all(torch.isfinite(value).all() for value in model.head.state_dict().values())
 
 
@@ -242,7 +247,9 @@ def test_what_a_probe_cannot_fit_is_refused(change: dict[str, FusionSpec], messa
     )
     split = _split(6)
     with pytest.raises(ConfigError, match=message):
-        probe.fit_probe(build_model(spec), split, _model(split)[1], config=_config(), say=lambda _: None)
+        probe.fit_probe(
+            build_model(spec), split, (_model(split)[1], _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None
+        )
 
 
 def test_guided_pooling_is_refused_where_there_is_no_map_to_guide() -> None:
