@@ -53,7 +53,7 @@ class Splits:
         self._cache = cache
         self._progress = progress
         self._on_unreadable = on_unreadable
-        self._opened: dict[SplitName, Split] = {}
+        self._opened: dict[tuple[SplitName, ...], Split] = {}
 
     @property
     def sizes(self) -> dict[SplitName, int]:
@@ -61,28 +61,30 @@ class Splits:
         counts = Counter(row.split for row in self.dataset.rows)
         return {name: counts[name] for name in SPLIT_NAMES}
 
-    def open(self, name: SplitName, *, purpose: Purpose) -> Split:
-        """Return a split.
+    def open(self, name: SplitName, *more: SplitName, purpose: Purpose) -> Split:
+        """Return a split, or several as one.
 
         Args:
             name: Which.
+            more: Further ones.
             purpose: What for. Only `evaluation` may see the test split.
 
         Raises:
             TestSplitError: The test split was asked for to train or calibrate.
-            DataError: The split has no rows, or a picture of it cannot be read.
+            DataError: A split has no rows, or a picture of it cannot be read.
         """
-        if name == "test" and purpose != "evaluation":
+        names = (name, *more)
+        if "test" in names and purpose != "evaluation":
             raise TestSplitError(f"expected train or validation for {purpose}, found test: figures on it would be void")
-        if name not in self._opened:
-            rows = [row for row in self.dataset.rows if row.split == name]
-            if not rows:
+        if names not in self._opened:
+            rows = [row for row in self.dataset.rows if row.split in names]
+            if lacking := [one for one in names if not self.sizes[one]]:
                 sizes = ", ".join(f"{split} {size}" for split, size in self.sizes.items())
                 raise DataError(
-                    f"expected rows of the split {name}, found none ({sizes}, without a split "
+                    f"expected rows of the split {lacking[0]}, found none ({sizes}, without a split "
                     f"{len(self.dataset) - sum(self.sizes.values())}); `vigil-export data split` makes splits"
                 )
-            self._opened[name] = prepare(
+            self._opened[names] = prepare(
                 self.dataset,
                 rows,
                 self._image,
@@ -90,4 +92,4 @@ class Splits:
                 progress=self._progress,
                 on_unreadable=self._on_unreadable,
             )
-        return self._opened[name]
+        return self._opened[names]

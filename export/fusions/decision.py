@@ -68,9 +68,13 @@ class DecisionHead(FusionHead):
         self, image_features: Tensor, text_features: Tensor, image_present: Tensor, text_present: Tensor
     ) -> Tensor:
         """Fuse: float32 [b, d], [b, d], [b], [b] -> logits, float32 [b, L]."""
-        nothing = image_features.new_zeros(())
-        image = present_or(self.classify_image(image_features), image_present, nothing)  # [b, L]
-        text = present_or(self.classify_text(text_features), text_present, nothing)  # [b, L]
+        image, text = self.classify_image(image_features), self.classify_text(text_features)  # [b, L] each
+        return self.judge(image, text, image_present, text_present)
+
+    def judge(self, image: Tensor, text: Tensor, image_present: Tensor, text_present: Tensor) -> Tensor:
+        """Fuse the logits of the sides: float32 [b, L] each, flags [b] each -> logits, float32 [b, L]."""
+        nothing = image.new_zeros(())
+        image, text = present_or(image, image_present, nothing), present_or(text, text_present, nothing)
         # The absent side's logits are 0, so the sum is what the side that is there says.
         return present_or(present_or(self.join(image, text), text_present, image + text), image_present, image + text)
 

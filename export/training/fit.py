@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -22,7 +23,7 @@ from export.model import FusionModel, ModelSpec, build_model
 from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
 from export.training.gradient import train_by_gradient
 from export.training.load import ModelFile, keep_of, open_splits, rows_sha256, write_model
-from export.training.predict import predict
+from export.training.predict import as_predictions, predict
 from export.training.probe import fit_probe
 from export.training.run import RunError, RunFolder, write_json
 from stream_app.bundle.manifest import TextSpec
@@ -53,7 +54,9 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     rule = parsed_rule(config)
     dataset = open_rows(config)
     _claim(config, run, resume=resume)
-    train, validation = _open(config, dataset, run)
+    splits = open_splits(config, dataset, run)
+    train = splits.open("train", purpose="training")
+    validation = splits.open("validation", purpose="calibration")
     say(
         f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, {', '.join(dataset.labels)}"
     )
@@ -61,15 +64,19 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     torch.manual_seed(config.seed)
     model, tokenizer, text = _build(config, dataset, train, run)
     keep = keep_of(config, run)
-    rows = train, validation, Tokenizer(tokenizer, text), text
+    words = Tokenizer(tokenizer, text), text
     if config.recipe.method == "probe":
-        told = fit_probe(model, train, rows[2:], config=config, keep=keep, say=say)
+        everything = splits.open("train", "validation", purpose="training")
+        told, judged = fit_probe(model, everything, words, config=config, keep=keep, say=say)
+        place = np.arange(len(everything), dtype=np.int64)
+        predictions = as_predictions(model, everything, judged, place, name=run.path.name, split_name="validation")
     else:
+        rows = train, validation, *words
         told = train_by_gradient(config, run, model, rows, keep, shows_progress=shows_progress)
+        predictions = predict(
+            model, validation, tokenizer, text=text, name=run.path.name, split_name="validation", keep=keep
+        )
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, run.weights)
-    predictions = predict(
-        model, validation, tokenizer, text=text, name=run.path.name, split_name="validation", keep=keep
-    )
     run.predictions("validation").parent.mkdir(exist_ok=True)
     predictions.save(run.predictions("validation"))
     fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative).save(run.calibration)
@@ -112,11 +119,6 @@ def _claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
         raise ConfigError(f"{run.path}: expected the configuration of the run, found another: resume without changes")
     if run.state.is_file() and json.loads(run.state.read_bytes()).get("finished"):
         raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
-
-
-def _open(config: TrainConfig, dataset: Dataset, run: RunFolder) -> tuple[Split, Split]:
-    splits = open_splits(config, dataset, run)
-    return splits.open("train", purpose="training"), splits.open("validation", purpose="calibration")
 
 
 def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:

@@ -81,6 +81,19 @@ def predict(
         split, decisions = across_sequences(split)
     batches = Batches(split, Tokenizer(tokenizer, text), pad_id=text.pad_id, max_tokens=text.max_tokens, batch=_BATCH)
     logits = _logits(model, len(split), batches.keep(model, keep) if keep else batches)
+    return as_predictions(model, split, logits, decisions, name=name, split_name=split_name)
+
+
+def as_predictions(
+    model: FusionModel,
+    split: Split,
+    logits: dict[Presence, npt.NDArray[np.float32]],
+    decisions: npt.NDArray[np.int64],
+    *,
+    name: str,
+    split_name: SplitName,
+) -> Predictions:
+    """Put raw logits beside what is known of their rows; arguments as in `predict` and `Predictions`."""
     return Predictions(
         name=name,
         task=model.spec.task,

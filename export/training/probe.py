@@ -8,6 +8,9 @@
    deviations are those of the rows that were not left out.
 4. The sides are fitted again on all rows, and everything is folded into the `decision` head: one linear layer a side.
 
+The judgements of rows by layers that did not see them also serve calibration, as in cross_val_predict of scikit-learn:
+no rows have to be set aside for it.
+
 Shapes: `n` rows, `m` pictures, `v` distinct texts, `d` features, `L` labels, `k` inner parts.
 """
 
@@ -31,7 +34,7 @@ from export.training.config import ConfigError, Recipe, TrainConfig
 from export.training.features import Side, image_side, text_side
 from export.training.frozen import Keep
 from export.training.losses import class_weights, row_losses
-from stream_app.bundle.manifest import TextSpec
+from stream_app.bundle.manifest import Presence, TextSpec
 from stream_app.bundle.text import Tokenizer
 
 _LEAST_DEVIATION = 0.03
@@ -58,19 +61,20 @@ def fit_probe(
     config: TrainConfig,
     keep: Keep,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[Presence, npt.NDArray[np.float32]]]:
     """Fit in place.
 
     Args:
         model: With a `decision` head of width 0; its head changes, and the guide of its image encoder.
-        train: n rows.
+        train: n rows, all that may be learned from.
         words: The bundle's tokenizer and its bounds.
         config: The recipe counts, and the seed, which decides the inner parts.
         keep: Where to keep what the encoders give.
         say: Told one line after each step.
 
     Returns:
-        How it went, for `state.json`.
+        How it went, for `state.json`; and raw logits of every row by layers that did not see its part, float32 [n, L]
+        for each presence, NaN where the row lacks the only side.
 
     Raises:
         ConfigError: The model is none that a probe can fit, or the rows have too few groups.
@@ -98,12 +102,25 @@ def fit_probe(
     if len(rows):
         truth = torch.from_numpy(train.truth[rows])
         loss = _fit_join(head, fitted["image"][0][rows], fitted["text"][0][rows], truth, recipe, model.spec.task)
-    return {
+    told = {
         "is_guided": is_guided,
         "image_strength": fitted["image"][1],
         "text_strength": fitted["text"][1],
         "inner_loss": round(loss, 6),
     }
+    return told, _judged(head, fitted["image"][0], fitted["text"][0], train)
+
+
+def _judged(head: DecisionHead, image: Tensor, text: Tensor, train: Split) -> dict[Presence, npt.NDArray[np.float32]]:
+    """Join judgements of the sides; of the joining itself each row was a part, but that has a handful of weights."""
+    seen, read = (torch.from_numpy(flags.astype(np.float32)) for flags in (train.has_image, train.has_text))
+    none = torch.zeros(len(train))
+    found: dict[Presence, npt.NDArray[np.float32]] = {}
+    for presence, flags in {"both": (seen, read), "image": (seen, none), "text": (none, read)}.items():
+        with torch.no_grad():
+            logits = head.judge(image, text, *flags).numpy()
+        found[presence] = np.where((flags[0] + flags[1]).numpy()[:, None] > 0, logits, np.nan)  # type: ignore[index]
+    return found
 
 
 def _head_of(model: FusionModel) -> DecisionHead:

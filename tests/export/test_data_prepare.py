@@ -137,6 +137,21 @@ def test_the_test_split_is_not_to_learn_from(dataset: Dataset, purpose: str) -> 
         splits.open("test", purpose=purpose)  # type: ignore[arg-type]
 
 
+def test_several_splits_open_as_one_but_never_with_the_test_split_to_learn_from(dataset: Dataset) -> None:
+    rows = tuple(
+        replace(row, split=name)
+        for row, name in zip(dataset.rows, ("train", "test", "validation", "train"), strict=True)
+    )
+    splits = Splits(replace(dataset, rows=rows), SPEC)
+    assert splits.open("train", "validation", purpose="training").ids == tuple(rows[at].id for at in (0, 2, 3))
+    assert len(splits.open("train", purpose="training")) == 2
+    with pytest.raises(TestSplitError):
+        splits.open("train", "test", purpose="training")
+    lacking = Splits(replace(dataset, rows=rows[1:2]), SPEC)
+    with pytest.raises(DataError, match="split validation, found none"):
+        lacking.open("test", "validation", purpose="evaluation")
+
+
 def test_a_split_without_rows_says_what_there_is(dataset: Dataset) -> None:
     with pytest.raises(DataError, match=r"split train, found none \(train 0, .* without a split 4\)"):
         Splits(dataset, SPEC).open("train", purpose="training")

@@ -133,7 +133,7 @@ def test_a_probe_learns_folds_itself_into_the_head_and_its_graphs_say_the_same(
     split = _split(90)
     model, tokenizer = _model(split)
     config = _config(recipe__strengths=[0.03])  # random features are tiny; with large weights logits go into thousands
-    told = probe.fit_probe(model, split, (tokenizer, _TEXT), config=config, keep=_NOWHERE, say=lambda _: None)
+    told, judged = probe.fit_probe(model, split, (tokenizer, _TEXT), config=config, keep=_NOWHERE, say=lambda _: None)
     assert told["is_guided"]
     assert told["inner_loss"] < 0.55  # the text alone, right in three of four cases, has 0.562
     with torch.no_grad():
@@ -143,6 +143,8 @@ def test_a_probe_learns_folds_itself_into_the_head_and_its_graphs_say_the_same(
         ones = torch.ones(90)
         right = (model.head(seen, read, ones, ones) > 0).numpy() == (split.truth > 0.5)
     assert right.mean() > 0.9
+    unseen = (judged["both"] > 0) == (split.truth > 0.5)
+    assert 0.8 < unseen.mean() <= right.mean()
     assert max(export_graphs(model.eval()).difference.values()) <= 1e-4
 
 
@@ -190,7 +192,15 @@ def test_a_row_without_a_side_is_no_row_of_that_side(monkeypatch: pytest.MonkeyP
         side, _ = image_side(model, lacking, np.arange(36) % 3, _NOWHERE)
     assert (side.place == -1).tolist() == (image_of == -1).tolist()
     assert len(side.features[0]) == (image_of >= 0).sum()
-    probe.fit_probe(model, lacking, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+    _, judged = probe.fit_probe(model, lacking, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+    for presence, has in {
+        "both": lacking.has_image | lacking.has_text,
+        "image": lacking.has_image,
+        "text": lacking.has_text,
+    }.items():
+        assert np.isfinite(judged[presence][:, 0]).tolist() == has.tolist()  # type: ignore[index]
+    alone = ~lacking.has_image & lacking.has_text
+    np.testing.assert_array_equal(judged["both"][alone], judged["text"][alone])
     assert all(torch.isfinite(value).all() for value in model.head.state_dict().values())
 
 
