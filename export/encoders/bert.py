@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from export.encoders.encoder import Encoder, is_real_token
 from export.encoders.spec import SpecError, TextEncoderSpec
@@ -49,6 +50,7 @@ class BertEncoder(Encoder):
         # "eager": attention in plain operators, which the exporter writes at every opset.
         options: dict[str, Any] = {"attn_implementation": "eager", "dtype": torch.float32}
         if with_weights:
+            transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one for a file on the disk
             with hub_errors(spec.pretrained, instead=_INSTEAD):
                 self.body = AutoModel.from_pretrained(
                     spec.pretrained, use_safetensors=True, **options, **_place(spec.pretrained)

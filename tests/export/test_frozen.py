@@ -141,6 +141,11 @@ def test_what_is_kept_does_not_depend_on_what_was_asked_for_before(weights: Path
     np.testing.assert_array_equal(found.take(np.arange(4)), again.take(np.arange(4)))
 
 
+def test_building_an_encoder_says_nothing(weights: Path, bert: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    _model(weights, bert)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_other_weights_other_maps_and_other_forms_have_stores_of_their_own(
     weights: Path, bert: Path, tmp_path: Path
 ) -> None:
