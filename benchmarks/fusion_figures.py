@@ -156,7 +156,7 @@ FIGURES: dict[FusionKind, Drawing] = {
             **_absent("side absent:\nthe other decides"),
             "a": Box(1, 1, "classifier\n[b, L]", "image"),
             "b": Box(1, -1, "classifier\n[b, L]", "text"),
-            "rule": Box(2, 0, "average, weighted\nor stack", "both"),
+            "rule": Box(2, 0, "average, weighted,\nstack or saturating", "both"),
             **_logits(3),
         },
         ("image > a > rule > out", "text > b > rule"),

@@ -118,6 +118,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch in training")
     parser.add_argument("--page", type=Path, help="write the table into this page, between its marks")
     options = parser.parse_args()
+    if unknown := sorted(set(options.only or ()) - set(VARIANTS[options.set])):
+        raise SystemExit(f"--only: expected one of {', '.join(VARIANTS[options.set])}, found {', '.join(unknown)}")
     chosen = {name: VARIANTS[options.set][name] for name in options.only or VARIANTS[options.set]}
     paths = {"data.path": options.data, "image.weights": options.image_weights, "text.pretrained": options.sentences}
     given = {key: str(value) for key, value in paths.items() if value is not None}
