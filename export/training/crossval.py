@@ -91,7 +91,13 @@ def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
     data = config.data
     if not data.fold_column and data.folds < 2:
         raise ConfigError(f"data.folds: expected at least 2, or a data.fold_column, found {data.folds}")
-    count = len(open_folds(config))
+    datasets = open_folds(config)
+    if datasets[0].task == "multiclass" and config.recipe.calibration == "isotonic":
+        raise ConfigError(
+            "recipe.calibration: expected platt, temperature or none where several labels exclude each other and parts "
+            "are put together, found isotonic"
+        )
+    count = len(datasets)
     cache = data.cache or str(out.cache)
     return [
         msgspec.structs.replace(config, data=msgspec.structs.replace(data, folds=count, fold=fold, cache=cache))

@@ -164,6 +164,14 @@ def _predictions(task: Task, labels: tuple[str, ...], rng: np.random.Generator) 
     )
 
 
+def test_a_calibration_that_cannot_be_put_together_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    kinds = ({**row, "label": row["label"] if number % 3 else "fall"} for number, row in enumerate(_rows()))
+    config = _config(imagefolder(tmp_path / "data", kinds), recipe__calibration="isotonic")
+    with pytest.raises(ConfigError, match=r"recipe\.calibration: expected platt"):
+        crossval(config, RunFolder(tmp_path / "out"), say=lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
 def _calibrated(labels: tuple[str, ...], scale: float, *, has_knots: bool) -> Calibrated:
     def scaling(more: float) -> Scaling:
         knots = ((((-1.0, -2.0), (1.0, 0.5)),) * len(labels)) if has_knots else ()
