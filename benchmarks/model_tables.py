@@ -39,7 +39,6 @@ SetName = Literal["easy-vqa", "fight-uca"]
 
 _GRADIENT: dict[str, Any] = {
     "recipe.method": "gradient",
-    "image.pooling": "statistics",
     "image.features": 64,
     "text.features": 64,
     "fusion.width": 64,

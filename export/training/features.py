@@ -65,8 +65,8 @@ def image_side(model: FusionModel, train: Split, part_of: npt.NDArray[np.int64],
             belongs: dict[int, set[int]] = {}
             for picture, part in zip(train.image_of.tolist(), part_of.tolist(), strict=True):
                 belongs.setdefault(picture, set()).add(part)
-            features = _guided(end, gathered, pictures, moved, belongs, parts)
-            return Side(features, place, end.blocks), True
+            guides = _teach(end, gathered, moved, belongs, parts)
+            return Side(_guided(end, gathered, pictures, guides), place, end.blocks), True
     found = torch.cat([model.image.finish(some) for _, some in gathered.of(pictures)] or [torch.zeros(0, 1)])
     blocks = end.blocks if isinstance(end, StatisticsEnd | GuidedEnd) else (Block(found.shape[1], 1.0),)
     return Side([found] * (parts + 1), place, blocks), False
@@ -91,26 +91,54 @@ class _Gathered:
             yield chosen.tolist(), found
 
 
-def _guided(
+def teach_guide(model: FusionModel, train: Split, keep: Keep) -> bool:
+    """Fit the guide of a model's image encoder to what moved between the pictures of sequences.
+
+    Args:
+        model: Where it has a guide, that changes; over a frozen backbone it then learns no further.
+        train: The rows.
+        keep: Where to keep what the backbone gives.
+
+    Returns:
+        Whether there was a guide, and something to teach it.
+    """
+    end = getattr(model.image, "end", None)
+    moved = movements(train, end.size) if isinstance(end, GuidedEnd) else {}
+    if not isinstance(end, GuidedEnd) or not moved:
+        return False
+    was_training = model.image.training
+    model.image.eval()
+    with torch.no_grad():
+        _teach(end, _Gathered(model, train, keep_images(model, train, keep)), moved, {}, 0)
+    model.image.train(was_training)
+    if model.image.is_frozen:
+        end.guide.requires_grad_(False)  # noqa: FBT003 - the signature is PyTorch's
+    return True
+
+
+def _teach(
     end: GuidedEnd,
     gathered: _Gathered,
-    pictures: npt.NDArray[np.int64],
     moved: dict[int, npt.NDArray[np.float32]],
     belongs: dict[int, set[int]],
     parts: int,
-) -> list[Tensor]:
-    """Fit guides without each part and without nothing, keep the last, and pool every picture with each of them."""
+) -> Tensor:
+    """Fit guides without each part and without nothing, float32 [k + 1, c + 1], and keep the last."""
     guides = Guides(parts, end.guide.in_features)
-    taught = np.array([picture for picture in pictures.tolist() if picture in moved], np.int64)
-    for chosen, cells in gathered.of(taught):
+    for chosen, cells in gathered.of(np.array(sorted(moved), np.int64)):
         target = torch.from_numpy(np.stack([moved[picture] for picture in chosen]))
-        guides.add(cells, target, [frozenset(belongs[picture]) for picture in chosen])
+        guides.add(cells, target, [frozenset(belongs.get(picture, ())) for picture in chosen])
     solved = guides.solve()
     end.guide.weight.copy_(solved[-1:, :-1])
     end.guide.bias.copy_(solved[-1, -1:])
-    found: list[list[Tensor]] = [[] for _ in range(parts + 1)]
+    return solved
+
+
+def _guided(end: GuidedEnd, gathered: _Gathered, pictures: npt.NDArray[np.int64], guides: Tensor) -> list[Tensor]:
+    """Pool every picture with each of the guides."""
+    found: list[list[Tensor]] = [[] for _ in guides]
     for _, cells in gathered.of(pictures):
-        guidance = cells @ solved[:, :-1].T + solved[:, -1]  # [b, s, k + 1]
+        guidance = cells @ guides[:, :-1].T + guides[:, -1]  # [b, s, k + 1]
         for part, kept in enumerate(found):
             kept.append(end.attend(cells, guidance[:, :, part]))
     return [torch.cat(kept) for kept in found]

@@ -21,6 +21,7 @@ from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
+from export.training.features import teach_guide
 from export.training.gradient import train_by_gradient
 from export.training.load import ModelFile, keep_of, open_splits, rows_sha256, write_model
 from export.training.predict import as_predictions, predict
@@ -72,7 +73,9 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         predictions = as_predictions(model, everything, judged, place, name=run.path.name, split_name="validation")
     else:
         rows = train, validation, *words
+        is_guided = teach_guide(model, train, keep)
         told = train_by_gradient(config, run, model, rows, keep, shows_progress=shows_progress)
+        told |= {"is_guided": is_guided} if is_guided else {}
         predictions = predict(
             model, validation, tokenizer, text=text, name=run.path.name, split_name="validation", keep=keep
         )

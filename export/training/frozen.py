@@ -73,6 +73,8 @@ def keep_images(model: FusionModel, split: Split, keep: Keep) -> Kept | None:
     Raises:
         DataError: The folder cannot be written, or the disk is full.
     """
+    # Fast for convolutions; and always the same layout, since another one gives other last bits.
+    model.image.to(memory_format=torch.channels_last)
     places = np.unique(split.image_of[split.image_of != NO_IMAGE])
 
     def gather(place: int) -> Tensor:

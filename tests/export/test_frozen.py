@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from export.encoders.timm_backbone import TimmEncoder
 from export.model import FusionModel, FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
 from export.training.batches import Batches
 from export.training.config import TrainConfig, make_config
+from export.training.features import image_side, teach_guide
 from export.training.fit import fit
 from export.training.frozen import Keep, keep_images, keep_texts
+from export.training.load import load_run
 from export.training.predict import predict, predict_run
 from export.training.run import RunFolder
 from stream_app.bundle.manifest import TextSpec
@@ -219,6 +222,30 @@ def test_training_runs_a_frozen_backbone_once_for_each_picture_and_learns_the_sa
     one, other = load_file(kept.weights), load_file(anew.weights)
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_training_by_gradient_begins_with_the_guide_of_a_probe_and_keeps_it(weights: Path, tmp_path: Path) -> None:
+    rows = [{**row, "scene": f"{at // 6}", "clip": f"{at // 3}", "split": "train"} for at, row in enumerate(fights(24))]
+    config = _config(
+        imagefolder(tmp_path / "data", rows),
+        weights,
+        data__columns={"group": "scene", "sequence": "clip"},
+        image__pooling="guided",
+        recipe__epochs=1,
+    )
+    run = RunFolder(tmp_path / "run")
+    fit(config, run, say=lambda _: None)
+    loaded = load_run(run)
+    train = loaded.open("train", purpose="training")
+    learned = load_file(run.weights)["image.end.guide.weight"].clone()
+    assert learned.abs().sum() > 0
+    with torch.no_grad():
+        _, is_guided = image_side(loaded.model, train, train.groups % 2, Keep(tmp_path / "cache", _ROOM))
+    assert is_guided
+    torch.testing.assert_close(loaded.model.state_dict()["image.end.guide.weight"], learned)
+    assert json.loads(run.state.read_bytes())["is_guided"]
+    alone = replace(train, sequences=np.full(len(train), -1))
+    assert not teach_guide(loaded.model, alone, Keep(tmp_path / "cache", _ROOM))
 
 
 def test_a_row_without_a_side_has_nothing_kept(weights: Path, bert: Path, tmp_path: Path) -> None:
