@@ -85,13 +85,15 @@ class Model:
         name: In the table.
         run: The run, or the cross-validation.
         whole: A run with weights: the same, or the first part.
-        seconds: Of one training.
+        seconds: Of one training, by the clock.
+        cpu_seconds: Of one training, of all cores together.
     """
 
     name: str
     run: RunFolder
     whole: RunFolder
     seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,8 @@ def _trained(name: SetName, model: str, changes: dict[str, Any], runs: Path) -> 
         predict_run(run, "test").save(half)
         half.replace(run.predictions("test"))
     parts = [run] if is_whole else [RunFolder(path) for path in sorted(run.path.glob("fold-*"))]
-    seconds = fmean(float(_state(part)["seconds"]) for part in parts)
-    return Model(model, run, parts[0], seconds)
+    times = [fmean(float(_state(part)[key]) for part in parts) for key in ("seconds", "cpu_seconds")]
+    return Model(model, run, parts[0], *times)
 
 
 def _is_finished(run: RunFolder) -> bool:
@@ -219,7 +221,7 @@ def _cells(model: Model | None, costs: dict[str, Cost]) -> tuple[str, ...]:
     return (
         f"{cost.parameters / 1e6:.2f} M",
         f"{cost.bundle_bytes / 1e6:.1f} MB",
-        f"{model.seconds:.0f} s",
+        f"{model.seconds:.0f} s ({model.cpu_seconds:.0f})",
         f"{cost.pairs_per_s:,.0f}",
         f"{cost.fused_per_s:,.0f}",
     )
@@ -257,10 +259,10 @@ def _spread(models: Sequence[Model], seeds: int) -> Iterator[str]:
 def _about() -> str:
     machine = this_machine()
     return (
-        f"Intervals are of 95 %, by drawing groups. Training: seconds on {machine.cores} cores of a {machine.cpu} "
-        "(mean of the parts where there are folds; what a frozen encoder gives is kept and counts for the first run "
-        f"only). Pairs/s: both encoders and the head, batches of {_BATCH}, one thread, ONNX Runtime on the CPU; "
-        "fused/s: the head alone, over what is encoded already."
+        f"Intervals are of 95 %, by drawing groups. Training: seconds on {machine.cores} cores of a {machine.cpu}, in "
+        "brackets seconds of work of all cores; the mean of the parts where there are some, and what a frozen encoder "
+        f"gives is kept and counts for the first only. Pairs/s: both encoders and the head, batches of {_BATCH}, one "
+        "thread, ONNX Runtime on the CPU; fused/s: the head alone, over what is encoded already."
     )
 
 

@@ -51,7 +51,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         OSError: The disk is full, or refuses.
         KeyboardInterrupt: It was interrupted; it can be resumed.
     """
-    begun = time.monotonic()
+    begun, worked = time.monotonic(), time.process_time()
     rule = parsed_rule(config)
     dataset = open_rows(config)
     _claim(config, run, resume=resume)
@@ -88,6 +88,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         "method": config.recipe.method,
         **told,
         "seconds": round(time.monotonic() - begun, 1),
+        "cpu_seconds": round(time.process_time() - worked, 1),
         "seed": config.seed,
         "torch": str(torch.__version__),
         "parameters": sum(weight.numel() for weight in model.parameters()),
