@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.measured import this_machine
+from export import demo_bundle
 from export.evaluation.calibrated import Calibrated, load_calibrated
 from export.evaluation.compare import Comparison, compare
 from export.evaluation.predictions import Predictions, load_predictions
@@ -35,7 +36,7 @@ from stream_app.bundle.manifest import Presence
 
 _CONFIGS = Path(__file__).parent / "models"
 _BATCH = 16
-SetName = Literal["easy-vqa", "fight-uca"]
+SetName = Literal["site", "easy-vqa", "fight-uca"]
 
 _GRADIENT: dict[str, Any] = {
     "recipe.method": "gradient",
@@ -55,17 +56,16 @@ def _decisions(rules: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {f"decision, {rule}": {"fusion.kind": "decision", "fusion.rule": rule} for rule in rules}
 
 
+_ALL = {
+    **{kind: {"fusion.kind": kind} for kind in ("concat", "gated", "product", "bilinear", "attention", "transformer")},
+    **_decisions(("average", "weighted", "stack", "saturating")),
+    **{kind: {"fusion.kind": kind} for kind in ("image_only", "text_only")},
+}
+
 #: Name of a model -> what differs from the configuration of its data set.
 VARIANTS: dict[SetName, dict[str, dict[str, Any]]] = {
-    "easy-vqa": {
-        **{
-            kind: {"fusion.kind": kind}
-            for kind in ("concat", "gated", "product", "bilinear", "attention", "transformer")
-        },
-        **_decisions(("average", "weighted", "stack", "saturating")),
-        "image_only": {"fusion.kind": "image_only"},
-        "text_only": {"fusion.kind": "text_only"},
-    },
+    "site": _ALL,
+    "easy-vqa": _ALL,
     "fight-uca": {
         **_decisions(("average", "weighted", "stack", "saturating")),
         **{kind: _GRADIENT | {"fusion.kind": kind} for kind in ("concat", "gated", "product", "bilinear")},
@@ -74,7 +74,7 @@ VARIANTS: dict[SetName, dict[str, dict[str, Any]]] = {
     },
 }
 #: Whose sides are baselines too: a linear layer a side, each judged by itself.
-_WITH_SIDES: dict[SetName, str] = {"easy-vqa": "", "fight-uca": "decision, saturating"}
+_WITH_SIDES: dict[SetName, str] = {"site": "", "easy-vqa": "", "fight-uca": "decision, saturating"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each model, for the spread")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch in training")
     parser.add_argument("--page", type=Path, help="write the table into this page, between its marks")
+    parser.add_argument("--card", type=Path, help="write it into this file, as a section of a model card")
     options = parser.parse_args()
     if unknown := sorted(set(options.only or ()) - set(VARIANTS[options.set])):
         raise SystemExit(f"--only: expected one of {', '.join(VARIANTS[options.set])}, found {', '.join(unknown)}")
@@ -135,6 +136,8 @@ def main() -> None:
     tables = [_table(options.set, mode, first, costs) for mode in _modes(options.set)]
     text = "\n\n".join((*_spread(models, options.seeds), *tables, _about()))
     print(text)
+    if options.card:
+        options.card.write_text(f"## Why this fusion\n\n{text}\n", "utf-8")
     if options.page:
         _put(options.page, options.set, text)
 
@@ -142,7 +145,7 @@ def main() -> None:
 def _trained(name: SetName, model: str, changes: dict[str, Any], runs: Path) -> Model:
     seed = changes["seed"]
     run = RunFolder(runs / name / (model.replace(", ", "-") + (f"-seed{seed}" if seed else "")))
-    config = read_config(_CONFIGS / f"{name}.toml", changes)
+    config = read_config(demo_bundle.CONFIG if name == "site" else _CONFIGS / f"{name}.toml", changes)
     is_whole = not config.data.fold_column
     if not _is_finished(run):
         print(f"--- {run.path.name}", flush=True)

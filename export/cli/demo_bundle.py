@@ -4,54 +4,53 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from export.cli.outcome import CommandError
+from export.cli.outcome import REFUSED, CommandError
+from export.cli.training import EpochsOption, FusionOption, SettingsOption, overrides_of, training_failures
 
 app = typer.Typer(add_completion=False)
 
+_Pictures = Annotated[int, typer.Option(min=48, help="Pictures to draw.")]
+
 
 @app.command("demo-bundle")
-def demo_bundle(
+def demo_bundle(  # noqa: PLR0913 - one parameter an option
     *,
-    out: Annotated[Path, typer.Option(help="Directory to create; must not exist.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Bundle directory to create; must not exist.")],
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep data set and run here. [default: nowhere]")
+    ] = None,
+    train: _Pictures = 12_000,
+    validation: _Pictures = 3000,
+    test: _Pictures = 6000,
     seed: Annotated[int, typer.Option(min=0, help="Decides pictures, texts, weights and order.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1)] = 7,
-    rows: Annotated[int, typer.Option(min=128, help="Training rows to draw.")] = 12_000,
-    check_rows: Annotated[int, typer.Option(min=240, help="Rows for calibration, and of each test set.")] = 3000,
-    threads: Annotated[
-        int, typer.Option(min=1, help="Threads of PyTorch. Another number, slightly other weights.")
-    ] = 2,
-    bf16: Annotated[
-        bool, typer.Option(help="Compute convolutions in bfloat16: faster where the processor has it.")
-    ] = False,
+    fusion: FusionOption = "",
+    epochs: EpochsOption = None,
+    settings: SettingsOption = None,
 ) -> None:
-    """Draw the site, train the demo's model on it, measure it and pack it as a bundle."""
-    # PyTorch takes seconds to import: --help should not.
-    import cv2  # noqa: PLC0415
-    import torch  # noqa: PLC0415
+    """Draw the site, train the demo's model on it, test it and pack it as a bundle.
 
+    The same as `data site`, `train` with export/site.toml, `evaluate` and `export` one after the other.
+    """
+    overrides: dict[str, Any] = overrides_of(settings, data=None, fusion=fusion, epochs=epochs, seed=None)
+    # PyTorch takes seconds to import: --help should not.
     from export.demo_bundle import Order, make_demo_bundle  # noqa: PLC0415
     from export.packing.onnx_export import ExportRefusedError  # noqa: PLC0415
-    from export.training.train import Recipe  # noqa: PLC0415
     from stream_app.bundle import BundleError  # noqa: PLC0415
 
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(1)
     begun = time.monotonic()
 
     def say(line: str) -> None:
         typer.echo(f"{time.monotonic() - begun:6.1f} s  {line}", err=True)
 
-    order = Order(
-        rows=rows,
-        validation_rows=check_rows,
-        test_rows=check_rows,
-        recipe=Recipe(epochs=epochs, seed=seed, uses_bf16=bf16),
-    )
-    try:
-        make_demo_bundle(out, order, say=say)
-    except (FileExistsError, ExportRefusedError, BundleError) as error:
-        raise CommandError(str(error)) from error
+    order = Order(train=train, validation=validation, test=test, seed=seed, overrides=overrides)
+    with training_failures():
+        try:
+            make_demo_bundle(out, order, say=say, work=work)
+        except (ExportRefusedError, BundleError) as error:
+            raise CommandError(str(error), status=REFUSED) from error
+    size = sum(path.stat().st_size for path in out.iterdir())
+    typer.echo(f"wrote {out}: {size / 1e6:.2f} MB, verified")

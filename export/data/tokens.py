@@ -6,16 +6,14 @@ own; one of whole words only lower-cases and parts Chinese signs.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
 from tokenizers import Tokenizer as Model
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from stream_app.bundle.manifest import TextSpec
-from stream_app.bundle.text import Tokenizer, normalize_text
+from stream_app.bundle.text import normalize_text
 
 PAD = "<pad>"
 UNKNOWN = "<unk>"
@@ -103,33 +101,3 @@ def word_tokenizer(
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return tokenizer.to_str().encode()
-
-
-_COARSE_READERS = 3
-
-
-def read_varied(texts: Sequence[str], tokenizer_json: bytes, *, spec: TextSpec, seed: int) -> list[tuple[int, ...]]:
-    """Read training texts, half of them in smaller pieces than serving does.
-
-    A tokenizer that knows a part of the merges only cuts a word into pieces that occur in other words too. A model that
-    saw both understands unseen words better. (The aim of BPE-dropout, Provilkov et al. 2020, arXiv:1910.13267, here
-    reproducible: the library's own dropout takes no seed.)
-
-    Args:
-        texts: n texts.
-        tokenizer_json: From `train_tokenizer`.
-        spec: Bounds and padding.
-        seed: Decides which texts are cut how finely.
-
-    Returns:
-        n rows of token ids of the same vocabulary.
-    """
-    rng = np.random.default_rng([seed, 72])
-    readers = [Tokenizer(tokenizer_json, spec)]
-    content = json.loads(tokenizer_json)
-    merges = content["model"]["merges"]
-    for share in rng.uniform(0.1, 0.9, _COARSE_READERS):
-        content["model"]["merges"] = merges[: int(len(merges) * share)]
-        readers.append(Tokenizer(json.dumps(content).encode(), spec))
-    chosen = np.where(rng.random(len(texts)) < 0.5, 0, rng.integers(1, len(readers), len(texts)))
-    return [readers[reader].encode(text) for reader, text in zip(chosen, texts, strict=True)]

@@ -29,11 +29,12 @@ FEW = 50
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What only a person can say. Empty: the card says that nobody did."""
+    """What only a person can say. Empty: the card says that nobody did. `notes` is Markdown with its own headings."""
 
     intended_use: str = ""
     limits: str = ""
     licence: str = ""
+    notes: str = ""
 
 
 def write_run_card(manifest: Manifest, about: About) -> str:
@@ -54,6 +55,7 @@ def write_run_card(manifest: Manifest, about: About) -> str:
         *(_figures(name, manifest.metrics[name]) for name in _SPLITS if name in manifest.metrics),
         _calibration(manifest),
         _variant(manifest.metrics),
+        about.notes.strip(),
         _limits(manifest, about),
         "## Licence\n\n" + (about.licence or _no_licence(manifest.training)),
     ]

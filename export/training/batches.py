@@ -18,6 +18,7 @@ from torch import Tensor
 
 from export.data import NO_IMAGE, Split
 from export.data.augment import AugmentSpec, augment, names_side
+from export.data.augment_text import TextChanges
 from export.model import FusionModel
 from export.training.frozen import Keep, Kept, keep_images, keep_texts
 from stream_app.bundle.text import Tokenizer, pad_tokens, token_bucket
@@ -66,6 +67,7 @@ class Batches:
         """
         self._split = split
         number = {text: place for place, text in enumerate(dict.fromkeys(split.texts))}
+        self._texts = tuple(number)
         self._ids = [tokenizer.encode(text) if text else (pad_id,) for text in number]
         self._text_of = np.fromiter((number[text] for text in split.texts), np.int64, len(split))
         self._pad_id, self._max_tokens, self._batch = pad_id, max_tokens, batch
@@ -74,33 +76,40 @@ class Batches:
         self._seen: Kept | None = None
         self._read: Kept | None = None
 
-    def keep(self, model: FusionModel, keep: Keep, *, has_changes: bool = False) -> Self:
+    def keep(
+        self, model: FusionModel, keep: Keep, *, has_changes: bool = False, has_text_changes: bool = False
+    ) -> Self:
         """Run the model's frozen encoders once, and give what they gather instead of pictures and tokens.
 
         Args:
             model: Whose batches these are.
             keep: Where, and how much.
             has_changes: Pictures will be changed; they go through their encoder every time then.
+            has_text_changes: Likewise texts.
 
         Raises:
             DataError: The disk is full, or the like.
         """
         self._seen = None if has_changes else keep_images(model, self._split, keep)
-        self._read = keep_texts(model, self._ids, keep, max_tokens=self._max_tokens)
+        max_tokens = self._max_tokens
+        self._read = None if has_text_changes else keep_texts(model, self._ids, keep, max_tokens=max_tokens)
         return self
 
     def in_order(self) -> Iterator[Batch]:
         """Give every row once; equal splits, equal batches."""
-        return self._batches(self._parts, None, None)
+        return self._batches(self._parts, None, None, None)
 
-    def shuffled(self, rng: np.random.Generator, changes: AugmentSpec | None) -> Iterator[Batch]:
+    def shuffled(
+        self, rng: np.random.Generator, changes: AugmentSpec | None, words: TextChanges | None = None
+    ) -> Iterator[Batch]:
         """Give every row once, in an order that `rng` decides.
 
         Args:
             rng: Of the order and of the changes.
             changes: How pictures are changed, if at all.
+            words: How texts are changed, if at all.
         """
-        return self._batches(self._shuffled_parts(rng), rng, changes)
+        return self._batches(self._shuffled_parts(rng), rng, changes, words)
 
     def count(self, rng: np.random.Generator) -> int:
         """Return how many batches `shuffled` gives with a generator in the state of `rng`."""
@@ -110,12 +119,22 @@ class Batches:
         return [self._parts[place] for place in rng.permutation(len(self._parts))]
 
     def _batches(
-        self, parts: Sequence[npt.NDArray[np.int64]], rng: np.random.Generator | None, changes: AugmentSpec | None
+        self,
+        parts: Sequence[npt.NDArray[np.int64]],
+        rng: np.random.Generator | None,
+        changes: AugmentSpec | None,
+        words: TextChanges | None,
     ) -> Iterator[Batch]:
         for rows in _packed(parts, self._batch):
-            yield self._make(rows, rng, changes)
+            yield self._make(rows, rng, changes, words)
 
-    def _make(self, rows: npt.NDArray[np.int64], rng: np.random.Generator | None, changes: AugmentSpec | None) -> Batch:
+    def _make(
+        self,
+        rows: npt.NDArray[np.int64],
+        rng: np.random.Generator | None,
+        changes: AugmentSpec | None,
+        words: TextChanges | None,
+    ) -> Batch:
         split = self._split
         pictures, image_of = np.unique(split.image_of[rows], return_inverse=True)
         has_image = split.image_of[rows] != NO_IMAGE
@@ -129,13 +148,17 @@ class Batches:
             images = augment(images, spec=changes, rng=rng, may_flip=may_flip)
         texts, text_of = np.unique(self._text_of[rows], return_inverse=True)
         ids = [self._ids[text] for text in texts]
+        if words is not None and rng is not None:
+            said = [place for place, text in enumerate(texts) if self._texts[text]]
+            for place, read in zip(said, words.read([self._texts[texts[place]] for place in said], rng), strict=True):
+                ids[place] = read
         bucket = token_bucket(max(map(len, ids)), self._max_tokens)
         tokens, length = pad_tokens(ids, pad_id=self._pad_id, padded_length=bucket)
-        read = tokens if self._read is None else self._read.take(texts)[:, :bucket]
+        gathered = tokens if self._read is None else self._read.take(texts)[:, :bucket]
         return Batch(
             images=torch.from_numpy(images),
             image_of=torch.from_numpy(image_of.astype(np.int64)),
-            tokens=torch.from_numpy(read),
+            tokens=torch.from_numpy(gathered),
             length=torch.from_numpy(length),
             text_of=torch.from_numpy(text_of.astype(np.int64)),
             has_image=torch.from_numpy(has_image.astype(np.float32)),

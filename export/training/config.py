@@ -13,6 +13,7 @@ import msgspec
 
 from export.data import Dataset
 from export.data.augment import AugmentSpec
+from export.data.augment_text import TextAugmentSpec
 from export.data.partition import folds, split
 from export.data.read import ReadOptions, open_dataset
 from export.encoders import ImageEncoderSpec, TextEncoderSpec
@@ -74,6 +75,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         text_alone_weight: Weight of the loss with the picture left out.
         thaw_every: Epochs after which one more stage of a `staged` encoder learns.
         augment: Changes of the training pictures; none where left out.
+        augment_text: Changes of the training texts; none where left out.
         precision: Of the arithmetic, in PyTorch Lightning's words.
         is_deterministic: Refuse operations whose result may differ between runs.
         threads: Of PyTorch; 0: as many as it likes. Another number, slightly other weights.
@@ -98,6 +100,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     text_alone_weight: _Weight = 0.3
     thaw_every: _Count = 1
     augment: AugmentSpec | msgspec.UnsetType = msgspec.UNSET
+    augment_text: TextAugmentSpec | msgspec.UnsetType = msgspec.UNSET
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     is_deterministic: bool = False
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from export.data import Split
 from export.data.augment import AugmentSpec
+from export.data.augment_text import TextAugmentSpec, TextChanges
 from export.model import FusionModel
 from export.training.batches import Batch, Batches
-from export.training.config import TrainConfig
+from export.training.config import ConfigError, TrainConfig
 from export.training.frozen import Keep
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
@@ -32,14 +33,18 @@ from stream_app.bundle.text import Tokenizer
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+_Changes = tuple[AugmentSpec | None, TextChanges | None]
+"""Of pictures and of texts."""
+
+
 class _Epochs(IterableDataset[Batch]):
     """The batches of each epoch in turn; an epoch's order follows from seed and number, so a resumed one is equal."""
 
-    def __init__(self, batches: Batches, seed: int, changes: AugmentSpec | None, epoch: Callable[[], int]) -> None:
+    def __init__(self, batches: Batches, seed: int, changes: _Changes, epoch: Callable[[], int]) -> None:
         self._batches, self._seed, self._changes, self._epoch = batches, seed, changes, epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._batches.shuffled(_rng_of(self._seed, self._epoch()), self._changes)
+        return self._batches.shuffled(_rng_of(self._seed, self._epoch()), *self._changes)
 
 
 def _rng_of(seed: int, epoch: int) -> np.random.Generator:
@@ -77,6 +82,7 @@ def train_by_gradient(
         How it went, for `state.json`.
 
     Raises:
+        ConfigError: The changes of texts do not fit the tokenizer.
         TrainingError: The loss is no number, or the memory is too small.
         OSError: The disk is full.
         KeyboardInterrupt: It was interrupted.
@@ -105,8 +111,10 @@ def _train(
     train, validation, tokenizer, text = rows
     recipe = config.recipe
     sizes = {"pad_id": text.pad_id, "max_tokens": text.max_tokens, "batch": recipe.batch}
-    changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
-    batches = Batches(train, tokenizer, **sizes).keep(model, keep, has_changes=changes is not None)
+    changes, words = _changes(config, run, text)
+    batches = Batches(train, tokenizer, **sizes).keep(
+        model, keep, has_changes=changes is not None, has_text_changes=words is not None
+    )
     judged = Batches(validation, tokenizer, **sizes).keep(model, keep)
     weights = class_weights(train.truth, model.spec.task) if recipe.class_weights else None
     # How many batches an epoch has depends on its order; the schedule ends with the last of them.
@@ -116,7 +124,7 @@ def _train(
     last = run.checkpoints / "last.ckpt"
     # Lightning asks for the first batches before it knows where it resumes.
     first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
-    epochs = _Epochs(batches, config.seed, changes, lambda: max(first, trainer.current_epoch))
+    epochs = _Epochs(batches, config.seed, (changes, words), lambda: max(first, trainer.current_epoch))
     with warnings.catch_warnings(), _said_clearly():
         warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders and lengths of iterables
         trainer.fit(
@@ -129,6 +137,17 @@ def _train(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return trainer
+
+
+def _changes(config: TrainConfig, run: RunFolder, text: TextSpec) -> _Changes:
+    recipe = config.recipe
+    changes = recipe.augment if isinstance(recipe.augment, AugmentSpec) else None
+    if not isinstance(recipe.augment_text, TextAugmentSpec):
+        return changes, None
+    try:
+        return changes, TextChanges(recipe.augment_text, run.tokenizer.read_bytes(), text)
+    except ValueError as error:
+        raise ConfigError(f"recipe.augment_text.pieces: {error}; set it to 0") from error
 
 
 def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:

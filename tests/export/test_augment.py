@@ -7,8 +7,9 @@ import pytest
 
 from export.data import augment as effects
 from export.data.augment import AugmentSpec, Picture, augment, names_side
-from export.data.site import draw_split
+from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
+from stream_app.drawn_site import sample
 
 NONE = dict.fromkeys(AugmentSpec.__struct_fields__, 0.0)
 ALL = dict.fromkeys(AugmentSpec.__struct_fields__, 1.0)
@@ -18,7 +19,8 @@ Levels = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 @pytest.fixture(scope="module")
 def images() -> Picture:
-    return draw_split(5, 6, image=ImageSpec(height=72, width=96), wording="train").images
+    spec = ImageSpec(height=72, width=96)
+    return np.stack([decode_image(row.jpeg, spec) for row in sample(5, 6, wording="train")])
 
 
 def test_equal_seeds_give_equal_pictures_and_leave_the_given_ones_alone(images: Picture) -> None:

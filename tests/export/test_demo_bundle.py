@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import export
 import stream_app
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import Bundle, load_bundle
@@ -36,16 +38,28 @@ def test_it_holds_no_absolute_path() -> None:
         assert path.search(file.read_bytes()) is None, file.name
 
 
-@pytest.mark.parametrize("key", ["train_wording", "held_out_wording"])
-def test_its_card_states_the_figures_of_its_manifest(bundle: Bundle, key: str) -> None:
+def test_its_card_states_the_figures_of_its_manifest_and_the_table_of_fusions(bundle: Bundle) -> None:
     card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
-    for value, low, high in bundle.manifest.metrics[key]["accuracy"].values():
-        assert re.search(rf"[+-]?{abs(value):.3f} \[[+-]?{abs(low):.3f}, [+-]?{abs(high):.3f}\]", card)
-    assert "not good for" in card
+    for figures in bundle.manifest.metrics["test"]["figures"].values():
+        for value, low, high in figures.values():
+            assert f"{value:.3f} [{low:.3f}, {high:.3f}]" in card
+    assert (Path(export.__file__).parent / "site_fusions.md").read_text("utf-8").strip() in card
+    assert "Real cameras and real alarms" in card
 
 
-@pytest.mark.parametrize("key", ["train_wording", "held_out_wording"])
-def test_each_side_alone_falls_short_of_both_beyond_its_interval(bundle: Bundle, key: str) -> None:
-    accuracy = bundle.manifest.metrics[key]["accuracy"]
-    assert accuracy["both-text"][1] > 0
-    assert accuracy["both-image"][1] > 0
+def test_each_side_alone_falls_short_of_both_beyond_its_interval(bundle: Bundle) -> None:
+    figures = bundle.manifest.metrics["test"]["figures"]
+    for figure in ("accuracy", "AUROC"):
+        lowest = figures["both"][figure][1]
+        assert max(figures[side][figure][2] for side in ("image", "text")) < lowest
+
+
+def test_it_is_what_the_command_makes_by_default(bundle: Bundle) -> None:
+    config = tomllib.loads((Path(export.__file__).parent / "site.toml").read_text("utf-8"))
+    training = bundle.manifest.training
+    assert training["epochs"] == config["recipe"]["epochs"]
+    for part in ("image", "text", "fusion"):
+        # The vocabulary is what the texts needed of it.
+        given = {key: value for key, value in config[part].items() if key != "vocabulary"}
+        assert {key: training[part][key] for key in given} == given
+    assert bundle.manifest.image.height == config["image"]["height"]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -25,6 +26,7 @@ from safetensors.torch import load_file  # noqa: E402 - the skips above come fir
 from export.cli import main  # noqa: E402
 from export.data import NO_IMAGE, DataError, Split  # noqa: E402
 from export.data.access import TestSplitError  # noqa: E402
+from export.data.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
 from export.data.tokens import train_tokenizer  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
@@ -80,7 +82,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _config(data: Path, **changes: object) -> TrainConfig:
-    table = {
+    table: dict[str, Any] = {
         "data": {"path": str(data), "negative": ["normal"], "columns": {"sequence": "clip"}},
         "image": {"kind": "plain-cnn", "height": 16, "width": 16, "features": 8},
         "text": {"kind": "lstm", "width": 8, "embedding": 8, "features": 8, "max_tokens": 16, "vocabulary": 300},
@@ -88,6 +90,7 @@ def _config(data: Path, **changes: object) -> TrainConfig:
         "recipe": {"epochs": 3, "batch": 6, "threads": 1, "is_deterministic": True, "augment": {}},
         "seed": 4,
     }
+    table["recipe"]["augment_text"] = {}
     return make_config(table, {key.replace("__", "."): value for key, value in changes.items()})
 
 
@@ -246,6 +249,29 @@ def test_every_row_comes_once_with_its_own_sides_each_picture_and_text_once_a_ba
             for row, place, has in zip(one.rows, one.image_of, one.has_image, strict=True):
                 assert bool(has) == (image_of[row] != NO_IMAGE)
                 assert not has or int(one.images[place, 0, 0, 0]) == image_of[row]
+
+
+def test_training_texts_are_changed_anew_in_every_batch_and_those_of_validation_never() -> None:
+    text, split = TextSpec(max_tokens=30, pad_id=0), _split([0, 1, 2, 3, 4, 5])
+    data = train_tokenizer(["text"], spec=text, vocabulary=260)
+    batches = Batches(split, Tokenizer(data, text), pad_id=0, max_tokens=30, batch=6)
+    words = TextChanges(TextAugmentSpec(pieces=0, noise=1), data, text)
+    rng = np.random.default_rng(3)
+    first, *others = (next(batches.shuffled(rng, None, words)) for _ in range(8))
+    again = next(batches.shuffled(np.random.default_rng(3), None, words))
+    assert torch.equal(first.tokens, again.tokens)
+    assert len({tuple(one.tokens.flatten().tolist()) for one in (first, *others)}) > 4
+    empty = [int(place) for row, place in zip(first.rows, first.text_of, strict=True) if not split.texts[row]]
+    assert first.length[empty].tolist() == [1] * len(empty)
+    assert len({tuple(one.tokens.flatten().tolist()) for one in (next(batches.in_order()) for _ in range(2))}) == 1
+
+
+def test_words_cannot_be_cut_into_pieces_they_are_not_made_of(data: Path, tmp_path: Path) -> None:
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("somebody 0.1 0.2\nfights 0.3 0.4\n", "utf-8")
+    config = _config(data, text__vectors=str(vectors), text__embedding=2)
+    with pytest.raises(ConfigError, match=r"augment_text\.pieces: .* set it to 0"):
+        fit(config, RunFolder(tmp_path / "run"), say=lambda _: None)
 
 
 def test_focal_loss_is_cross_entropy_at_zero_and_looks_away_from_what_is_easy() -> None:
