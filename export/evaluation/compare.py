@@ -12,21 +12,17 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from export.evaluation.calibrated import Calibrated
 from export.evaluation.intervals import FEW_GROUPS, RESAMPLES, Interval, McNemar, Resampled, mcnemar, resample
 from export.evaluation.metrics import FIGURES, is_right
-from export.evaluation.predictions import Predictions, PredictionsError
+from export.evaluation.predictions import Predictions, PredictionsError, sides_of
 from export.evaluation.scores import Scored, score
 from stream_app.bundle.manifest import Presence
 
 HEADLINE = ("accuracy", "AUROC")
 """Figures in which the gain is told; the first is that of the report's first line."""
-
-SAME_LOGIT = 1e-5
-"""A run whose logits differ by less when a side is left out does not look at that side."""
-
-_SIDES: tuple[Presence, ...] = ("text", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +110,6 @@ class Comparison:
 Run = tuple[Predictions, Calibrated]
 
 
-def sides_of(predictions: Predictions) -> Presence:
-    """Return what a run looks at, seen by whether its logits change when a side is left out."""
-    rows = predictions.has_image & predictions.has_text
-    whole = predictions.logits["both"][rows]
-    for side in _SIDES:
-        alone = predictions.logits[side][rows]
-        if len(whole) and np.isfinite(alone).all() and float(np.abs(whole - alone).max()) < SAME_LOGIT:
-            return side
-    return "both"
-
-
 def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> Comparison:
     """Compare runs on the decisions that they share and that have both sides.
 
@@ -138,8 +123,8 @@ def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> Comparison:
     contenders, notes = _contenders(runs)
     contenders, shared = _aligned(contenders)
     contenders.sort(key=lambda contender: ("text", "image", "both").index(contender.sides))
-    if shared:
-        notes.append(shared)
+    contenders, grouped = _grouped(contenders)
+    notes += [note for note in (shared, grouped) if note]
     figures = {contender.name: _resampled(contender.scored, resamples) for contender in contenders}
     groups = contenders[0].scored.groups
     if (count := len(np.unique(groups))) < FEW_GROUPS:
@@ -219,6 +204,27 @@ def _aligned(contenders: Sequence[Contender]) -> tuple[list[Contender], str]:
     most = max(len(found) for found in ids)
     words = f"{len(kept)} of {most} decisions were judged by all runs and are compared." if most > len(kept) else ""
     return aligned, words
+
+
+def _grouped(contenders: Sequence[Contender]) -> tuple[list[Contender], str]:
+    """Give all the groups of one, since draws of differently numbered groups are not paired; say where runs disagree.
+
+    Of several ways to group, that with the fewest groups is taken: it takes the least for independent.
+    """
+    found = {contender.name: _numbered(contender.scored.groups) for contender in contenders}
+    name = min(found, key=lambda each: int(found[each].max()))
+    groups = found[name]
+    differs = any((each != groups).any() for each in found.values())
+    note = (
+        f"The runs group rows differently; the groups of {name} are taken, as they are the fewest." if differs else ""
+    )
+    return [replace(one, scored=replace(one.scored, groups=groups)) for one in contenders], note
+
+
+def _numbered(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Number groups in the order of their first rows: equal groupings become equal arrays."""
+    _, first, place = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[place], np.int64)
 
 
 def _resampled(scored: Scored, resamples: int) -> dict[str, Resampled]:

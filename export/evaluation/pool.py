@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from export.evaluation.calibrated import Calibrated
 from export.evaluation.calibration import rows_of
-from export.evaluation.predictions import Predictions, PredictionsError
+from export.evaluation.predictions import Predictions, PredictionsError, sides_of
 from stream_app.bundle.calibration import LOGIT_LIMIT, scaled, through
 from stream_app.bundle.manifest import PRESENCES, Presence, Scaling
 
@@ -30,7 +30,8 @@ def pool(parts: Sequence[tuple[Predictions, Calibrated]], *, name: str, are_ids_
         are_ids_unique: Whether no row is in two parts, as test rows are; else ids begin with the number of the part.
 
     Returns:
-        The rows of all parts with calibrated logits.
+        The rows of all parts with calibrated logits, and what their models look at: calibrated apart for each presence,
+        the logits of a model of one side no longer show that they are the same with the other left out.
 
     Raises:
         PredictionsError: The parts have other labels, or were calibrated by a map of the softmax's result.
@@ -42,6 +43,7 @@ def pool(parts: Sequence[tuple[Predictions, Calibrated]], *, name: str, are_ids_
         if first.task == "multiclass" and any(calibrated.calibration.of(one).knots for one in PRESENCES):
             raise PredictionsError(f"{predictions.name}: expected platt, temperature or none, found isotonic")
     ids = [row if are_ids_unique else f"{number}/{row}" for number, (one, _) in enumerate(parts, 1) for row in one.ids]
+    sides = {sides_of(one) for one, _ in parts}
     before = np.cumsum([0, *(int(one.decisions.max(initial=-1)) + 1 for one, _ in parts)])
     return Predictions(
         name=name,
@@ -56,6 +58,7 @@ def pool(parts: Sequence[tuple[Predictions, Calibrated]], *, name: str, are_ids_
         ids=tuple(ids),
         facets=_facets([one for one, _ in parts]),
         split=first.split,
+        looks_at=sides.pop() if len(sides) == 1 else "both",
     )
 
 

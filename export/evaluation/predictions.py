@@ -20,6 +20,9 @@ from stream_app.bundle.manifest import PRESENCES, Presence
 
 FORMAT = 1
 
+SAME_LOGIT = 1e-5
+"""A model whose logits differ by less when a side is left out does not look at that side."""
+
 
 class PredictionsError(ValueError):
     """A file of predictions cannot be read, or two of them are not about the same rows."""
@@ -44,6 +47,7 @@ class Predictions:
         ids: n names; the rows of two runs are paired by them.
         facets: Name -> n values.
         split: `train`, `validation`, `test`, or empty where nobody knows. Nothing is fitted to the test split.
+        looks_at: What the model looks at, where somebody wrote it down; else `sides_of` finds it out.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Predictions:
     ids: tuple[str, ...]
     facets: dict[str, npt.NDArray[np.str_]]
     split: str = ""
+    looks_at: Presence | None = None
 
     def __len__(self) -> int:
         """Return n."""
@@ -65,7 +70,14 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write them; equal predictions give equal arrays."""
-        head = {"format": FORMAT, "name": self.name, "task": self.task, "labels": self.labels, "split": self.split}
+        head = {
+            "format": FORMAT,
+            "name": self.name,
+            "task": self.task,
+            "labels": self.labels,
+            "split": self.split,
+            "looks_at": self.looks_at,
+        }
         arrays: dict[str, npt.NDArray[Any]] = {
             "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
             "truth": self.truth,
@@ -78,6 +90,20 @@ class Predictions:
             **{f"facet.{name}": values for name, values in self.facets.items()},
         }
         np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def sides_of(predictions: Predictions) -> Presence:
+    """Return what a model looks at: as it is written down, else by whether logits change when a side is left out."""
+    if predictions.looks_at is not None:
+        return predictions.looks_at
+    rows = predictions.has_image & predictions.has_text
+    whole = predictions.logits["both"][rows]
+    sides: tuple[Presence, ...] = ("text", "image")
+    for side in sides:
+        alone = predictions.logits[side][rows]
+        if len(whole) and np.isfinite(alone).all() and float(np.abs(whole - alone).max()) < SAME_LOGIT:
+            return side
+    return "both"
 
 
 def load_predictions(path: Path) -> Predictions:
@@ -108,8 +134,18 @@ def load_predictions(path: Path) -> Predictions:
             ids=tuple(arrays["ids"].tolist()),
             facets={name.removeprefix("facet."): arrays[name] for name in arrays if name.startswith("facet.")},
             split=head.get("split", ""),
+            looks_at=_looks_at(path, head.get("looks_at")),
         )
     except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
         if isinstance(error, PredictionsError):
             raise
         raise PredictionsError(f"{path}: expected a file of predictions, found {error}") from error
+
+
+def _looks_at(path: Path, found: object) -> Presence | None:
+    if found is None:
+        return None
+    for presence in PRESENCES:
+        if found == presence:
+            return presence
+    raise PredictionsError(f"{path}: expected looks_at of {', '.join(PRESENCES)}, found {found}")

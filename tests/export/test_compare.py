@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from export.evaluation.calibrated import fit
-from export.evaluation.compare import Run, compare, sides_of
-from export.evaluation.predictions import Predictions, PredictionsError
+from export.evaluation.compare import Run, compare
+from export.evaluation.pool import pool
+from export.evaluation.predictions import Predictions, PredictionsError, load_predictions, sides_of
 from export.evaluation.thresholds import F1
 from stream_app.bundle.manifest import Presence
 from tests.export.predicted import draw
@@ -76,6 +78,24 @@ def test_single_sides_are_known_by_what_they_do_not_look_at_and_stand_first() ->
     ]
 
 
+def test_a_run_of_one_side_is_known_as_such_after_its_parts_were_calibrated_apart(tmp_path: Path) -> None:
+    drawn = draw("binary", rows=120, split="test", name="fusion")
+    runs = []
+    for one in (drawn, only(drawn, "text", "lstm"), only(drawn, "image", "resnet")):
+        # Rows without a picture make the calibration of lone texts another than that of pairs.
+        partial = [replace(draw("binary", rows=200, seed=seed), has_image=np.arange(200) % 3 > 0) for seed in (1, 2)]
+        parts = [
+            (replace(one, ids=tuple(f"{at} {row}" for row in one.ids)), fit(partial[at], "platt", F1)) for at in (0, 1)
+        ]
+        pool(parts, name=one.name).save(tmp_path / "all.npz")
+        runs.append(load_predictions(tmp_path / "all.npz"))
+    assert [sides_of(run) for run in runs] == ["both", "text", "image"]
+    assert not np.array_equal(runs[1].logits["both"], runs[1].logits["text"])
+    found = compare([_run(run) for run in runs], resamples=50)
+    assert [contender.name for contender in found.contenders] == ["lstm", "resnet", "fusion"]
+    assert [gain.fusion for gain in found.gains] == ["fusion", "fusion"]
+
+
 def test_a_side_that_no_run_has_is_stood_for_and_said_so() -> None:
     drawn = draw("multilabel", rows=300, split="test", name="fusion")
     found = compare([_run(drawn), _run(only(drawn, "text", "lstm"))], resamples=50)
@@ -101,6 +121,25 @@ def test_runs_are_paired_by_the_names_of_rows_whatever_their_order() -> None:
     assert {pair.first, pair.second} == {"one (1)", "one (2)"}
     assert (pair.differences["accuracy"].low, pair.differences["accuracy"].high) == (0, 0)
     assert (pair.test.only_first, pair.test.only_second, pair.test.p) == (0, 0, 1.0)
+
+
+def test_differences_stay_paired_where_runs_number_their_groups_differently() -> None:
+    drawn = draw("binary", rows=300, split="test", name="one")
+    found = compare([_run(drawn), _run(replace(drawn, groups=100 - drawn.groups))], resamples=50)
+    interval = found.pairs[-1].differences["accuracy"]
+    assert (interval.low, interval.high) == (0, 0)
+    assert not any("differently" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_runs_that_group_rows_differently_are_compared_by_the_fewest_groups_and_it_is_said(is_first: bool) -> None:  # noqa: FBT001
+    drawn = draw("binary", rows=300, split="test", name="scenes", group_of=6)
+    rows = replace(drawn, name="rows", groups=np.arange(300))
+    found = compare([_run(one) for one in ((drawn, rows) if is_first else (rows, drawn))], resamples=50)
+    assert all(len(np.unique(contender.scored.groups)) == 50 for contender in found.contenders)
+    assert any("group rows differently" in note for note in found.notes)
+    interval = found.pairs[-1].differences["AUROC"]
+    assert (interval.low, interval.high) == (0, 0)
 
 
 def test_only_shared_decisions_with_both_sides_are_compared() -> None:
