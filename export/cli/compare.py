@@ -85,14 +85,14 @@ def _show(found: Comparison) -> None:
     console = Console()
     table = Table()
     for column in ("", "looks at", *_SHOWN):
-        table.add_column(column, justify="right" if column in _SHOWN else "left")
+        table.add_column(column, justify="right" if column in _SHOWN else "left", overflow="fold")
     for one in found.contenders:
         looks_at = "both" if one.sides == "both" else f"{one.sides} alone"
         table.add_row(Text(one.name), looks_at, *(Text(span(found.figures[one.name][figure])) for figure in _SHOWN))
     console.print(table)
     pairs = Table(title="the first less the second", title_justify="left")
     for column in ("first", "second", *HEADLINE, "only first", "only second", "McNemar p"):
-        pairs.add_column(column, justify="left" if column in {"first", "second"} else "right")
+        pairs.add_column(column, justify="left" if column in {"first", "second"} else "right", overflow="fold")
     for pair in found.pairs:
         differences = (Text(span(pair.differences[figure], signed=True)) for figure in HEADLINE)
         test = (str(pair.test.only_first), str(pair.test.only_second), f"{pair.test.p:.2g}")

@@ -27,12 +27,12 @@ from export.cli.runs import (
 )
 from export.data.read import ReadOptions, open_dataset
 from export.data.rows import DataError, Dataset
-from export.evaluation.evaluate import MISSING_WORDS, Evaluation
+from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
 from export.evaluation.evaluate import evaluate as compute
 from export.evaluation.intervals import RESAMPLES
 from export.evaluation.metrics import FIGURES
-from export.evaluation.report import Sample, evaluation_page, read_history, read_samples
-from export.evaluation.report.page import span
+from export.evaluation.report import Sample, evaluation_page, read_history, read_samples, read_variants
+from export.evaluation.report.page import PICTURES, number, span
 from export.training.run import RunFolder
 
 app = typer.Typer(add_completion=False)
@@ -77,7 +77,12 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             worst=worst,
             resamples=resamples,
         )
-        page = evaluation_page(found, _samples(folder, data, found), read_history(folder.logs / "metrics.csv"))
+        page = evaluation_page(
+            found,
+            _samples(folder, data, found),
+            read_history(folder.logs / "metrics.csv"),
+            read_variants(folder.path / "variants.json"),
+        )
         name = split if mode == "rows" else f"{split}-{mode}"
         place = out or folder.path / "reports" / f"{name}.html"
         write_whole(place, page.encode())
@@ -90,10 +95,10 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
 def _samples(run: RunFolder, data: Path | None, found: Evaluation) -> Mapping[str, Sample]:
     """Read what the mistakes look like; without the data set the report names their rows only."""
-    both = found.scored["both"]
-    names = [both.ids[place] for place in found.mistakes]
+    names = [found.scored["both"].ids[place] for place in found.mistakes]
+    rows = [name for place in found.mistakes for name in names_of_rows(found, int(place), PICTURES)]
     try:
-        samples = read_samples(_dataset(run, data), names)
+        samples = read_samples(_dataset(run, data), rows)
     except DataError as error:
         if data is not None:
             raise CommandError(str(error)) from error
@@ -144,21 +149,32 @@ def _show(found: Evaluation) -> None:
         table.add_column(MISSING_WORDS[presence], justify="right")
     for figure in FIGURES:
         table.add_row(figure, *(Text(span(values[figure])) for values in found.figures.values()))
-    labels = Table()
-    for column in ("label", "AUROC", "open_at", "recall", "precision", "false alarms", "per camera and day"):
-        labels.add_column(column, justify="left" if column == "label" else "right")
-    days = {line.label: line.per_day for line in found.alarms if line.at == "open_at"}
-    for label in found.labels:
-        per_day = days.get(label.name)
-        labels.add_row(
-            Text(label.name),
-            Text(span(label.auroc)),
-            f"{label.threshold.open_at:.4g}",
-            f"{label.opening.recall:.3f}",
-            f"{label.opening.precision:.3f}",
-            f"{label.opening.false_alarms} of {label.opening.negatives}",
-            Text(span(per_day, 1) if per_day else "-"),
-        )
     console = Console()
     console.print(table)
-    console.print(labels)
+    console.print(_labels(found))
+    console.print(_alarms(found))
+
+
+def _labels(found: Evaluation) -> Table:
+    table = _table("as decided", "label", "with it", "AUROC", "precision", "recall", "F1")
+    for place, label in enumerate(found.labels):
+        happens = int((found.scored["both"].truth[:, place] > 0.5).sum())
+        decided = (label.decided.precision, label.decided.recall, label.decided.f1)
+        table.add_row(Text(label.name), str(happens), Text(span(label.auroc)), *(number(value) for value in decided))
+    return table
+
+
+def _alarms(found: Evaluation) -> Table:
+    table = _table("alarms", "label", "threshold by", "threshold", "recall", "false alarms", "per camera and day")
+    for line in found.alarms:
+        per_day = Text(span(line.per_day, 1) if line.per_day else "-")
+        rate = Text(f"{span(line.rate, 4)} of {line.negatives}")
+        table.add_row(Text(line.label), line.at, f"{line.threshold:.4g}", number(line.recall), rate, per_day)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in {"label", "threshold by"} else "right", overflow="fold")
+    return table

@@ -57,7 +57,7 @@ def false_alarms(
         labels: With their thresholds.
         recall: The threshold of this line is the highest at which these decisions reach the recall: a point of the
             ROC curve, not one that was chosen without them.
-        frames_per_second: Decisions that a camera causes per second; None: no figures per day.
+        frames_per_second: That a camera sends; None: no figures per day. A decision uses up as many as it joins.
         resamples: Of the intervals.
     """
     found = []
@@ -92,7 +92,9 @@ def _at(
         rate = Interval(0.0, 0.0, min(1.0, 3 / len(negatives)))
     per_day = None
     if frames_per_second is not None:
-        day = SECONDS_PER_DAY * frames_per_second
+        # Decisions that join several frames are as many fewer.
+        joined = float(scored.rows[negatives].mean()) if len(negatives) else 1.0
+        day = SECONDS_PER_DAY * frames_per_second / joined
         per_day = Interval(rate.value * day, rate.low * day, rate.high * day)
     return FalseAlarms(
         label=scored.labels[place],

@@ -111,7 +111,7 @@ def evaluate(
         predictions: Of a split.
         calibrated: Calibration and thresholds, fitted on other rows.
         recall: At which false alarms are counted.
-        frames_per_second: Decisions that a camera causes per second, for false alarms per camera and day.
+        frames_per_second: That a camera sends, for false alarms per camera and day.
         worst: How many mistakes to list.
         resamples: Of the intervals.
 
@@ -141,6 +141,14 @@ def evaluate(
         facets=tuple(_facet(name, scored) for name in both.facets if len(np.unique(both.facets[name])) > 1),
         mistakes=worst_mistakes(both, worst),
     )
+
+
+def names_of_rows(evaluation: Evaluation, place: int, most: int) -> list[str]:
+    """Return the names of the rows, at most so many, that the decision at a place of `scored["both"]` joins."""
+    predictions = evaluation.predictions
+    first = evaluation.scored["both"].first[place]
+    rows = np.flatnonzero(predictions.decisions == predictions.decisions[first])[:most]
+    return [predictions.ids[row] for row in rows]
 
 
 def figures_of(scored: Scored, resamples: int = RESAMPLES) -> dict[str, Interval]:

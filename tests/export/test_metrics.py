@@ -217,6 +217,20 @@ def test_false_alarms_per_day_are_counted_at_the_threshold_that_reaches_the_reca
     assert at_open.threshold == pytest.approx(calibrated.labels[0].open_at)
 
 
+def test_a_decision_that_joins_frames_uses_up_as_many_of_a_day() -> None:
+    drawn = draw("binary", rows=300, split="test")
+    labels = fit(draw("binary", rows=200, seed=1), "none", F1).labels
+    days = []
+    for frames in (1, 3):
+        decisions = np.arange(300) // frames
+        truth = drawn.truth[decisions * frames]
+        scored = score(replace(drawn, decisions=decisions, truth=truth), calibrate(draw("binary"), "none"))
+        line = false_alarms(scored, labels, recall=0.9, frames_per_second=0.5, resamples=50)[0]
+        assert line.per_day is not None
+        days.append((line.per_day.value / line.rate.value, line.per_day.high / line.rate.high))
+    assert days == [pytest.approx((43_200, 43_200)), pytest.approx((14_400, 14_400))]
+
+
 def test_no_false_alarm_in_a_sample_is_no_promise_of_none() -> None:
     drawn = draw("binary", rows=400)
     calibrated = fit(drawn, "platt", F1)

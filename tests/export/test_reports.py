@@ -18,9 +18,10 @@ from export.cli import main
 from export.data.read import open_dataset
 from export.evaluation.calibrated import fit, load_calibrated
 from export.evaluation.compare import compare
-from export.evaluation.evaluate import evaluate
+from export.evaluation.evaluate import evaluate, names_of_rows
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.report import comparison_page, evaluation_page, read_history, read_samples
+from export.evaluation.report.page import PICTURES
 from export.evaluation.thresholds import F1
 from export.training.run import RunFolder
 from tests.export.folders import imagefolder
@@ -229,6 +230,64 @@ def test_a_run_shows_its_pictures_and_how_it_was_trained(tmp_path: Path, capsys:
         "train_loss": ((0.0, 1.0), (0.7, 0.5)),
         "validation_AUROC": ((0.0, 1.0), (0.6, 0.8)),
     }
+
+
+def test_mistakes_of_sequences_are_shown_as_their_text_with_the_pictures_that_it_was_judged_by(tmp_path: Path) -> None:
+    rows = [
+        {"file_name": f"{at}.jpg", "text": f"report {at}", "label": ("fight", "normal")[at % 2]} for at in range(12)
+    ]
+    dataset = open_dataset(imagefolder(tmp_path / "data", rows))
+    dataset = replace(dataset, rows=tuple(replace(row, id=f"row {at}") for at, row in enumerate(dataset.rows)))
+    # Two texts, the first with five pictures of other rows, the second with its own and one more; all are wrong.
+    ids = (*(f"row 0 row {at}" for at in range(1, 6)), "row 6", "row 6 row 7")
+    drawn = replace(
+        draw("binary", rows=7, split="test"),
+        ids=ids,
+        decisions=np.array([0, 0, 0, 0, 0, 6, 6]),
+        truth=np.ones((7, 1), np.float32),
+        logits={key: np.full((7, 1), -3, np.float32) for key in ("both", "image", "text")},
+    )
+    found = evaluate(drawn, fit(draw("binary", rows=100), "none", F1), resamples=20)
+    names = [name for place in found.mistakes for name in names_of_rows(found, int(place), PICTURES)]
+    samples = read_samples(dataset, names)
+    assert {name: sample.text for name, sample in samples.items()} == {
+        name: "report 0" if name.startswith("row 0") else "report 6" for name in names
+    }
+    assert samples["row 6"].picture != samples["row 6 row 7"].picture
+    page = evaluation_page(found, samples)
+    assert len([address for address in _read(page) if address.startswith("data:image/jpeg")]) == PICTURES + 2
+    assert "4 of 5 pictures" in page
+    assert "picture not at hand" not in page
+
+
+def test_a_report_shows_what_the_variants_of_an_exported_run_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    figures = {"size_bytes": 2_000_000, "rows": 40, "accuracy": 0.9, "ece": 0.05, "logit_difference": 0.0}
+    lines = [
+        {**figures, "variant": "fp32", "pairs_per_s": 100.0},
+        {**figures, "variant": "int8", "accuracy": 0.875, "ece": 0.08, "pairs_per_s": 250.0},
+    ]
+    page = run.path / "reports" / "test.html"
+    for content, is_shown in ((json.dumps(lines), True), (json.dumps(lines[1:]), False), ("[{", False)):
+        (run.path / "variants.json").write_text(content)
+        status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100")
+        assert status == 0, err
+        text = page.read_text("utf-8")
+        for words in ("0.8750 (-0.0250)", "0.0800 (+0.0300)", "250 (x 2.50)"):
+            assert (words in text) == is_shown, words
+
+
+def test_no_name_is_cut_in_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = draw("binary", rows=60)
+    names = ("resnet50_with_lstm_and_concatenation_seed_1", "resnet50_with_lstm_and_concatenation_seed_2")
+    paths = [str(_run(tmp_path / name, replace(drawn, name=name)).path) for name in names]
+    _, out, _ = _call(capsys, "compare", *paths, "--resamples", "100")
+    assert "\u2026" not in out
+    _, out, _ = _call(capsys, "evaluate", paths[0], "--resamples", "100", "--fps", "1", "--recall", "0.8")
+    assert "\u2026" not in out
+    assert "recall 80%" in out
 
 
 def test_predictions_that_are_missing_are_computed_once_and_kept(

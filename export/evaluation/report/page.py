@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from export.evaluation.alarms import ASSUMPTION
 from export.evaluation.compare import HEADLINE, Comparison
-from export.evaluation.evaluate import MISSING_WORDS, Evaluation
+from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
 from export.evaluation.intervals import FEW_GROUPS, Interval
 from export.evaluation.metrics import FIGURES, LESS_IS_BETTER, decided
 from export.evaluation.report.history import History
 from export.evaluation.report.pictures import confusions, curves, forest, progress, reliabilities
 from export.evaluation.report.samples import Sample
+from export.evaluation.report.variants import VariantLine
 from export.evaluation.thresholds import parse_rule
+
+PICTURES = 4
+"""Pictures of a mistake; of a decision with more, the first are shown."""
 
 
 def evaluation_page(
-    evaluation: Evaluation, samples: Mapping[str, Sample] | None = None, history: History | None = None
+    evaluation: Evaluation,
+    samples: Mapping[str, Sample] | None = None,
+    history: History | None = None,
+    variants: Sequence[VariantLine] = (),
 ) -> str:
     """Return the report of one run.
 
@@ -30,6 +37,7 @@ def evaluation_page(
         evaluation: Its figures.
         samples: Name of a row -> how it looks; the mistakes are shown with them.
         history: How the training went.
+        variants: What smaller variants of the model cost, fp32 first.
     """
     both = evaluation.scored["both"]
     return _template("evaluation.html.j2").render(
@@ -43,6 +51,7 @@ def evaluation_page(
         curves=curves(evaluation.scored, [label.auroc.value for label in evaluation.labels]),
         confusion=confusions(both),
         reliability=reliabilities(evaluation.scored),
+        variants=variants,
         mistakes=[_mistake(evaluation, int(place), samples or {}) for place in evaluation.mistakes],
         **_COMMON,
     )
@@ -100,6 +109,11 @@ def _mistake(evaluation: Evaluation, place: int, samples: Mapping[str, Sample]) 
     return {
         "id": name,
         "sample": samples.get(name),
+        "pictures": [
+            sample.picture
+            for row in names_of_rows(evaluation, place, PICTURES)
+            if (sample := samples.get(row)) is not None and sample.picture
+        ],
         "rows": int(both.rows[place]),
         "true": [both.labels[label] for label in np.flatnonzero(true)],
         "said": [both.labels[label] for label in np.flatnonzero(says)],

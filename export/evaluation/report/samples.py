@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from export.data.rows import Dataset
+from export.data.rows import Dataset, Row
 
 _WIDTH, _HEIGHT = 320, 240
 _QUALITY = 70
@@ -25,14 +25,28 @@ class Sample:
 
 
 def read_samples(dataset: Dataset, ids: Iterable[str]) -> dict[str, Sample]:
-    """Read the rows of these names; a picture that cannot be read is left out, rows that are not there as well."""
+    """Read the rows of these names; a picture that cannot be read is left out, rows that are not there as well.
+
+    Args:
+        dataset: The rows.
+        ids: Names of rows, or of the pairs of a text and another row's picture that `sequences` makes.
+    """
     row_of = {row.id: row for row in dataset.rows}
     found = {}
     for name in ids:
-        if name in row_of:
-            row = row_of[name]
-            found[name] = Sample(row.text, None if row.image is None else _picture(row.image))
+        if (rows := _rows_of(name, row_of)) is not None:
+            text, picture = rows
+            found[name] = Sample(text.text, None if picture.image is None else _picture(picture.image))
     return found
+
+
+def _rows_of(name: str, row_of: Mapping[str, Row]) -> tuple[Row, Row] | None:
+    """Return the row of the text and that of the picture; names of rows may hold spaces themselves."""
+    if name in row_of:
+        return row_of[name], row_of[name]
+    words = name.split(" ")
+    pairs = ((" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words)))
+    return next(((row_of[text], row_of[image]) for text, image in pairs if text in row_of and image in row_of), None)
 
 
 def _picture(path: Path) -> str | None:
