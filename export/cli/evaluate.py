@@ -67,7 +67,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     """Measure a run: figures with intervals, with a side missing, by facet; false alarms; a report to look at."""
     folder = open_run(run)
     with run_failures():
-        calibrated = calibrated_of(folder, method=calibration, rule=thresholds)
+        calibrated = calibrated_of(folder, method=calibration, rule=thresholds, mode=mode)
         predictions = predictions_of(folder, split, mode)
         found = compute(
             predictions,

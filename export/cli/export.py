@@ -52,6 +52,10 @@ def export(  # noqa: PLR0913 - each is an option
         raise CommandError("expected --variant or --choose-smallest-within, found both", status=USAGE)
     if not run.is_dir():
         raise CommandError(f"{run}: expected the folder of a run, found none; `vigil-export train` makes one")
+    if (run / "folds.json").exists():
+        raise CommandError(
+            f"{run}: expected a run with a model, found a cross-validation, which has none: train a run on everything"
+        )
     refuse_existing(out)
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", run.resolve().name).strip("-._") or "run"
     _require_names(name, version)

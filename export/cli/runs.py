@@ -12,19 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import typer
 
 from export.cli.outcome import USAGE, CommandError, failures, say
 from export.data.rows import SplitName
-from export.evaluation.calibrated import Calibrated, CalibratedError, fit, load_calibrated
+from export.evaluation.calibrated import Calibrated, CalibratedError, Mode, fit, load_calibrated
 from export.evaluation.calibration import METHODS, Method
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 from export.evaluation.thresholds import F1, RuleError, parse_rule
 from export.training.run import RunError, RunFolder
-
-Mode = Literal["rows", "sequences"]
 
 SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")]
 ModeOption = Annotated[
@@ -84,6 +82,11 @@ def predictions_of(run: RunFolder, split: str, mode: str) -> Predictions:
 
 def _predict(run: RunFolder, split: SplitName, mode: Mode) -> Predictions:
     """Compute predictions with the run's model; the only way here that needs PyTorch."""
+    if run.folds.exists():
+        raise RunError(
+            f"{run.path}: expected predictions of {split}, mode {mode}, found none; a cross-validation has no model "
+            "to compute them: its parts (fold-1 ...) have one each"
+        )
     try:
         # PyTorch takes seconds to import, and a run that has predictions needs none.
         from export.training.predict import predict_run  # noqa: PLC0415
@@ -94,13 +97,14 @@ def _predict(run: RunFolder, split: SplitName, mode: Mode) -> Predictions:
     return predict_run(run, split, mode)
 
 
-def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "") -> Calibrated:
+def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "", mode: str = "rows") -> Calibrated:
     """Read calibration and thresholds, or fit them on validation rows and keep them.
 
     Args:
         run: The run.
         method: Of calibration; empty: that of the run, or Platt's.
         rule: Of thresholds; empty: that of the run, or F1.
+        mode: What a new rule chooses on: rows, or texts with all pictures of their sequence.
 
     Raises:
         CommandError: Method or rule is unknown.
@@ -118,9 +122,15 @@ def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "") -> Calibr
     except RuleError as error:
         raise CommandError(f"--thresholds: {error}", status=USAGE) from error
     silent = {label.name for label in before.labels if not label.alerts} if before else _negative(run)
-    fitted = fit(predictions_of(run, "validation", "rows"), chosen, parsed, silent=silent)
+    chosen_on = mode if rule else before.mode if before else "rows"
+    sequences = None if chosen_on == "rows" else predictions_of(run, "validation", chosen_on)
+    rows = predictions_of(run, "validation", "rows")
+    fitted = fit(rows, chosen, parsed, silent=silent, sequences=sequences)
     write_whole(run.calibration, fitted.encoded)
-    say(f"{run.calibration}: fitted {chosen} and {parsed} on {fitted.rows} validation rows")
+    say(
+        f"{run.calibration}: fitted {chosen} on {fitted.rows} validation rows, chose thresholds by {parsed} on "
+        f"{fitted.decisions} decisions ({chosen_on})"
+    )
     return fitted
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from export.data.access import TestSplitError
 from export.evaluation.calibration import Method, calibrate
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
 from export.evaluation.thresholds import Rule, choose
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.manifest import Calibration, Label, check_calibration
+
+Mode = Literal["rows", "sequences"]
 
 
 class CalibratedError(ValueError):
@@ -22,7 +26,8 @@ class CalibratedError(ValueError):
 class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the manifest says of calibration, and where it came from.
 
-    `rule` is as `parse_rule` reads it; `rows` and `decisions` were fitted to.
+    `rule` is as `parse_rule` reads it; to `rows` the calibration was fitted, on `decisions` the thresholds were chosen:
+    the rows themselves, or with `mode` `sequences` texts with all pictures of their sequence.
     """
 
     method: Method
@@ -31,6 +36,7 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     decisions: int
     calibration: Calibration
     labels: tuple[Label, ...]
+    mode: Mode = "rows"
 
     @property
     def encoded(self) -> bytes:
@@ -42,7 +48,14 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         path.write_bytes(self.encoded)
 
 
-def fit(predictions: Predictions, method: Method, rule: Rule, *, silent: Collection[str] = ()) -> Calibrated:
+def fit(
+    predictions: Predictions,
+    method: Method,
+    rule: Rule,
+    *,
+    silent: Collection[str] = (),
+    sequences: Predictions | None = None,
+) -> Calibrated:
     """Calibrate, and choose thresholds on the calibrated scores.
 
     Args:
@@ -50,13 +63,18 @@ def fit(predictions: Predictions, method: Method, rule: Rule, *, silent: Collect
         method: Of `calibrate`.
         rule: Of `choose`.
         silent: Labels that never alert.
+        sequences: The same rows in mode `sequences`, to choose thresholds on decisions of several pictures; None:
+            on the rows.
 
     Raises:
         TestSplitError: The predictions are of the test split.
         PredictionsError: A logit is not finite, or a decision has two truths.
     """
     calibration = calibrate(predictions, method)
-    scored = score(predictions, calibration)
+    chosen_on = predictions if sequences is None else sequences
+    if chosen_on.split == "test":
+        raise TestSplitError("expected predictions of validation rows to choose thresholds on, found the test split")
+    scored = score(chosen_on, calibration)
     return Calibrated(
         method=method,
         rule=str(rule),
@@ -64,6 +82,7 @@ def fit(predictions: Predictions, method: Method, rule: Rule, *, silent: Collect
         decisions=len(scored),
         calibration=calibration,
         labels=choose(scored, rule, silent=silent),
+        mode="rows" if sequences is None else "sequences",
     )
 
 

@@ -212,12 +212,11 @@ def _grouped(contenders: Sequence[Contender]) -> tuple[list[Contender], str]:
     Of several ways to group, that with the fewest groups is taken: it takes the least for independent.
     """
     found = {contender.name: _numbered(contender.scored.groups) for contender in contenders}
-    name = min(found, key=lambda each: int(found[each].max()))
-    groups = found[name]
-    differs = any((each != groups).any() for each in found.values())
-    note = (
-        f"The runs group rows differently; the groups of {name} are taken, as they are the fewest." if differs else ""
-    )
+    chosen = min(contenders, key=lambda each: int(found[each.name].max()))
+    note = ""
+    if any((each != found[chosen.name]).any() for each in found.values()):
+        note = f"The runs group rows differently; the groups of {chosen.name} are taken, as they are the fewest."
+    groups = chosen.scored.groups  # with its own numbers, so that draws are those of `evaluate`
     return [replace(one, scored=replace(one.scored, groups=groups)) for one in contenders], note
 
 

@@ -96,7 +96,7 @@ def _model(manifest: Manifest) -> str:
             f"features {list(manifest.features.text)}."
         ),
     ]
-    names = ("image", "text", "fusion", "parameters", "epochs", "best_epoch", "seed", "seconds", "torch")
+    names = ("method", "image", "text", "fusion", "parameters", "epochs", "best_epoch", "seed", "seconds", "torch")
     lines += [
         f"- {_title(name)}: {_value(training[name])}" for name in names if training.get(name) not in (None, "", {})
     ]
@@ -147,7 +147,8 @@ def _calibration(manifest: Manifest) -> str:
         "",
         (
             f"Fitted on validation rows{_words(training.get('calibration'))}, for each set of sides that can be present"
-            f"{'; thresholds by ' + str(rule) if rule else ''}."
+            f"{'; thresholds by ' + str(rule) if rule else ''}"
+            f"{', on texts with all pictures of their sequence' if training.get('threshold_mode') else ''}."
         ),
         "",
         *_table(
@@ -170,7 +171,7 @@ def _variant(metrics: Mapping[str, Any]) -> str:
         [
             "## Variants",
             "",
-            f"This bundle holds **{metrics['variant']}**. On {rows} validation rows, one by one:",
+            f"This bundle holds **{metrics['variant']}**; the figures above are of fp32. On {rows} validation rows:",
             "",
             *_table(
                 ["", "MB", "accuracy", "ECE", "logits differ by at most"],

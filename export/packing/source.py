@@ -6,13 +6,10 @@ Nothing of the machine goes on: files are named without their folders, and the d
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from export.data import Split
-from export.data.access import Purpose
-from export.data.rows import SplitName
 from export.evaluation.calibrated import Calibrated, CalibratedError, load_calibrated
 from export.evaluation.predictions import load_predictions
 from export.model import FusionModel
@@ -20,30 +17,13 @@ from export.packing.bundle import Source
 from export.packing.revision import source_revision
 from export.packing.run_metrics import run_metrics
 from export.training.run import RunError, RunFolder
-from stream_app.bundle.manifest import TextSpec
+
+if TYPE_CHECKING:
+    from export.training.load import LoadedRun
 
 #: Splits whose figures go into a bundle, where there are predictions of them; validation only where no other is there.
 MEASURED = ("test", "test-sequences")
-_FROM_STATE = ("epochs", "epoch", "best_epoch", "seconds", "seed", "torch")
-
-
-class LoadedRun(Protocol):
-    """What `export.training.load.load_run` gives."""
-
-    @property
-    def model(self) -> FusionModel:
-        """The trained model, in evaluation mode."""
-
-    @property
-    def tokenizer(self) -> bytes:
-        """The bytes of tokenizer.json."""
-
-    @property
-    def text(self) -> TextSpec:
-        """Bounds and padding of texts."""
-
-    def open(self, name: SplitName, *, purpose: Purpose) -> Split:
-        """Read a split of the data that the run was trained on."""
+_FROM_STATE = ("method", "epochs", "epoch", "best_epoch", "seconds", "seed", "torch")
 
 
 def open_source(folder: RunFolder) -> Source:
@@ -52,10 +32,9 @@ def open_source(folder: RunFolder) -> Source:
     Raises:
         RunError: The folder is not one of a finished run.
     """
-    from export.training.load import load_run  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: PLC0415
+    from export.training.load import load_run  # noqa: PLC0415 - the loader is the heaviest part of training
 
-    loaded: LoadedRun = load_run(folder)
-    return source_of(folder, loaded)
+    return source_of(folder, load_run(folder))
 
 
 def source_of(folder: RunFolder, loaded: LoadedRun) -> Source:
@@ -117,6 +96,7 @@ def _training(
         **({"pretrained": pretrained} if pretrained else {}),
         "calibration": f"{calibrated.method}, {calibrated.rows} rows",
         "threshold_rule": calibrated.rule,
+        **({"threshold_mode": calibrated.mode} if calibrated.mode != "rows" else {}),
         **_data(data),
     }
 
@@ -124,7 +104,7 @@ def _training(
 def _data(data: dict[str, Any]) -> dict[str, Any]:
     """Take over what training wrote of the data, but for task and labels, which the manifest says, and for paths."""
     kept = {name: value for name, value in data.items() if name not in {"task", "labels", "path"}}
-    renamed = {"sha256": "data_sha256", "sizes": "rows", "splits": "rows"}
+    renamed = {"name": "data", "sha256": "data_sha256", "sizes": "rows"}
     return {renamed.get(name, name): value for name, value in kept.items()}
 
 

@@ -10,6 +10,7 @@ RUN/config.toml              what was asked for, all defaults written out
     calibration.json         calibration and labels with thresholds, fitted on validation
     predictions/<split>.npz  export.evaluation.predictions, validation and (after `evaluate`) test
     checkpoints/             last.ckpt to resume from
+    folds.json               of a cross-validation, which has no model of its own
     logs/                    metrics.csv, TensorBoard
     cache/                   pictures as the model takes them, and what frozen encoders give; made again where missing
     reports/                 pages of `evaluate`
@@ -73,6 +74,11 @@ class RunFolder:
     def calibration(self) -> Path:
         """Calibration and thresholds."""
         return self.path / "calibration.json"
+
+    @property
+    def folds(self) -> Path:
+        """Figures of the parts; there for a cross-validation alone."""
+        return self.path / "folds.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -4,51 +4,41 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
+import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import msgspec
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("timm")
+pytest.importorskip("pytorch_lightning")
 
-from export.cli import main  # noqa: E402 - the skips above come first
+from safetensors.torch import save_file  # noqa: E402 - the skips above come first
+
+from export.cli import main  # noqa: E402
 from export.data import Split  # noqa: E402
 from export.evaluation.calibrated import Calibrated  # noqa: E402
 from export.evaluation.predictions import Predictions  # noqa: E402
-from export.model import FusionModel  # noqa: E402
+from export.packing.bundle import Order, make_bundle  # noqa: E402
 from export.packing.source import source_of  # noqa: E402
+from export.training.config import encode_config, make_config, open_rows  # noqa: E402
+from export.training.load import LoadedRun, ModelFile, load_run, rows_sha256, write_model  # noqa: E402
+from export.training.predict import predict_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
-from stream_app.bundle.manifest import MODEL_CARD, PRESENCES, Presence, TextSpec  # noqa: E402
+from stream_app.bundle.manifest import MODEL_CARD  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_public_key  # noqa: E402
-from stream_app.bundle.text import Tokenizer  # noqa: E402
 from tests.export import colours  # noqa: E402
+from tests.export.folders import imagefolder  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@dataclass
-class _Loaded:
-    """A run as the loader of training gives it."""
-
-    model: FusionModel
-    tokenizer: bytes
-    text: TextSpec = colours.TEXT
-    is_interrupted: bool = False
-
-    def open(self, name: str, *, purpose: str) -> Split:
-        if self.is_interrupted:
-            raise KeyboardInterrupt
-        assert (name, purpose) == ("validation", "calibration")
-        return colours.rows()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,26 +46,54 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _data(folder: Path) -> Path:
+    """Write the rows of colours as a data set whose validation rows they are."""
+    split, lines = colours.rows(), []
+    for row, name in enumerate(split.ids):
+        line = {"text": split.texts[row], "label": colours.LABELS[int(split.truth[row].argmax())]}
+        line |= {"group": f"g{split.groups[row]}", "hour": str(split.facets["hour"][row]), "split": "validation"}
+        if split.has_image[row]:
+            line["file_name"] = f"{name}.png"
+            folder.mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / line["file_name"]), split.images[split.image_of[row]][:, :, ::-1])
+        lines.append(line)
+    return imagefolder(folder, lines)
+
+
 @pytest.fixture(scope="module")
-def loaded() -> _Loaded:
-    return _Loaded(*colours.model())
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run as training leaves it, but for the training: its weights are random."""
+    place = tmp_path_factory.mktemp("runs")
+    folder = RunFolder(place / "my colours")
+    folder.path.mkdir()
+    model, tokenizer = colours.model()
+    parts = {name: msgspec.to_builtins(getattr(model.spec, name)) for name in ("image", "text", "fusion")}
+    config = make_config({"data": {"path": str(_data(place / "yard")), "labels": colours.LABELS}, **parts})
+    folder.config.write_bytes(encode_config(config))
+    write_model(folder.model, ModelFile(spec=model.spec, text=colours.TEXT))
+    folder.tokenizer.write_bytes(tokenizer)
+    save_file(model.state_dict(), folder.weights)
+    state = {"finished": True, "method": "probe", "best_epoch": 3, "seconds": 12.5, "torch": "2.9"}
+    folder.state.write_text(json.dumps(state))
+    rows = open_rows(config)
+    about = {"name": "yard", "task": rows.task, "labels": rows.labels, "sha256": rows_sha256(rows)}
+    sizes = {"train": 100, "validation": 40, "test": 40}
+    folder.dataset.write_text(json.dumps({**about, "sizes": sizes}))
+    Calibrated(
+        method="platt", rule="f=1", rows=40, decisions=40, calibration=colours.CALIBRATION, labels=colours.DECIDED
+    ).save(folder.calibration)
+    return folder
 
 
 @pytest.fixture
-def run(tmp_path: Path, loaded: _Loaded, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A finished run, and a loader that knows it."""
-    folder = RunFolder(tmp_path / "my colours")
-    folder.path.mkdir()
-    folder.state.write_text(json.dumps({"finished": True, "best_epoch": 3, "seconds": 12.5, "torch": "2.9"}))
-    sizes = {"train": 100, "validation": 40, "test": 40}
-    folder.dataset.write_text(json.dumps({"task": "multiclass", "labels": [], "sha256": "ab" * 32, "sizes": sizes}))
-    Calibrated(
-        method="platt", rule="f1", rows=40, decisions=40, calibration=colours.CALIBRATION, labels=colours.DECIDED
-    ).save(folder.calibration)
-    loader = ModuleType("export.training.load")
-    loader.load_run = lambda found: loaded if found == folder else None  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "export.training.load", loader)
-    return folder
+def run(tmp_path: Path, whole: RunFolder) -> RunFolder:
+    """A copy to write into, or to break."""
+    return RunFolder(Path(shutil.copytree(whole.path, tmp_path / "my colours")))
+
+
+@pytest.fixture(scope="module")
+def loaded(whole: RunFolder) -> LoadedRun:
+    return load_run(whole)
 
 
 def _export(capsys: pytest.CaptureFixture[str], run: RunFolder, *arguments: object) -> tuple[int, str]:
@@ -97,33 +115,9 @@ def _small_files(most: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def predictions(loaded: _Loaded) -> Predictions:
+def predictions(whole: RunFolder) -> Predictions:
     """What the run says of rows that it calls its test rows."""
-    split = colours.rows()
-    logits: dict[Presence, npt.NDArray[np.float32]] = {}
-    with torch.inference_mode():
-        seen = loaded.model.encode_images(torch.from_numpy(split.images[split.image_of]))
-        tokens, length = Tokenizer(loaded.tokenizer, loaded.text).encode_batch(split.texts)
-        read = loaded.model.encode_texts(torch.from_numpy(tokens), torch.from_numpy(length))
-        for presence in PRESENCES:
-            image = split.has_image & (presence != "text")
-            text = split.has_text & (presence != "image")
-            flags = (torch.from_numpy(flag.astype(np.float32)) for flag in (image, text))
-            logits[presence] = loaded.model.head(seen, read, *flags).numpy()
-            logits[presence][~(image | text)] = np.nan
-    return Predictions(
-        name="colours",
-        task="multiclass",
-        labels=colours.LABELS,
-        logits=logits,
-        truth=split.truth,
-        has_image=split.has_image,
-        has_text=split.has_text,
-        decisions=np.arange(len(split)),
-        groups=split.groups,
-        ids=split.ids,
-        facets=split.facets,
-    )
+    return replace(predict_run(whole, "validation"), name="colours", split="test")
 
 
 def _save(predictions: Predictions, path: Path) -> None:
@@ -147,7 +141,7 @@ def test_a_run_becomes_a_signed_bundle_with_the_figures_of_its_test_rows(
     check_signature(bundle, read_public_key(tmp_path / "a.pub"))
     assert bundle.manifest.name == "my-colours"
     assert bundle.manifest.training["best_epoch"] == 3
-    assert bundle.manifest.training["data_sha256"] == "ab" * 32
+    assert bundle.manifest.training["data_sha256"] == json.loads(run.dataset.read_bytes())["sha256"]
     found = bundle.manifest.metrics["test"]
     value, low, high = found["figures"]["both"]["accuracy"]
     assert low <= value <= high
@@ -156,6 +150,9 @@ def test_a_run_becomes_a_signed_bundle_with_the_figures_of_its_test_rows(
     card = (out / MODEL_CARD).read_text()
     for words_of_card in (
         "CC0-1.0",
+        "- Data: yard",
+        "- Method: probe",
+        "; the figures above are of fp32",
         "fusion gains",
         f"{value:.3f} [{low:.3f}, {high:.3f}]",
         "| ECE |",
@@ -171,7 +168,7 @@ def test_a_run_becomes_a_signed_bundle_with_the_figures_of_its_test_rows(
 
 
 def test_figures_of_validation_rows_are_said_to_be_flattering_and_give_way_to_those_of_test_rows(
-    run: RunFolder, loaded: _Loaded, predictions: Predictions
+    run: RunFolder, loaded: LoadedRun, predictions: Predictions
 ) -> None:
     assert source_of(run, loaded).metrics == {}
     _save(predictions, run.predictions("validation"))
@@ -181,7 +178,7 @@ def test_figures_of_validation_rows_are_said_to_be_flattering_and_give_way_to_th
 
 
 def test_a_full_disk_and_an_interruption_leave_nothing(
-    run: RunFolder, loaded: _Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: RunFolder, loaded: LoadedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "models" / "1"
     with _small_files(50_000):
@@ -189,13 +186,14 @@ def test_a_full_disk_and_an_interruption_leave_nothing(
     assert status == 1
     assert "free space there" in output
     assert [*out.parent.iterdir()] == []
-    loaded.is_interrupted = True
-    try:
-        status, output = _export(capsys, run, "--out", out, "--variant", "int8")
-    finally:
-        loaded.is_interrupted = False
-    assert (status, "interrupted" in output) == (130, True)
+    source = replace(source_of(run, loaded), open_validation=_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_bundle(source, out, Order(name="colours", version="1", variant="int8"), say=lambda _: None)
     assert [*out.parent.iterdir()] == []
+
+
+def _interrupt() -> Split:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -229,6 +227,9 @@ def test_a_place_that_is_taken_and_a_run_that_is_none_are_refused(
     (tmp_path / "taken").mkdir()
     status, output = _export(capsys, run, "--out", tmp_path / "taken")
     assert (status, "expected nothing there" in output) == (1, True)
+    run.folds.write_text("{}")
+    status, output = _export(capsys, run, "--out", tmp_path / "out")
+    assert (status, "found a cross-validation" in output) == (1, True)
     status, output = _export(capsys, RunFolder(tmp_path / "nowhere"), "--out", tmp_path / "out")
     assert (status, "`vigil-export train` makes one" in output) == (1, True)
 
@@ -258,20 +259,18 @@ def _break(run: RunFolder, what: str) -> None:
         ("other labels", "expected the labels red, green of the model, found blue, green"),
     ],
 )
-def test_a_run_that_is_not_whole_is_refused(run: RunFolder, loaded: _Loaded, what: str, words: str) -> None:
+def test_a_run_that_is_not_whole_is_refused(run: RunFolder, loaded: LoadedRun, what: str, words: str) -> None:
     _break(run, what)
     with pytest.raises(RunError, match=words):
         source_of(run, loaded)
 
 
-def test_no_folder_of_the_machine_goes_into_a_bundle(run: RunFolder, loaded: _Loaded) -> None:
-    import msgspec  # noqa: PLC0415
-
+def test_no_folder_of_the_machine_goes_into_a_bundle(run: RunFolder, loaded: LoadedRun) -> None:
     spec = loaded.model.spec
     image = msgspec.structs.replace(spec.image, weights=str(run.path / "resnet.safetensors"))
-    other = _Loaded(*colours.model())
-    other.model.spec = msgspec.structs.replace(spec, image=image)
-    training = source_of(run, other).training
+    other, _ = colours.model()
+    other.spec = msgspec.structs.replace(spec, image=image)
+    training = source_of(run, replace(loaded, model=other)).training
     assert training["image"]["weights"] == "resnet.safetensors"
     assert training["pretrained"] == ["resnet.safetensors"]
     assert str(run.path) not in json.dumps(training)

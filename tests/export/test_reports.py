@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from export.cli import main
+from export.data.access import TestSplitError
 from export.data.read import open_dataset
 from export.evaluation.calibrated import fit, load_calibrated
 from export.evaluation.compare import compare
@@ -22,7 +23,8 @@ from export.evaluation.evaluate import evaluate, names_of_rows
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.report import comparison_page, evaluation_page, read_history, read_samples
 from export.evaluation.report.page import PICTURES
-from export.evaluation.thresholds import F1
+from export.evaluation.scores import score
+from export.evaluation.thresholds import F1, choose, parse_rule
 from export.training.run import RunFolder
 from tests.export.folders import imagefolder
 from tests.export.predicted import draw
@@ -104,6 +106,43 @@ def test_calibration_and_thresholds_can_be_chosen_anew(tmp_path: Path, capsys: p
     again = load_calibrated(run.calibration)
     assert (again.method, again.rule) == ("platt", "recall=0.9")
     assert [label.alerts for label in again.labels] == [True, True, False]
+
+
+def test_thresholds_can_be_chosen_on_texts_with_all_pictures_of_their_sequence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    rows = load_predictions(run.predictions("validation"))
+    decisions = np.arange(300) // 3
+    sequences = replace(rows, decisions=decisions, truth=rows.truth[decisions * 3])
+    sequences.save(run.predictions("validation-sequences"))
+    replace(draw("binary", rows=60), split="test").save(run.predictions("test-sequences"))
+    words = ("--resamples", "100", "--thresholds", "recall=0.9")
+    found = []
+    for more in (("--mode", "sequences", *words), ("--calibration", "temperature"), words):
+        status, _, err = _call(capsys, "evaluate", str(run.path), *more)
+        assert status == 0, err
+        found.append(load_calibrated(run.calibration))
+    assert [(one.mode, one.rows, one.decisions) for one in found] == [
+        ("sequences", 300, 100),
+        ("sequences", 300, 100),
+        ("rows", 300, 300),
+    ]
+    assert found[0].labels == choose(score(sequences, found[0].calibration), parse_rule("recall=0.9"))
+    assert found[2].labels == choose(score(rows, found[2].calibration), parse_rule("recall=0.9"))
+    assert found[1].labels != found[2].labels
+    with pytest.raises(TestSplitError, match="choose thresholds on"):
+        fit(rows, "platt", F1, sequences=replace(sequences, split="test"))
+
+
+def test_a_cross_validation_is_told_apart_from_a_run_without_predictions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    run.folds.write_text("{}")
+    status, _, err = _call(capsys, "evaluate", str(run.path), "--mode", "sequences")
+    assert status == 1
+    assert "a cross-validation has no model" in err
 
 
 def test_what_is_fitted_does_not_depend_on_the_test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
