@@ -138,6 +138,26 @@ def test_a_worker_takes_key_and_permission_from_its_settings(signed: Path, keys:
         load(bundle, "bundle_key=/nowhere/at/all", "allow_unsigned=true")
 
 
+@pytest.mark.parametrize("name", [*m.FILE_NAMES, m.MANIFEST_NAME, m.SIGNATURE_NAME])
+@pytest.mark.parametrize("how", ["changed", "longer", "gone"])
+def test_a_signed_bundle_is_refused_by_check_and_worker_whichever_file_was_tampered_with(
+    signed: Path, keys: Path, capsys: pytest.CaptureFixture[str], name: str, how: str
+) -> None:
+    file, data = signed / name, bytearray((signed / name).read_bytes())
+    if how == "gone":
+        file.unlink()
+    else:
+        data[len(data) // 2] ^= how == "changed"
+        file.write_bytes(bytes(data) + (b"" if how == "changed" else b"\n"))
+    status, _, error = _run(
+        capsys, "bundle", "check", "--provider", "cpu", "--key", str(keys / "maker.pub"), str(signed)
+    )
+    assert (status, "refused" in error) == (REFUSED, True)
+    assignments = (f"bundle={signed}", f"bundle_key={keys / 'maker.pub'}")
+    with pytest.raises(BundleError):
+        trusted_bundle(load_settings(environ={}, assignments=assignments).operational)
+
+
 def test_what_is_no_key_is_refused_in_words_without_its_bytes(keys: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"expected a public Ed25519 key .*, found a PEM file with: private key"):
         read_public_key(keys / "maker.key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import torch
 
@@ -38,15 +39,18 @@ def rows(count: int = 40) -> Split:
     return split.take(np.flatnonzero(split.has_image | split.has_text))
 
 
-def model() -> tuple[FusionModel, bytes]:
-    """Build a model with random weights, and its tokenizer."""
+def model(*, is_probe: bool = False) -> tuple[FusionModel, bytes]:
+    """Build a model with random weights, and its tokenizer; or one of the parts that a probe fits."""
     torch.manual_seed(4)
     tokenizer = train_tokenizer(rows().texts, spec=TEXT, vocabulary=300)
+    image = ImageEncoderSpec(height=32, width=40, features=16)
+    if is_probe:
+        image = msgspec.structs.replace(image, kind="timm", backbone="test_resnet", pooling="guided", features=0)
     spec = ModelSpec(
         task="multiclass",
         labels=LABELS,
-        image=ImageEncoderSpec(height=32, width=40, features=16),
-        text=TextEncoderSpec(width=16, embedding=16, features=16, max_tokens=12),
-        fusion=FusionSpec(width=16),
+        image=image,
+        text=TextEncoderSpec(kind="bag" if is_probe else "lstm", width=16, embedding=16, features=16, max_tokens=12),
+        fusion=FusionSpec(kind="decision", rule="saturating", width=0) if is_probe else FusionSpec(width=16),
     )
     return build_model(spec, tokenizer=tokenizer).eval(), tokenizer

@@ -20,7 +20,9 @@ from export.evaluation.scores import score
 from export.evaluation.thresholds import F1
 from stream_app.bundle.calibration import micro_logits
 from stream_app.bundle.manifest import PRESENCES, Calibration, Manifest, check_manifest, parse_manifest
+from stream_app.core.outcome import Outcome
 from stream_app.core.score import mean
+from stream_app.core.types import Scored
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.export.predicted import draw
 
@@ -186,6 +188,37 @@ def test_a_decision_is_the_floored_mean_of_its_rows_as_in_the_core() -> None:
         expected = [mean(sum(rows[member][label] for member in members), len(members)) for label in range(2)]
         assert scored.micro[place].tolist() == expected
         assert scored.truth[place].tolist() == truth[first].tolist()
+
+
+def test_texts_with_several_pictures_score_as_the_outcomes_of_the_live_system() -> None:
+    drawn = draw(rows=30, seed=11)
+    decisions = np.arange(30) // 3
+    # One text without its pictures: all its results are the same, and count as one in the core.
+    has_image, logits = decisions != 3, {presence: values.copy() for presence, values in drawn.logits.items()}
+    for values in logits.values():
+        values[~has_image] = logits["text"][9]
+    several = replace(drawn, decisions=decisions, truth=drawn.truth[decisions * 3], has_image=has_image, logits=logits)
+    calibration = calibrate(drawn)
+    micro = {
+        presence: micro_logits(values, task="multilabel", calibration=calibration, presence=presence)
+        for presence, values in several.logits.items()
+    }
+    scored = {presence: score(several, calibration, presence) for presence in PRESENCES}
+    for place, first in enumerate(scored["both"].first):
+        outcome, is_alone = Outcome(), not several.has_image[first]
+        for row in range(first, first + 3):
+            both, image, text = (micro[presence][row] for presence in ("both", "image", "text"))
+            full = text if is_alone else both
+            told = Scored(0, 0, full, None if is_alone else text, None if is_alone else image)
+            outcome.add(full, told, is_image_masked=is_alone)
+        for label in range(2):
+            assert outcome.score(label) == scored["both"].micro[place, label]
+            contribution = outcome.contribution(label)
+            assert (contribution is None) == is_alone
+            if contribution is not None:
+                images = scored["image"].ids.index(scored["both"].ids[place])
+                assert contribution.without_text == scored["image"].micro[images, label]
+                assert contribution.without_image == scored["text"].micro[place, label]
 
 
 def test_a_decision_with_two_truths_is_refused() -> None:

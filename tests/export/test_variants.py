@@ -14,6 +14,7 @@ pytest.importorskip("timm")
 onnx = pytest.importorskip("onnx")
 
 from export.data import Split  # noqa: E402 - the skips above come first
+from export.encoders.pooling import GuidedEnd  # noqa: E402
 from export.packing.bench import Report, measure_bundle  # noqa: E402
 from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
 from export.packing.measure import VariantFigures, in_memory, predict, smallest_within  # noqa: E402
@@ -126,6 +127,23 @@ def test_int8_quantises_the_encoders_and_leaves_the_head(
     assert weights
     assert max(int(np.abs(weight.astype(int)).max()) for weight in weights) <= 64  # seven bits
     assert small.manifest.self_check.tolerance > whole.manifest.self_check.tolerance
+
+
+def test_guided_pooling_and_a_saturating_head_can_be_made_smaller_too(source: Source, tmp_path: Path) -> None:
+    model, tokenizer = colours.model(is_probe=True)
+    with torch.no_grad():
+        next(part for part in model.modules() if isinstance(part, GuidedEnd)).guide.weight.normal_()
+        model.head.saturate.add_(0.3)
+    probe = replace(source, model=model, tokenizer=tokenizer)
+    found = make_bundle(probe, tmp_path / "probe", Order("probe", "1", within=1.0), say=_silent)
+    sizes = [found.variants[variant].size_bytes for variant in ("fp32", "fp16", "int8")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0 < found.variants["fp16"].logit_difference < 0.01
+    assert found.variants["int8"].logit_difference < 0.5
+    bundle = load_bundle(tmp_path / "probe")
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(bundle.image_encoder).graph.node}
+    assert "Tanh" in {node.op_type for node in onnx.load_from_string(bundle.fusion_head).graph.node}
+    assert measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
 
 
 def test_equal_orders_give_equal_bundles(source: Source, tmp_path: Path) -> None:
