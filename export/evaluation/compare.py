@@ -62,12 +62,15 @@ class Gain:
     def sentence(self) -> str:
         """The sentence that begins the report."""
         value, low, high = (100 * number for number in (self.interval.value, self.interval.low, self.interval.high))
+        if math.isnan(value):
+            reason = "each label is true of all decisions or of none"
+            return f"{self.fusion}: no gain of {self.figure} can be told, since {reason}."
         text = (
             f"{self.fusion}: fusion gains {value:+.1f} points of {self.figure} over the better single modality "
             f"({self.single}) [{low:+.1f}, {high:+.1f}]"
         )
         if math.isnan(low):
-            return f"{text}; with one group there is no interval."
+            return f"{text}; of one group, or of too few with or without a label, there is no interval."
         if low > 0:
             return f"{text}."
         return f"{text}: a loss." if high < 0 else f"{text}; the interval holds zero, so no gain is shown."

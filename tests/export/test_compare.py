@@ -168,4 +168,12 @@ def test_few_groups_are_said() -> None:
     found = compare([_run(drawn)], resamples=50)
     assert any("5 groups only" in note for note in found.notes)
     alone = compare([_run(replace(drawn, groups=np.zeros(100, np.int64)))], resamples=50)
-    assert "with one group there is no interval" in alone.first_line
+    assert alone.first_line.endswith("of one group, or of too few with or without a label, there is no interval.")
+
+
+def test_a_gain_that_no_decision_can_show_is_said_to_be_unknown() -> None:
+    drawn = draw("binary", rows=100, split="test", name="concat")
+    found = compare([_run(replace(drawn, truth=np.zeros_like(drawn.truth)))], resamples=50)
+    assert found.first_line.startswith("concat: fusion gains ")
+    assert found.gains[1].sentence.startswith("concat: no gain of AUROC can be told")
+    assert "nan" not in " ".join(gain.sentence for gain in found.gains)

@@ -318,6 +318,19 @@ def test_a_report_shows_what_the_variants_of_an_exported_run_cost(
             assert (words in text) == is_shown, words
 
 
+def test_figures_of_validation_rows_are_said_to_be_flattering(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    for split, is_said in (("validation", True), ("test", False)):
+        page = tmp_path / f"{split}.html"
+        words = ("--split", split, "--resamples", "100", "--out", str(page))
+        for command in ("evaluate", "compare"):
+            status, _, err = _call(capsys, command, str(run.path), *words)
+            assert status == 0, err
+            assert ("too good to be expected elsewhere" in page.read_text("utf-8")) == is_said
+
+
 def test_no_name_is_cut_in_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn = draw("binary", rows=60)
     names = ("resnet50_with_lstm_and_concatenation_seed_1", "resnet50_with_lstm_and_concatenation_seed_2")

@@ -132,8 +132,8 @@ def test_int8_quantises_the_encoders_and_leaves_the_head(
 def test_guided_pooling_and_a_saturating_head_can_be_made_smaller_too(source: Source, tmp_path: Path) -> None:
     model, tokenizer = colours.model(is_probe=True)
     with torch.no_grad():
-        next(part for part in model.modules() if isinstance(part, GuidedEnd)).guide.weight.normal_()
-        model.head.saturate.add_(0.3)
+        torch.nn.init.normal_(next(part for part in model.modules() if isinstance(part, GuidedEnd)).guide.weight)
+        torch.nn.init.normal_(dict(model.head.named_parameters())["saturate"])
     probe = replace(source, model=model, tokenizer=tokenizer)
     found = make_bundle(probe, tmp_path / "probe", Order("probe", "1", within=1.0), say=_silent)
     sizes = [found.variants[variant].size_bytes for variant in ("fp32", "fp16", "int8")]
