@@ -213,20 +213,22 @@ NOTHING = "nothing"
 def confusion(scored: Scored) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """Return names and counts, truth downwards and decided to the right.
 
-    Without `multiclass`, "nothing" is a class of its own, the decided class is the most probable label if it reaches
-    one half, and a decision that several labels are true of counts in the row of each.
+    Without `multiclass`, "nothing" is a class of its own, and a decision that several labels are true of counts in the
+    row of each: under this label if it was said, else under the most probable one that was said and is not true, else
+    under "nothing".
     """
     count = len(scored.labels)
-    best = scored.micro.argmax(1)
     if scored.task == "multiclass":
         cells = np.zeros((count, count), np.int64)
-        np.add.at(cells, (scored.truth.argmax(1), best), 1)
+        np.add.at(cells, (scored.truth.argmax(1), scored.micro.argmax(1)), 1)
         return scored.labels, cells
-    says = np.where(scored.micro.max(1) >= 0, best, count)
-    truth = np.column_stack((scored.truth > 0.5, scored.truth.sum(1) == 0))
+    says, truth = decided(scored), scored.truth > 0.5
+    wrong = np.where(says & ~truth, scored.micro, np.iinfo(np.int64).min)
+    instead = np.where((says & ~truth).any(1), wrong.argmax(1), count)
     cells = np.zeros((count + 1, count + 1), np.int64)
-    rows, classes = np.nonzero(truth)
-    np.add.at(cells, (classes, says[rows]), 1)
+    rows, classes = np.nonzero(np.column_stack((truth, ~truth.any(1))))
+    is_said = np.column_stack((says, np.zeros(len(scored), np.bool_)))[rows, classes]
+    np.add.at(cells, (classes, np.where(is_said, classes, instead[rows])), 1)
     return (*scored.labels, NOTHING), cells
 
 

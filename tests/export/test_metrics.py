@@ -118,11 +118,13 @@ def test_a_confusion_of_labels_has_nothing_as_a_class() -> None:
     assert names == ("fight", "fire", metrics.NOTHING)
     expected = np.zeros((3, 3), np.int64)
     for micro, truth in zip(scored.micro.tolist(), scored.truth.tolist(), strict=True):
-        said = micro.index(max(micro)) if max(micro) >= 0 else 2
+        wrong = sorted((-score, at) for at, score in enumerate(micro) if score >= 0 and not truth[at])
         for at in [at for at in range(2) if truth[at]] or [2]:
-            expected[at, said] += 1
+            expected[at, at if at < 2 and micro[at] >= 0 else wrong[0][1] if wrong else 2] += 1
     assert cells.tolist() == expected.tolist()
     assert cells.sum() == len(scored) + int((scored.truth.sum(1) == 2).sum())
+    recalls = known.recall_score(scored.truth > 0.5, scored.micro >= 0, average=None)
+    np.testing.assert_allclose(np.diag(cells)[:2] / cells[:2].sum(1), recalls)
 
 
 def test_figures_without_an_answer_are_not_numbers() -> None:

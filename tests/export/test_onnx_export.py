@@ -157,6 +157,18 @@ def test_a_path_is_found_in_names_and_attributes_and_not_in_weights(model: Fusio
             onnx_export.finished(changed, head.name, dynamic=head.dynamic)
 
 
+def test_a_folder_of_the_machine_is_found_wherever_people_work(
+    model: FusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = onnx_export._plan(model)[2]
+    proto = onnx_export._export(head)
+    proto.graph.name = "made in /usr/share/doc"
+    onnx_export.finished(proto, head.name, dynamic=head.dynamic)
+    monkeypatch.chdir("/usr/share")
+    with pytest.raises(ExportRefusedError, match="expected no path in the graph, found b'/usr/share'"):
+        onnx_export.finished(proto, head.name, dynamic=head.dynamic)
+
+
 def test_a_graph_that_onnx_refuses_is_refused(model: FusionModel) -> None:
     head = onnx_export._plan(model)[2]
     proto = onnx_export._export(head)
