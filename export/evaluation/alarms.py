@@ -88,8 +88,9 @@ def _at(
         else Interval(math.nan, math.nan, math.nan)
     )
     if len(negatives) and not opened.any():
-        # None was seen: with 95 % certainty the rate is below this (the rule of three).
-        rate = Interval(0.0, 0.0, min(1.0, 3 / len(negatives)))
+        # None was seen: with 95 % certainty the rate is below this (the rule of three, of groups, since rows of a group
+        # are not independent).
+        rate = Interval(0.0, 0.0, min(1.0, 3 / len(np.unique(scored.groups[negatives]))))
     per_day = None
     if frames_per_second is not None:
         # Decisions that join several frames are as many fewer.

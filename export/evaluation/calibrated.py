@@ -96,5 +96,8 @@ def load_calibrated(path: Path) -> Calibrated:
         found = msgspec.json.decode(path.read_bytes(), type=Calibrated)
         check_calibration(found.calibration, tuple(label.name for label in found.labels))
     except (OSError, msgspec.MsgspecError, BundleError) as error:
-        raise CalibratedError(f"{path}: expected calibration and thresholds of a run, found {error}") from error
+        raise CalibratedError(
+            f"{path}: expected calibration and thresholds of a run, found {error}; without that file, "
+            "`vigil-export evaluate` fits them anew"
+        ) from error
     return found
