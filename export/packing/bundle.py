@@ -5,7 +5,7 @@ One function per stage; nothing is written before `write_bundle` at the very end
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from export.data import Split
 from export.model import FusionModel
 from export.packing.folder import refuse_existing
 from export.packing.measure import VariantFigures, in_memory, measure_variant, scale_rows, smallest_within
-from export.packing.onnx_export import OPSET, TOLERANCE, export_graphs
+from export.packing.onnx_export import OPSET, TOLERANCE, ExportRefusedError, export_graphs
 from export.packing.pack import self_check_cases, write_bundle
 from export.packing.run_card import About, write_run_card
 from export.packing.variants import SCALE_ROWS, VARIANTS, Graphs, Variant, to_fp16, to_int8
+from stream_app.bundle.graphs import GraphError
 from stream_app.bundle.graphs import Graphs as Sessions
 from stream_app.bundle.manifest import (
     MODEL_CARD,
@@ -113,7 +114,8 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
 
     Raises:
         FileExistsError: `out` exists.
-        ExportRefusedError: A graph is not what was trained, or cannot be made smaller.
+        ExportRefusedError: A graph is not what was trained, or cannot be made smaller as it was asked to be.
+        GraphError: A variant that was asked for gives something that is no number.
         BundleError: Serving would refuse the bundle.
         OSError: The disk is full, or the place cannot be written; nothing is left behind.
     """
@@ -128,8 +130,8 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
     if order.within is not None or order.variant != "fp32":
         split = source.open_validation()
         wanted = VARIANTS if order.within is not None else ("fp32", order.variant)
-        made |= _variants(source, exported.graphs, wanted, split)
-        figures = _measured(source, made, draft, split, say)
+        for variant, found, graphs in _measured(source, exported.graphs, wanted, draft, split, say=say):
+            figures[variant], made[variant] = found, graphs
         chosen = order.variant if order.within is None else smallest_within(figures, order.within)
         say(f"takes {chosen}")
     manifest, files = _assemble(source, order, draft, made[chosen], chosen, figures)
@@ -137,33 +139,35 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
     return Result(manifest, figures)
 
 
-def _variants(source: Source, graphs: Graphs, wanted: tuple[Variant, ...], split: Split) -> dict[Variant, Graphs]:
-    made: dict[Variant, Graphs] = {}
-    if "fp16" in wanted:
-        made["fp16"] = to_fp16(graphs)
-    if "int8" in wanted:
-        rows = scale_rows(split, Tokenizer(source.tokenizer, source.text), most=SCALE_ROWS)
-        made["int8"] = to_int8(graphs, rows)
-    return made
+def _variant(source: Source, graphs: Graphs, variant: Variant, split: Split) -> Graphs:
+    if variant == "fp16":
+        return to_fp16(graphs)
+    if variant == "int8":
+        return to_int8(graphs, scale_rows(split, Tokenizer(source.tokenizer, source.text), most=SCALE_ROWS))
+    return graphs
 
 
 def _measured(
-    source: Source, made: dict[Variant, Graphs], draft: Manifest, split: Split, say: Say
-) -> dict[Variant, VariantFigures]:
-    figures: dict[Variant, VariantFigures] = {}
+    source: Source, graphs: Graphs, wanted: tuple[Variant, ...], draft: Manifest, split: Split, *, say: Say
+) -> Iterator[tuple[Variant, VariantFigures, Graphs]]:
+    """Make and measure variants, fp32 first; where there is a choice, one that cannot be made or run is left out."""
     reference = None
-    for variant in VARIANTS:
-        if variant not in made:
+    for variant in wanted:
+        try:
+            made = _variant(source, graphs, variant, split)
+            bundle = in_memory(draft, made, source.tokenizer)
+            found, said = measure_variant(variant, bundle, split, reference=reference)
+        except (ExportRefusedError, GraphError) as error:
+            if variant == "fp32" or len(wanted) < len(VARIANTS):
+                raise
+            say(f"{variant}: left out: {error}")
             continue
-        bundle = in_memory(draft, made[variant], source.tokenizer)
-        figures[variant], said = measure_variant(variant, bundle, split, reference=reference)
         reference = reference or said
-        found = figures[variant]
         say(
             f"{variant}: {found.size_bytes / 1e6:.2f} MB, accuracy {found.accuracy:.4f}, ECE {found.ece:.4f}, "
             f"{found.pairs_per_s:.0f} pairs/s on one CPU thread, logits within {found.logit_difference:.2g} of fp32"
         )
-    return figures
+        yield variant, found, made
 
 
 def _manifest(source: Source, order: Order, metrics: dict[str, Any]) -> Manifest:

@@ -146,6 +146,16 @@ def test_guided_pooling_and_a_saturating_head_can_be_made_smaller_too(source: So
     assert measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
 
 
+def test_a_variant_that_cannot_be_made_is_left_out_of_a_choice(source: Source, tmp_path: Path) -> None:
+    model, tokenizer = colours.model()
+    with torch.no_grad():  # beyond float16, and without a part in any result
+        dict(model.text.named_parameters())["embed.weight"][-1] = 1e6
+    wide, said = replace(source, model=model, tokenizer=tokenizer), list[str]()
+    found = make_bundle(wide, tmp_path / "chosen", Order("wide", "1", within=1.0), say=said.append)
+    assert list(found.variants) == ["fp32", "int8"]
+    assert any(line.startswith("fp16: left out: text_encoder.onnx: expected weights within") for line in said)
+
+
 def test_equal_orders_give_equal_bundles(source: Source, tmp_path: Path) -> None:
     private, public = create_key_pair()
     (tmp_path / "a.key").write_bytes(private)
