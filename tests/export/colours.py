@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import cv2
 import msgspec
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from export.data import Split
 from export.data.tokens import train_tokenizer
+from export.evaluation.calibrated import Calibrated
 from export.fusions import FusionSpec
 from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from export.training.config import encode_config, make_config, open_rows
+from export.training.load import ModelFile, rows_sha256, write_model
+from export.training.run import RunFolder
 from stream_app.bundle.manifest import Calibration, Label, Scaling, TextSpec
+from tests.export.folders import imagefolder
 
 LABELS = ("red", "green")
 TEXT = TextSpec(max_tokens=12, pad_id=0)
@@ -54,3 +64,39 @@ def model(*, is_probe: bool = False) -> tuple[FusionModel, bytes]:
         fusion=FusionSpec(kind="decision", rule="saturating", width=0) if is_probe else FusionSpec(width=16),
     )
     return build_model(spec, tokenizer=tokenizer).eval(), tokenizer
+
+
+def write_data(folder: Path) -> Path:
+    """Write the rows as a data set whose validation rows they are."""
+    split, lines = rows(), []
+    for row, name in enumerate(split.ids):
+        line = {"text": split.texts[row], "label": LABELS[int(split.truth[row].argmax())]}
+        line |= {"group": f"g{split.groups[row]}", "hour": str(split.facets["hour"][row]), "split": "validation"}
+        if split.has_image[row]:
+            line["file_name"] = f"{name}.png"
+            folder.mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / line["file_name"]), split.images[split.image_of[row]][:, :, ::-1])
+        lines.append(line)
+    return imagefolder(folder, lines)
+
+
+def write_run(place: Path) -> RunFolder:
+    """Write the data set `yard`, and beside it a run as training leaves it, but that its weights are random."""
+    run = RunFolder(place / "my colours")
+    run.path.mkdir()
+    built, tokenizer = model()
+    parts = {name: msgspec.to_builtins(getattr(built.spec, name)) for name in ("image", "text", "fusion")}
+    config = make_config({"data": {"path": str(write_data(place / "yard")), "labels": LABELS}, **parts})
+    run.config.write_bytes(encode_config(config))
+    write_model(run.model, ModelFile(spec=built.spec, text=TEXT))
+    run.tokenizer.write_bytes(tokenizer)
+    save_file(built.state_dict(), run.weights)
+    state = {"finished": True, "method": "probe", "best_epoch": 3, "seconds": 12.5, "torch": "2.9"}
+    run.state.write_text(json.dumps(state))
+    read = open_rows(config)
+    about = {"name": "yard", "task": read.task, "labels": read.labels, "sha256": rows_sha256(read)}
+    run.dataset.write_text(json.dumps({**about, "sizes": {"train": 100, "validation": 40, "test": 40}}))
+    Calibrated(method="platt", rule="f=1", rows=40, decisions=40, calibration=CALIBRATION, labels=DECIDED).save(
+        run.calibration
+    )
+    return run

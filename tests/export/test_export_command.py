@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -19,23 +18,18 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("timm")
 pytest.importorskip("pytorch_lightning")
 
-from safetensors.torch import save_file  # noqa: E402 - the skips above come first
-
-from export.cli import main  # noqa: E402
+from export.cli import main  # noqa: E402 - the skips above come first
 from export.data import Split  # noqa: E402
-from export.evaluation.calibrated import Calibrated  # noqa: E402
 from export.evaluation.predictions import Predictions  # noqa: E402
 from export.packing.bundle import Order, make_bundle  # noqa: E402
 from export.packing.source import source_of  # noqa: E402
-from export.training.config import encode_config, make_config, open_rows  # noqa: E402
-from export.training.load import LoadedRun, ModelFile, load_run, rows_sha256, write_model  # noqa: E402
+from export.training.load import LoadedRun, load_run  # noqa: E402
 from export.training.predict import predict_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import MODEL_CARD  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_public_key  # noqa: E402
 from tests.export import colours  # noqa: E402
-from tests.export.folders import imagefolder  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,43 +40,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _data(folder: Path) -> Path:
-    """Write the rows of colours as a data set whose validation rows they are."""
-    split, lines = colours.rows(), []
-    for row, name in enumerate(split.ids):
-        line = {"text": split.texts[row], "label": colours.LABELS[int(split.truth[row].argmax())]}
-        line |= {"group": f"g{split.groups[row]}", "hour": str(split.facets["hour"][row]), "split": "validation"}
-        if split.has_image[row]:
-            line["file_name"] = f"{name}.png"
-            folder.mkdir(exist_ok=True)
-            cv2.imwrite(str(folder / line["file_name"]), split.images[split.image_of[row]][:, :, ::-1])
-        lines.append(line)
-    return imagefolder(folder, lines)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run as training leaves it, but for the training: its weights are random."""
-    place = tmp_path_factory.mktemp("runs")
-    folder = RunFolder(place / "my colours")
-    folder.path.mkdir()
-    model, tokenizer = colours.model()
-    parts = {name: msgspec.to_builtins(getattr(model.spec, name)) for name in ("image", "text", "fusion")}
-    config = make_config({"data": {"path": str(_data(place / "yard")), "labels": colours.LABELS}, **parts})
-    folder.config.write_bytes(encode_config(config))
-    write_model(folder.model, ModelFile(spec=model.spec, text=colours.TEXT))
-    folder.tokenizer.write_bytes(tokenizer)
-    save_file(model.state_dict(), folder.weights)
-    state = {"finished": True, "method": "probe", "best_epoch": 3, "seconds": 12.5, "torch": "2.9"}
-    folder.state.write_text(json.dumps(state))
-    rows = open_rows(config)
-    about = {"name": "yard", "task": rows.task, "labels": rows.labels, "sha256": rows_sha256(rows)}
-    sizes = {"train": 100, "validation": 40, "test": 40}
-    folder.dataset.write_text(json.dumps({**about, "sizes": sizes}))
-    Calibrated(
-        method="platt", rule="f=1", rows=40, decisions=40, calibration=colours.CALIBRATION, labels=colours.DECIDED
-    ).save(folder.calibration)
-    return folder
+    return colours.write_run(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -343,25 +342,23 @@ def test_no_name_is_cut_in_the_tables(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_predictions_that_are_missing_are_computed_once_and_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
+    pytest.importorskip("pytorch_lightning", reason="the training side needs the extra `export`")
+    from tests.export import colours  # noqa: PLC0415 - it needs PyTorch
 
-    def predict_run(run: RunFolder, split: str, mode: str) -> Predictions:
-        asked.append((run.path.name, split, mode))
-        return draw("binary", rows=80, split="")
-
-    monkeypatch.setitem(sys.modules, "export.training.predict", SimpleNamespace(predict_run=predict_run))
-    run = RunFolder(tmp_path / "run")
-    run.path.mkdir()
-    run.state.write_text("{}")
-    for _ in range(2):
-        status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--mode", "sequences")
-        assert status == 0, err
-    assert asked == [("run", "validation", "rows"), ("run", "test", "sequences")]
-    kept = sorted(path.name for path in run.predictions("test").parent.iterdir())
-    assert kept == ["test-sequences.npz", "validation.npz"]
+    run = colours.write_run(tmp_path)
+    run.calibration.unlink()
+    words = ("evaluate", str(run.path), "--split", "validation", "--mode", "sequences", "--resamples", "100")
+    status, _, err = _call(capsys, *words)
+    assert status == 0, err
+    assert err.count("computing the predictions") == 2
+    kept = sorted(path.name for path in run.predictions("validation").parent.iterdir())
+    assert kept == ["validation-sequences.npz", "validation.npz"]
     assert load_predictions(run.predictions("validation")).split == "validation"
+    run.weights.unlink()
+    status, _, err = _call(capsys, *words)
+    assert (status, "computing" in err) == (0, False)
 
 
 def test_equal_figures_make_equal_pages() -> None:
