@@ -24,9 +24,10 @@ from export.cli.options import (
     read_options,
 )
 from export.cli.outcome import REFUSED, USAGE, CommandError, bar, failures, say
-from export.data.check import KINDS, Part, Report
+from export.data.check import KINDS, Report
 from export.data.check import check as look_for_faults
 from export.data.duplicates import NEAR_BITS
+from export.data.parts import Part
 from export.data.read import open_dataset
 from export.data.rows import Dataset
 
@@ -107,7 +108,7 @@ def _table(parts: Sequence[Part]) -> Table:
     table.add_column("")
     for part in parts:
         table.add_column(part.name or "no split", justify="right")
-    plain = ("rows", "groups", "pictures", "without_picture", "without_text", "distinct_texts")
+    plain = ("rows", "groups", "pictures", "without_picture", "without_text", "without_label", "distinct_texts")
     for name in plain:
         table.add_row(name.replace("_", " "), *(str(getattr(part, name)) for part in parts))
     for title, field in (("label", "labels"), ("language", "languages")):

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
-from unicodedata import name as name_of_character
 
 import msgspec
 import numpy as np
 
 from export.data.duplicates import NEAR_BITS, near_pairs, normalise
 from export.data.partition import crossing_groups
+from export.data.parts import Part, parts_of
 from export.data.prepare import Progress
 from export.data.rows import SPLIT_NAMES, Dataset, Row
 from export.data.scan import Picture, distinct, hashes_of, scan
@@ -31,6 +30,7 @@ KINDS: Mapping[str, Severity] = {
     "same-texts-cross": "warning",
     "contradictions": "warning",
     "tiny": "warning",
+    "one-sided": "warning",
     "rare-labels": "warning",
     "new-languages": "warning",
     "no-text": "note",
@@ -52,20 +52,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     words: str
     examples: tuple[str, ...] = ()
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of one split; `name` is empty for rows that have none."""
-
-    name: str
-    rows: int
-    groups: int
-    pictures: int
-    without_picture: int
-    without_text: int
-    distinct_texts: int
-    labels: dict[str, int]
-    languages: dict[str, int]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +95,7 @@ def check(
         *_about_groups(dataset),
         *_about_same_pictures(pictures),
         *_about_near_pictures(pictures, bits, comparing),
+        *_about_sides(dataset.rows),
         *_about_texts(dataset.rows),
         *_about_contradictions(dataset.rows, pictures),
         *_about_parts(dataset),
@@ -118,22 +105,9 @@ def check(
         task=dataset.task,
         labels=dataset.labels,
         negative=dataset.negative,
-        parts=_parts(dataset),
+        parts=parts_of(dataset),
         findings=tuple(sorted(found, key=lambda one: order.index(one.kind))),
     )
-
-
-def language_of(row: Row) -> str:
-    """Return the row's language where it has one, else the script of most of its letters (`latin`, `cjk`, ...)."""
-    if row.lang or not row.text:
-        return row.lang
-    scripts = Counter(_script(character) for character in row.text[:200] if character.isalpha())
-    return scripts.most_common(1)[0][0] if scripts else "no letters"
-
-
-@lru_cache(maxsize=1 << 16)
-def _script(character: str) -> str:
-    return name_of_character(character, "unnamed").split()[0].lower()
 
 
 def _finding(kind: str, count: int, words: str, examples: Sequence[object] = ()) -> list[Finding]:
@@ -204,6 +178,24 @@ def _about_near_pictures(pictures: Sequence[Picture], bits: int, progress: Progr
     ]
 
 
+def _about_sides(rows: Sequence[Row]) -> list[Finding]:
+    others = ", ".join(sorted({name for row in rows for name, _ in row.facets})) or "none"
+    return [
+        finding
+        for side, column, is_absent in (
+            ("text", "text", all(not row.text for row in rows)),
+            ("picture", "file_name", all(row.image is None for row in rows)),
+        )
+        if is_absent
+        for finding in _finding(
+            "one-sided",
+            len(rows),
+            f"rows, which is all, have no {side}; if it lies in another column ({others}), name that: "
+            f"--column {column}=NAME",
+        )
+    ]
+
+
 def _about_texts(rows: Sequence[Row]) -> list[Finding]:
     splits: dict[str, set[str]] = {}
     examples: dict[str, str] = {}
@@ -245,7 +237,7 @@ def _about_contradictions(rows: Sequence[Row], pictures: Sequence[Picture]) -> l
 
 
 def _about_parts(dataset: Dataset) -> list[Finding]:
-    parts = _parts(dataset)
+    parts = parts_of(dataset)
     rare = [
         f"{label} in {part.name or 'all'}: {part.labels.get(label, 0)}"
         for part in parts
@@ -260,27 +252,6 @@ def _about_parts(dataset: Dataset) -> list[Finding]:
         *_finding("no-text", sum(part.without_text for part in parts), "rows have no text"),
         *_finding("no-picture", sum(part.without_picture for part in parts), "rows have no picture"),
     ]
-
-
-def _parts(dataset: Dataset) -> tuple[Part, ...]:
-    parts = []
-    for name in (*SPLIT_NAMES, ""):
-        rows = [row for row in dataset.rows if row.split == name]
-        if rows:
-            parts.append(
-                Part(
-                    name=name,
-                    rows=len(rows),
-                    groups=len({row.group for row in rows}),
-                    pictures=len({row.image for row in rows} - {None}),
-                    without_picture=sum(row.image is None for row in rows),
-                    without_text=sum(not row.text for row in rows),
-                    distinct_texts=len({normalise(row.text) for row in rows if row.text}),
-                    labels=dict(Counter(label for row in rows for label in row.labels).most_common()),
-                    languages=dict(Counter(language_of(row) for row in rows if row.text).most_common()),
-                )
-            )
-    return tuple(parts)
 
 
 def _is_crossing(splits: Iterable[str]) -> bool:

@@ -88,9 +88,10 @@ def open_datasets(paths: Sequence[Path], options: ReadOptions | None = None) -> 
 def _columns(records: Sequence[Record], options: ReadOptions) -> dict[str, str]:
     """Return our name -> the file's, for the columns that are there."""
     place = records[0].place
+    columns_of = _columns_of_files(records)
     if unknown := sorted(set(options.columns) - set(COLUMNS)):
         raise DataError(f"columns: expected names out of {', '.join(COLUMNS)}, found {', '.join(unknown)}")
-    found = {name for record in records for name in record.values}
+    found = set().union(*columns_of.values())
     listed = ", ".join(sorted(found)) or "none"
     for ours, theirs in options.columns.items():
         if theirs not in found:
@@ -104,7 +105,21 @@ def _columns(records: Sequence[Record], options: ReadOptions) -> dict[str, str]:
         raise DataError(f"{place}: expected one column label (one name) or labels (a list), found the columns {listed}")
     if "file_name" not in names and "text" not in names:
         raise DataError(f"{place}: expected a column file_name, text, or both, found the columns {listed}")
+    labelled = names.get("label") or names["labels"]
+    for file, columns in columns_of.items():
+        if labelled not in columns:  # or all its rows would silently mean that nothing happened
+            raise DataError(
+                f"{file}: expected a column {labelled!r} as in the other files (null where nothing happened), found "
+                f"the columns {', '.join(sorted(columns))}"
+            )
     return names
+
+
+def _columns_of_files(records: Sequence[Record]) -> dict[str, set[str]]:
+    columns: dict[str, set[str]] = {}
+    for record in records:
+        columns.setdefault(record.place.rpartition(":")[0], set()).update(record.values)
+    return columns
 
 
 def _row(record: Record, names: Mapping[str, str], separator: str, seen: dict[Path, bool]) -> Row:

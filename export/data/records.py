@@ -80,13 +80,14 @@ def read_records(path: Path) -> list[Record]:
     for file, split in files:
         name = file.relative_to(root).as_posix()
         try:
-            records += _read_file(file, name, split)
+            found = _read_file(file, name, split)
         except UnicodeDecodeError as error:
             raise DataError(f"{file}: expected UTF-8, found another encoding ({error.reason})") from error
         except OSError as error:
             raise DataError(f"{file}: expected a file that can be read, found: {error.strerror}") from error
-    if not records:
-        raise DataError(f"{path}: expected at least one line of data, found none")
+        if not found:  # a split that was cut off must not pass for one that is not there
+            raise DataError(f"{file}: expected at least one line of data, found none; write it anew, or remove it")
+        records += found
     return records
 
 
@@ -147,7 +148,7 @@ def _csv(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         reader = csv.reader(lines, strict=True)
         number = 1
         try:
-            header = next(reader, [])
+            header = [name.strip() for name in next(reader, [])]
             if len(set(header)) < len(header):
                 raise DataError(f"{name}:1: expected every column once, found {', '.join(header)}")
             number = reader.line_num + 1

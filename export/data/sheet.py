@@ -47,8 +47,7 @@ def draw_sheet(out: Path, dataset: Dataset, *, columns: int = 6, seed: int = 0, 
             if number < len(rows):
                 row = rows[number]
                 axis.imshow(_pixels(row), aspect="auto")
-                head = label if not row.split else f"{label} · {row.split}"
-                axis.set_title(head, fontsize=8, loc="left", family=fonts, parse_math=False)
+                axis.set_title(_head(label, row.split), fontsize=8, loc="left", family=fonts, parse_math=False)
                 axis.text(0, -0.03, _wrapped(row.text), **_BELOW, transform=axis.transAxes, family=fonts)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -84,8 +83,18 @@ def _pixels(row: Row) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.full((_CELL.height, _CELL.width, 3), 235, np.uint8)
 
 
-def _wrapped(text: str) -> str:
+def _head(label: str, split: str) -> str:
+    """Return a title that stays above its own picture."""
+    room = _room(label, 36) - len(split)
+    short = label if len(label) <= room else f"{label[: room - 1]}…"
+    return f"{short} · {split}" if split else short
+
+
+def _room(text: str, columns: int) -> int:
     # Characters that are as wide as two take the place of two.
-    width = 40 if text.isascii() else 24
-    lines = textwrap.wrap(text, width) or ["(no text)"]
+    return columns if text.isascii() else columns * 3 // 5
+
+
+def _wrapped(text: str) -> str:
+    lines = textwrap.wrap(text, _room(text, 40)) or ["(no text)"]
     return "\n".join(lines[:2] + (["..."] if len(lines) > 2 else []))

@@ -148,7 +148,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
         ("text,label\na,x\nb\n", "metadata.csv:3: expected 2 columns, found 1"),
         ("text,text\n", "metadata.csv:1: expected every column once"),
         ('text,label\na,x\n"b,y\n', "metadata.csv:3: expected CSV with a header"),
-        ("text,label\n", "expected at least one line of data, found none"),
+        ("text,label\n", "metadata.csv: expected at least one line of data, found none"),
         ("text;label\na;x\n", "expected one column label .* found the columns text;label"),
         ("words,label\na,x\n", "expected a column file_name, text, or both, found the columns label, words"),
         ("text,label,labels\na,x,x\n", "expected one column label .* found the columns label, labels, text"),
@@ -166,6 +166,25 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
         open_dataset(tmp_path, ReadOptions(columns={"group": "camera"}))
     with pytest.raises(DataError, match=r"expected names out of .* found groop"):
         open_dataset(tmp_path, ReadOptions(columns={"groop": "camera"}))
+
+
+def test_blanks_around_the_names_of_columns_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("label, text ,group\nfight,x,1\nnormal,y,2\n")
+    assert [row.text for row in open_dataset(tmp_path).rows] == ["x", "y"]
+
+
+def test_a_split_without_the_column_of_labels_is_not_read_as_nothing_happened(tmp_path: Path) -> None:
+    imagefolder(tmp_path / "train", fights(4))
+    imagefolder(tmp_path / "test", [{"text": "x", "lable": "fight"}, {"text": "y", "lable": "normal"}])
+    with pytest.raises(DataError, match=r"test/metadata.jsonl: expected a column 'label' .* the columns lable, text"):
+        open_dataset(tmp_path)
+
+
+def test_a_split_that_was_cut_off_is_not_read_as_one_that_is_not_there(tmp_path: Path) -> None:
+    imagefolder(tmp_path / "test", fights(4))
+    imagefolder(tmp_path / "train", [])
+    with pytest.raises(DataError, match=r"train/metadata.jsonl: expected at least one line of data, found none"):
+        open_dataset(tmp_path)
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
