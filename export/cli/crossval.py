@@ -15,6 +15,7 @@ from export.cli.training import (
     DataOption,
     EpochsOption,
     FusionOption,
+    ImageWeightsOption,
     ResumeOption,
     SeedOption,
     SettingsOption,
@@ -35,13 +36,14 @@ def crossval(  # noqa: PLR0913 - one parameter an option
     fold_column: Annotated[str, typer.Option(metavar="COLUMN", help="Column that names the part of a row.")] = "",
     data: DataOption = None,
     fusion: FusionOption = "",
+    image_weights: ImageWeightsOption = "",
     epochs: EpochsOption = None,
     seed: SeedOption = None,
     settings: SettingsOption = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train and test once for each part of a data set; `evaluate` and `compare` read the result like a run."""
-    overrides = overrides_of(settings, data=data, fusion=fusion, epochs=epochs, seed=seed)
+    overrides = overrides_of(settings, data=data, fusion=fusion, image_weights=image_weights, epochs=epochs, seed=seed)
     if folds is not None:
         overrides["data.folds"] = folds
     if fold_column:

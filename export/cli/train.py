@@ -14,6 +14,7 @@ from export.cli.training import (
     DataOption,
     EpochsOption,
     FusionOption,
+    ImageWeightsOption,
     ResumeOption,
     SeedOption,
     SettingsOption,
@@ -27,19 +28,20 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command("train")
-def train(
+def train(  # noqa: PLR0913 - one parameter an option
     config: ConfigArgument = None,
     *,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run; must not exist, unless resumed.")],
     data: DataOption = None,
     fusion: FusionOption = "",
+    image_weights: ImageWeightsOption = "",
     epochs: EpochsOption = None,
     seed: SeedOption = None,
     settings: SettingsOption = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train, calibrate on validation rows, and leave a run that can be evaluated, compared and exported."""
-    overrides = overrides_of(settings, data=data, fusion=fusion, epochs=epochs, seed=seed)
+    overrides = overrides_of(settings, data=data, fusion=fusion, image_weights=image_weights, epochs=epochs, seed=seed)
     # PyTorch takes seconds to import: --help should not.
     from export.training.fit import fit  # noqa: PLC0415
 

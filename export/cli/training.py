@@ -23,6 +23,12 @@ ConfigArgument = Annotated[
 ]
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data set (data.path).")]
 FusionOption = Annotated[str, typer.Option("--fusion", help="fusion.kind: concat, product, attention, image_only ...")]
+ImageWeightsOption = Annotated[
+    str,
+    typer.Option(
+        "--image-weights", metavar="pretrained|random|FILE", help="image.weights: the hub's, none, or a .safetensors."
+    ),
+]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="recipe.epochs.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Decides weights, order, dropout.")]
 SettingsOption = Annotated[
@@ -32,7 +38,13 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with what wa
 
 
 def overrides_of(
-    settings: Sequence[str] | None, *, data: Path | None, fusion: str, epochs: int | None, seed: int | None
+    settings: Sequence[str] | None,
+    *,
+    data: Path | None,
+    fusion: str,
+    image_weights: str,
+    epochs: int | None,
+    seed: int | None,
 ) -> dict[str, Any]:
     """Return dotted key -> value of what the flags say.
 
@@ -45,7 +57,13 @@ def overrides_of(
         if not key or not equals:
             raise CommandError(f"--set: expected KEY=VALUE, found {pair}", status=USAGE)
         overrides[key] = value
-    given = {"data.path": data and str(data), "fusion.kind": fusion or None, "recipe.epochs": epochs, "seed": seed}
+    given = {
+        "data.path": data and str(data),
+        "fusion.kind": fusion or None,
+        "image.weights": image_weights or None,
+        "recipe.epochs": epochs,
+        "seed": seed,
+    }
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 

@@ -42,11 +42,6 @@ class BertEncoder(Encoder):
         super().__init__(form)
         content = json.loads(spec.config)
         config = AutoConfig.for_model(content.pop("model_type"), **content)
-        if spec.max_tokens > config.max_position_embeddings:
-            raise SpecError(
-                f"text.max_tokens: expected at most the {config.max_position_embeddings} that {spec.pretrained} "
-                f"can read, found {spec.max_tokens}"
-            )
         # "eager": attention in plain operators, which the exporter writes at every opset.
         options: dict[str, Any] = {"attn_implementation": "eager", "dtype": torch.float32}
         if with_weights:
@@ -59,6 +54,12 @@ class BertEncoder(Encoder):
             self.body = AutoModel.from_config(config, **options)  # type: ignore[no-untyped-call]
         if hasattr(self.body, "pooler"):
             self.body.pooler = None  # trained for another task; the mean is taken instead
+        longest = _longest(self.body, config)
+        if spec.max_tokens > longest:
+            raise SpecError(
+                f"text.max_tokens: expected at most the {longest} that {spec.pretrained} can read, found "
+                f"{spec.max_tokens}"
+            )
         self.end = TextEnd(config.hidden_size, spec, form)
         self.shape = self.end.shape
         self.set_stages(_stages(self.body, config.num_hidden_layers))
@@ -78,6 +79,14 @@ class BertEncoder(Encoder):
         """Do the rest: what `gather` gives, int64 [b] -> as `forward`."""
         is_real = is_real_token(gathered[:, :, 0], rest[0])
         return self.end(gathered if self.form == "tokens" else mean_of_real(gathered, is_real), is_real)  # type: ignore[no-any-return]
+
+
+def _longest(body: nn.Module, config: Any) -> int:  # noqa: ANN401 - each model has a class of its own
+    """Return how many tokens it has positions for: RoBERTa and its kin count theirs from behind the padding token."""
+    for name, module in body.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return int(config.max_position_embeddings)
 
 
 def _stages(body: nn.Module, layers: int) -> list[list[nn.Parameter]]:

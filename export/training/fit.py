@@ -6,8 +6,10 @@ The test split is never opened here.
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 
 from export.data import SPLIT_NAMES, Dataset, Split
-from export.encoders import make_tokenizer
+from export.data.tokens import count_words
+from export.encoders import coverage, make_tokenizer
 from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.model import FusionModel, ModelSpec, build_model
@@ -54,18 +57,19 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     begun, worked = time.monotonic(), time.process_time()
     rule = parsed_rule(config)
     dataset = open_rows(config)
-    _claim(config, run, resume=resume)
-    splits = open_splits(config, dataset, run)
-    train = splits.open("train", purpose="training")
-    validation = splits.open("validation", purpose="calibration")
-    say(
-        f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, {', '.join(dataset.labels)}"
-    )
-    write_json(run.dataset, _about(dataset, config))
-    torch.manual_seed(config.seed)
-    model, tokenizer, text = _build(config, dataset, train, run)
-    keep = keep_of(config, run)
-    words = Tokenizer(tokenizer, text), text
+    with _claimed(config, run, resume=resume):
+        splits = open_splits(config, dataset, run)
+        train = splits.open("train", purpose="training")
+        validation = splits.open("validation", purpose="calibration")
+        say(
+            f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, "
+            f"{', '.join(dataset.labels)}"
+        )
+        write_json(run.dataset, _about(dataset, config))
+        torch.manual_seed(config.seed)
+        model, tokenizer, text = _build(config, dataset, train, run)
+    known = _known_words(model, train, text, say)
+    keep, words = keep_of(config, run), (Tokenizer(tokenizer, text), text)
     if config.recipe.method == "probe":
         everything = splits.open("train", "validation", purpose="training")
         told, judged = fit_probe(model, everything, words, config=config, keep=keep, say=say)
@@ -87,6 +91,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         "finished": True,
         "method": config.recipe.method,
         **told,
+        **known,
         "seconds": round(time.monotonic() - begun, 1),
         "cpu_seconds": round(time.process_time() - worked, 1),
         "seed": config.seed,
@@ -107,6 +112,18 @@ def parsed_rule(config: TrainConfig) -> Rule:
         return parse_rule(config.recipe.thresholds)
     except RuleError as error:
         raise ConfigError(f"recipe.thresholds: {error}") from error
+
+
+@contextmanager
+def _claimed(config: TrainConfig, run: RunFolder, *, resume: bool) -> Iterator[None]:
+    """Take the folder; give it back if what was asked for turns out not to fit, so that it can be asked for better."""
+    _claim(config, run, resume=resume)
+    try:
+        yield
+    except ValueError:  # of parts, weights or data; an interruption or a full disk can be resumed
+        if not resume:
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def _claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
@@ -135,6 +152,15 @@ def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
         "sha256": rows_sha256(dataset),
         "sizes": sizes,
     }
+
+
+def _known_words(model: FusionModel, train: Split, text: TextSpec, say: Say) -> dict[str, Any]:
+    """Say how much of the training texts a file of word vectors knows; nothing where there is no such file."""
+    if not model.text.known_words:
+        return {}
+    found = coverage(count_words(train.texts, spec=text), model.text.known_words)
+    say(f"{found}; text.vocabulary holds {model.spec.text.vocabulary} words")
+    return {"vectors": {name: getattr(found, name) for name in ("words", "known", "uses", "known_uses")}}
 
 
 def _build(config: TrainConfig, dataset: Dataset, train: Split, run: RunFolder) -> tuple[FusionModel, bytes, TextSpec]:

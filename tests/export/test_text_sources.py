@@ -236,3 +236,14 @@ def test_a_bert_reads_no_more_tokens_than_it_can(bert: str) -> None:
     spec = TextEncoderSpec(kind="bert", pretrained=bert, max_tokens=25)
     with pytest.raises(SpecError, match="at most the 24"):
         build_model(ModelSpec(labels=("fire",), text=spec))
+
+
+def test_a_roberta_has_no_positions_for_the_tokens_before_its_first(bert: str) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.RobertaConfig(vocab_size=24, max_position_embeddings=26, pad_token_id=1, **sizes)
+    transformers.RobertaModel(config).save_pretrained(bert)
+    text = TextEncoderSpec(kind="bert", pretrained=bert, max_tokens=24)
+    model = build_model(ModelSpec(labels=("fire",), text=text))
+    assert model.encode_texts(torch.full((1, 24), 7), torch.tensor([24])).isfinite().all()
+    with pytest.raises(SpecError, match="at most the 24"):
+        build_model(ModelSpec(labels=("fire",), text=TextEncoderSpec(kind="bert", pretrained=bert, max_tokens=25)))
