@@ -46,8 +46,10 @@ def failures() -> Iterator[None]:
     except (DataError, FileExistsError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        advice = "; free space there, or choose another place" if error.errno in _FULL else ""
+        is_full = error.errno in _FULL
+        name = (is_full and error.filename2) or error.filename  # of a copy, the second is what could not be written
+        place = f"{name}: " if name else ""
+        advice = "; free space there, or choose another place" if is_full else ""
         raise CommandError(f"{place}{error.strerror or error}{advice}") from error
 
 

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from export.data import SPLIT_NAMES, Dataset, Split
+from export.data.access import Splits
 from export.data.tokens import count_words
 from export.encoders import coverage, make_tokenizer
 from export.evaluation.calibrated import fit as fit_calibration
+from export.evaluation.predictions import Predictions
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
@@ -29,7 +31,7 @@ from export.training.gradient import train_by_gradient
 from export.training.load import ModelFile, keep_of, open_splits, rows_sha256, write_model
 from export.training.predict import as_predictions, predict
 from export.training.probe import fit_probe
-from export.training.run import RunError, RunFolder, write_json
+from export.training.run import RunError, RunFolder, write_json, write_whole
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
@@ -65,25 +67,15 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
             f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, "
             f"{', '.join(dataset.labels)}"
         )
+        for doubt in _doubts(train, validation, dataset):
+            say(f"WARNING: {doubt}")
         write_json(run.dataset, _about(dataset, config))
         torch.manual_seed(config.seed)
         model, tokenizer, text = _build(config, dataset, train, run)
-    known = _known_words(model, train, text, say)
-    keep, words = keep_of(config, run), (Tokenizer(tokenizer, text), text)
-    if config.recipe.method == "probe":
-        everything = splits.open("train", "validation", purpose="training")
-        told, judged = fit_probe(model, everything, words, config=config, keep=keep, say=say)
-        place = np.arange(len(everything), dtype=np.int64)
-        predictions = as_predictions(model, everything, judged, place, name=run.path.name, split_name="validation")
-    else:
-        rows = train, validation, *words
-        is_guided = teach_guide(model, train, keep)
-        told = train_by_gradient(config, run, model, rows, keep, shows_progress=shows_progress)
-        told |= {"is_guided": is_guided} if is_guided else {}
-        predictions = predict(
-            model, validation, tokenizer, text=text, name=run.path.name, split_name="validation", keep=keep
-        )
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, run.weights)
+        known = _known_words(model, train, text, say)
+        words = Tokenizer(tokenizer, text), text
+        told, predictions = _learn(config, run, model, splits, words, say=say, shows_progress=shows_progress)
+    write_whole(run.weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
     run.predictions("validation").parent.mkdir(exist_ok=True)
     predictions.save(run.predictions("validation"))
     fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative).save(run.calibration)
@@ -121,7 +113,7 @@ def _claimed(config: TrainConfig, run: RunFolder, *, resume: bool) -> Iterator[N
     try:
         yield
     except ValueError:  # of parts, weights or data; an interruption or a full disk can be resumed
-        if not resume:
+        if not resume and not run.checkpoints.exists():
             shutil.rmtree(run.path, ignore_errors=True)
         raise
 
@@ -131,8 +123,12 @@ def _claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
         if run.path.exists():
             raise RunError(f"expected no {run.path}, found one: choose another name, or --resume what was cut short")
         run.path.mkdir(parents=True)
-        run.config.write_bytes(encode_config(config))
-        write_json(run.state, {"finished": False})
+        try:
+            write_whole(run.config, encode_config(config))
+            write_json(run.state, {"finished": False})
+        except OSError:  # without both it could neither be resumed nor begun again
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise
         return
     if not run.config.is_file():
         raise RunError(f"{run.path}: expected a run to resume, found no {run.config.name}")
@@ -140,6 +136,58 @@ def _claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
         raise ConfigError(f"{run.path}: expected the configuration of the run, found another: resume without changes")
     if run.state.is_file() and json.loads(run.state.read_bytes()).get("finished"):
         raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
+
+
+def _learn(
+    config: TrainConfig,
+    run: RunFolder,
+    model: FusionModel,
+    splits: Splits,
+    words: tuple[Tokenizer, TextSpec],
+    *,
+    say: Say,
+    shows_progress: bool,
+) -> tuple[dict[str, Any], Predictions]:
+    """Train in place; return how it went, and the predictions by which it is calibrated."""
+    keep = keep_of(config, run)
+    train = splits.open("train", purpose="training")
+    if config.recipe.method == "probe":
+        everything = splits.open("train", "validation", purpose="training")
+        told, judged = fit_probe(model, everything, words, config=config, keep=keep, say=say)
+        places = np.arange(len(everything), dtype=np.int64)
+        return told, as_predictions(model, everything, judged, places, name=run.path.name, split_name="validation")
+    validation = splits.open("validation", purpose="calibration")
+    is_guided = teach_guide(model, train, keep)
+    rows = train, validation, *words
+    told = train_by_gradient(config, run, model, rows, keep, shows_progress=shows_progress)
+    predictions = predict(
+        model,
+        validation,
+        run.tokenizer.read_bytes(),
+        text=words[1],
+        name=run.path.name,
+        split_name="validation",
+        keep=keep,
+    )
+    return told | ({"is_guided": True} if is_guided else {}), predictions
+
+
+def _doubts(train: Split, validation: Split, dataset: Dataset) -> list[str]:
+    """Say what can be trained, but will hardly be worth it."""
+    found = []
+    for side, column, is_there in (("text", "text", any(train.texts)), ("picture", "file_name", train.has_image.any())):
+        if not is_there:
+            found.append(
+                f"no training row has a {side}; if it lies in another column, --set data.columns.{column}=NAME"
+            )
+    with_label = validation.truth.mean(axis=0)
+    lonely = [name for name, share in zip(dataset.labels, with_label, strict=True) if share in {0, 1}]
+    if lonely:
+        found.append(
+            f"the validation rows have all or none {', '.join(lonely)}: calibration and thresholds of it are guesses; "
+            "`vigil-export data split` gives every split its share"
+        )
+    return found
 
 
 def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:

@@ -102,9 +102,22 @@ class RunFolder:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file so that nobody ever sees half of it."""
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it; what lay there stays if the disk is full.
+
+    Raises:
+        OSError: The disk is full, or refuses.
+    """
     half = path.with_name(f".{path.name}")
-    with half.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)
+    try:
+        with half.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    except OSError:
+        half.unlink(missing_ok=True)
+        raise

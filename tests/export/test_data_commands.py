@@ -117,7 +117,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, capsys: pytest.C
         assert run("data", "split", source, "--out", tmp_path / "out") == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "File too large; free space there, or choose another place" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "File too large; free space there, or choose another place" in said
+    assert str(source) not in said, "there is no space missing where the pictures come from"
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,53 @@ def test_image_weights_come_from_a_file_and_what_cannot_be_had_leaves_no_run_beh
     assert _train(data, out, "--image-weights", str(file), settings=body) == 0
     trained = load_file(out / "weights.safetensors")
     assert torch.equal(trained["image.body.conv_stem.weight"], weights["conv_stem.weight"])
+
+
+def test_a_disk_that_is_full_at_the_last_file_is_said_and_can_be_resumed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(timm.create_model("mobilenetv3_small_050", num_classes=0).state_dict(), tmp_path / "own.safetensors")
+    (tmp_path / "glove.txt").write_text("report 1 0\nguard 0 1\n")
+    image = ("kind=timm", "backbone=mobilenetv3_small_050", f"weights={tmp_path / 'own.safetensors'}")
+    text = ("kind=bag", f"vectors={tmp_path / 'glove.txt'}")
+    frozen = ("trainable=frozen", "features=0")
+    probe = (
+        *(f"image.{setting}" for setting in (*image, *frozen)),
+        *(f"text.{setting}" for setting in (*text, *frozen)),
+        *("recipe.method=probe", "recipe.inner_folds=2", "fusion.width=0"),
+    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # bytes of a file; the weights have more
+    try:
+        assert _train(data, tmp_path / "run", "--fusion", "decision", settings=probe) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large; free space there" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir() if "weights" in path.name] == []
+    assert _train(data, tmp_path / "run", "--resume", "--fusion", "decision", settings=probe) == 0
+
+
+def test_a_disk_that_is_full_at_once_leaves_no_folder_that_can_neither_be_resumed_nor_begun(
+    data: Path, tmp_path: Path
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        assert _train(data, tmp_path / "run") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_rows_of_one_class_and_a_missing_side_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imagefolder(tmp_path / "data" / "train", [row | {"text": None} for row in fights(4)])
+    imagefolder(tmp_path / "data" / "validation", fights(1))
+    assert _train(tmp_path / "data", tmp_path / "run", settings=("image.kind=plain-cnn",)) == 0
+    said = capsys.readouterr().err
+    assert "WARNING: no training row has a text; if it lies in another column" in said
+    assert "WARNING: the validation rows have all or none fight" in said
 
 
 def test_training_says_how_many_words_have_a_vector(
