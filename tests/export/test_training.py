@@ -131,7 +131,7 @@ def test_equal_orders_give_equal_weights_and_another_seed_others(data: Path, run
 
 @pytest.mark.timeout(240)
 def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(data: Path, tmp_path: Path) -> None:
-    config = _config(data, recipe__epochs=60)
+    config = _config(data, recipe__epochs=20)
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
     fit(config, whole, say=lambda _: None)
     file = tmp_path / "config.toml"
