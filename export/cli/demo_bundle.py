@@ -35,7 +35,9 @@ def demo_bundle(  # noqa: PLR0913 - one parameter an option
 
     The same as `data site`, `train` with export/site.toml, `evaluate` and `export` one after the other.
     """
-    overrides: dict[str, Any] = overrides_of(settings, data=None, fusion=fusion, epochs=epochs, seed=None)
+    overrides: dict[str, Any] = overrides_of(
+        settings, data=None, fusion=fusion, image_weights="", epochs=epochs, seed=None
+    )
     # PyTorch takes seconds to import: --help should not.
     from export.demo_bundle import Order, make_demo_bundle  # noqa: PLC0415
     from export.packing.onnx_export import ExportRefusedError  # noqa: PLC0415
