@@ -1,7 +1,7 @@
-"""Reads folders that `vigil evidence` wrote: the frames and texts behind alerts, by their coordinates.
+"""Reads folders that `vigil evidence` wrote: the frames and texts behind alerts or decisions, by their coordinates.
 
-Layout: `alert.json` (the alert), `evidence.json` (its pieces: topic, partition, offset, and the file or why it is
-missing), and the files. It must not know decisions or verdicts.
+Layout: `evidence.json` (pieces: topic, partition, offset, and the file or why it is missing), the files, and
+`alert.json` where they are those of an alert. It must not know decisions or verdicts.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def read_evidence(folders: Iterable[Path]) -> Evidence:
     for folder in folders:
         indices = sorted(folder.rglob("evidence.json"))
         if not indices:
-            raise DataError(f"{folder}: expected a folder that `vigil evidence ALERT --out DIR` wrote, found none")
+            raise DataError(f"{folder}: expected a folder that `vigil evidence ... --out DIR` wrote, found none")
         for index in indices:
             _read_one(index, found)
     return found
@@ -105,7 +105,6 @@ def read_evidence(folders: Iterable[Path]) -> Evidence:
 
 def _read_one(index: Path, found: Evidence) -> None:
     pieces = _decode(index, list[_Piece])
-    alert = _decode(index.parent / "alert.json", _Alert)
     for piece in pieces:
         # A name of a file, never a way out of the folder.
         file = index.parent / Path(piece.file).name
@@ -113,6 +112,10 @@ def _read_one(index: Path, found: Evidence) -> None:
             found.files.setdefault(piece.place, file)
         else:
             found.missing[piece.place] = piece.missing or f"no file {file}"
+    about = index.parent / "alert.json"
+    if not about.is_file():
+        return  # what a recording named, or somebody typed
+    alert = _decode(about, _Alert)
     places = frozenset(piece.place for piece in pieces)
     for name in (alert.id, alert.incident):
         found.alerts[name] = found.alerts.get(name, frozenset()) | places

@@ -1,15 +1,15 @@
-"""Evidence: the very frames and texts that an alert names, fetched by topic, partition and offset.
+"""Evidence: the very frames and texts that an alert names, or a decision, fetched by topic, partition and offset.
 
-In: a connection and an alert or incident id. Out: files in a folder, and for each piece whether it was found. A record
-is taken for evidence only if its offset and its event time are those that the alert names: after a topic was deleted
-and made again, another record lies at the same place.
+In: a connection and an alert or incident id, or coordinates. Out: files in a folder, and for each piece whether it was
+found. A record is taken for evidence only if its offset and its event time are those that the alert names: after a
+topic was deleted and made again, another record lies at the same place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,10 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """The alert, how often it was on the topic, and all pieces of evidence in the order in which it names them."""
+    """The alert, and all pieces of evidence in the order in which it names them."""
 
     alert: AlertView
     pieces: tuple[Piece, ...]
-
-    @property
-    def missing(self) -> tuple[Piece, ...]:
-        """The pieces that could not be fetched."""
-        return tuple(piece for piece in self.pieces if piece.missing)
 
 
 async def fetch_evidence(connection: Connection, topic: str, wanted: str, out: Path) -> Evidence:
@@ -101,10 +96,31 @@ async def fetch_evidence(connection: Connection, topic: str, wanted: str, out: P
     newest = max(found, key=_number)
     alert = _view(newest)
     await asyncio.to_thread(_write_alert, out, newest.value)
+    pieces = await fetch_pieces(connection, _named_evidence([_view(seen) for seen in found]), out)
+    return Evidence(alert=alert, pieces=pieces)
+
+
+async def fetch_pieces(connection: Connection, named: Sequence[Piece], out: Path) -> tuple[Piece, ...]:
+    """Write records into a folder: one file each, with the bytes that were sent, and ``evidence.json`` at the end.
+
+    Args:
+        connection: the cluster.
+        named: where they lie; those with a time are taken only if it is theirs.
+        out: the folder; made if it is not there.
+
+    Returns:
+        The pieces in the same order, with their files or why they are missing.
+
+    Raises:
+        BrokerUnreachableError: if no broker answers.
+        OSError: if the folder cannot be written; there is no ``evidence.json`` then.
+    """
     async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES, auto_offset_reset="none") as client:
-        pieces = [await _fetch(client, named, out) for named in _named_evidence([_view(seen) for seen in found])]
+        there = await client.topics()
+        await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
+        pieces = [await _fetch(client, piece, out, there) for piece in named]
     await asyncio.to_thread(_write_index, out, pieces)
-    return Evidence(alert=alert, pieces=tuple(pieces))
+    return tuple(pieces)
 
 
 def _write_alert(out: Path, value: bytes) -> None:
@@ -149,7 +165,10 @@ def _piece(named: Mapping[str, Any]) -> Piece:
     )
 
 
-async def _fetch(client: Any, piece: Piece, out: Path) -> Piece:  # noqa: ANN401 - aiokafka has no types
+async def _fetch(client: Any, piece: Piece, out: Path, there: Collection[str]) -> Piece:  # noqa: ANN401 - aiokafka
+    if piece.topic not in there:
+        # Asking for it by name would make it, where brokers create topics on demand.
+        return msgspec.structs.replace(piece, missing=f"expected the topic {piece.topic}, found none")
     try:
         async with asyncio.timeout(_FETCH_S):
             record = await _record_at(client, piece)

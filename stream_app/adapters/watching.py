@@ -151,7 +151,7 @@ async def read_alerts(connection: Connection, topic: str, takes: Callable[[Alert
     async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
         partitions = await assign_all(client, topic)
         await client.seek_to_beginning(*partitions)
-        async for record in _to_the_end(client, await client.end_offsets(partitions)):
+        async for record in read_to_the_end(client, await client.end_offsets(partitions)):
             content = read_alert(record.value)
             if isinstance(content, AlertView) and takes(content):
                 found.append(Seen(content, record.value, record.partition, record.offset))
@@ -180,7 +180,7 @@ async def input_status(connection: Connection, topics: Topics, *, now_ms: int, t
             begins = await client.beginning_offsets(partitions)
             for partition in partitions:
                 client.seek(partition, max(begins[partition], ends[partition] - tail))
-            async for record in _to_the_end(client, ends):
+            async for record in read_to_the_end(client, ends):
                 seen.saw(record.partition, side, (record,))
                 looked_at += 1
     return InputStatus(
@@ -217,7 +217,7 @@ async def assign_all(client: Any, topic: str) -> list[TopicPartition]:  # noqa: 
     return partitions
 
 
-async def _to_the_end(client: Any, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:  # noqa: ANN401
+async def read_to_the_end(client: Any, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:  # noqa: ANN401
     """Yield records of all assigned partitions up to these ends.
 
     Raises:

@@ -13,7 +13,20 @@ import pytest
 from stream_app.cli import main
 from stream_app.config import SETTINGS
 
-COMMANDS = ("demo", "worker", "topics", "feed", "watch", "evidence", "task", "bundle", "config", "kafka", "site")
+COMMANDS = (
+    "demo",
+    "worker",
+    "topics",
+    "feed",
+    "watch",
+    "decisions",
+    "evidence",
+    "task",
+    "bundle",
+    "config",
+    "kafka",
+    "site",
+)
 
 
 def run(*arguments: str) -> int:

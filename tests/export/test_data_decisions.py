@@ -182,8 +182,18 @@ def test_a_file_of_evidence_lies_in_its_folder(tmp_path: Path) -> None:
     index = [{"topic": "t", "partition": 0, "offset": 1, "file": "../outside.txt"}]
     (folder / "evidence.json").write_text(json.dumps(index))
     assert read_evidence([folder]).files == {}
-    with pytest.raises(DataError, match="expected a folder that `vigil evidence ALERT --out DIR` wrote, found none"):
+    with pytest.raises(DataError, match=r"expected a folder that `vigil evidence \.\.\. --out DIR` wrote, found none"):
         read_evidence([tmp_path / "x"])
+
+
+def test_evidence_of_a_recording_stands_for_its_records_and_for_no_alert(tmp_path: Path) -> None:
+    _judge(tmp_path, "text,label\nvigil.texts/3/18,fight\n")
+    (tmp_path / "e" / "a2" / "alert.json").unlink()
+    evidence = read_evidence([tmp_path / "e"])
+    assert {alert for alert in evidence.alerts if "a2" in alert} == set()
+    verdicts = read_verdicts(tmp_path / "v.csv")
+    outcome = judge(read_decisions(tmp_path / "d.jsonl"), verdicts, evidence)
+    assert _labels(outcome.rows) == {"text18": "fight"}
 
 
 @pytest.mark.parametrize(
