@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from export.cli.data_check import check
-from export.cli.data_decisions import from_decisions
+from export.cli.data_decisions import from_decisions, verdicts
 from export.cli.options import (
     ColumnOption,
     GroupOption,
@@ -30,6 +30,7 @@ from export.data.write import write_dataset
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, divide and make data sets.")
 
 app.command()(check)
+app.command()(verdicts)
 app.command("from-decisions")(from_decisions)
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create; must not exist.")]

@@ -1,4 +1,4 @@
-"""`vigil-export data from-decisions`: what the live system said, and what reviewers found, as a data set."""
+"""`vigil-export data verdicts` and `from-decisions`: what the live system said and reviewers found, as a data set."""
 
 from __future__ import annotations
 
@@ -10,23 +10,48 @@ import typer
 from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
 from export.data.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
 from export.data.evidence import read_evidence
+from export.data.review import review_list
 from export.data.verdicts import read_verdicts
 from export.data.write import write_dataset
 
 _SHOWN = 5
 
+DecisionsOption = Annotated[
+    Path,
+    typer.Option("--decisions", metavar="FILE", help="What `vigil decisions` recorded, or other JSON lines (.jsonl)."),
+]
+EvidenceOption = Annotated[
+    list[Path], typer.Option("--evidence", metavar="DIR", help="What `vigil evidence` wrote; may be repeated.")
+]
+
+
+def verdicts(
+    *,
+    decisions: DecisionsOption,
+    evidence: EvidenceOption,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to create; must not exist.")],
+    several: Annotated[
+        bool, typer.Option("--several", help="A column `labels`, for several names with ; between them.")
+    ] = False,
+) -> None:
+    """List every text that was judged, for a reviewer to fill in what was really the case."""
+    from export.cli.runs import write_whole  # noqa: PLC0415 - it brings what evaluates
+
+    refuse_existing(out)
+    with failures():
+        recorded = read_decisions(decisions)
+        lines, content = review_list(recorded, read_evidence(evidence), has_lists=several)
+        write_whole(out, content)
+    typer.echo(f"wrote {out}: {lines} texts and frames to be judged, of {len(recorded)} decisions")
+
 
 def from_decisions(
     *,
-    decisions: Annotated[
-        Path, typer.Option("--decisions", metavar="FILE", help="Recording of the decisions topic, JSON lines (.jsonl).")
-    ],
+    decisions: DecisionsOption,
     verdicts: Annotated[
         Path, typer.Option("--verdicts", metavar="FILE", help="What was really the case, CSV: see docs/data.md.")
     ],
-    evidence: Annotated[
-        list[Path], typer.Option("--evidence", metavar="DIR", help="What `vigil evidence` wrote; may be repeated.")
-    ],
+    evidence: EvidenceOption,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create; must not exist.")],
     group_by: Annotated[
         str, typer.Option("--group-by", help="What splits must not part: zone, camera or text.")

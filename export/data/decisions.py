@@ -30,6 +30,7 @@ class _Named(msgspec.Struct):
     partition: int
     offset: int
     camera: str = ""
+    time: str = ""
 
     @property
     def place(self) -> Place:

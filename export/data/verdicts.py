@@ -14,8 +14,8 @@ from export.data.evidence import Place, parse_place
 from export.data.records import Record, read_records
 from export.data.rows import DataError
 
-# Columns with a meaning; all others are kept with the rows.
-_MEANT = ("alert", "text", "frame", "label", "labels")
+# Columns with a meaning, and those that `export.data.review` writes for people; all others are kept with the rows.
+_MEANT = ("alert", "text", "frame", "label", "labels", "time", "frames", "words")
 _SEPARATOR = ";"
 
 

@@ -159,13 +159,13 @@ def test_the_drawn_site_has_several_texts_per_picture_and_shares_no_camera(tmp_p
 def test_the_options_that_the_page_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
     page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
     lines = re.findall(r"^vigil-export data ([a-z-]+)(.*)$", page, re.MULTILINE)
-    assert {name for name, _ in lines} == {"check", "split", "from-decisions", "site"}
+    assert {name for name, _ in lines} == {"check", "split", "verdicts", "from-decisions", "site"}
     for name, rest in lines:
         assert run("data", name, "--help") == 0
         shown = capsys.readouterr().out
         assert [option for option in re.findall(r"--[a-z-]+", rest) if option not in shown] == []
     helps = []
-    for name in ("check", "split", "from-decisions", "site"):
+    for name in ("check", "split", "verdicts", "from-decisions", "site"):
         assert run("data", name, "--help") == 0
         helps.append(capsys.readouterr().out)
     ours = {option for option in re.findall(r"`(--[a-z-]+)", page) if option not in "".join(helps)}

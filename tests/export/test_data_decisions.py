@@ -209,6 +209,55 @@ def test_a_text_is_read_as_the_live_side_reads_it(tmp_path: Path, value: bytes, 
     assert text_of(tmp_path / "t") == text
 
 
+def test_the_list_for_reviewers_has_a_line_for_each_text_and_is_read_once_it_is_filled_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _judge(tmp_path, "alert,label\na1,normal\n")
+    louder = _decision(17, 41)
+    louder["scores"] = {"fight": 0.1, "fire": 0.99}
+    _record(tmp_path / "d.jsonl", _decision(17, 40), louder, _decision(18, None), _decision(None, 40))
+    sheet = tmp_path / "new" / "list.csv"
+    command: list[str | Path] = [
+        "data",
+        "verdicts",
+        "--decisions",
+        tmp_path / "d.jsonl",
+        "--evidence",
+        tmp_path / "e",
+        "--out",
+        sheet,
+    ]
+
+    def run(*arguments: str | Path) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return int(ended.value.code or 0)
+
+    assert run(*command) == 0
+    assert "3 texts and frames to be judged, of 4 decisions" in capsys.readouterr().out
+    head, *lines = sheet.read_text("utf-8").splitlines()
+    time = "2026-01-01T02:03:04.750Z"
+    assert head == "text,frame,label,time,zone,frames,said,score,words"
+    assert lines == [
+        f"vigil.texts/3/17,,,{time},dock-3,2,fire,0.9900,two men fighting",
+        f"vigil.texts/3/18,,,{time},dock-3,0,fight,0.9312,有人打架",
+        ",vigil.frames/3/40,,2026-01-01T02:03:04.500Z,dock-3,1,fight,0.9312,",
+    ]
+    assert read_verdicts(sheet).open == 3
+    assert run(*command) == 1
+    assert "expected nothing there, found something" in capsys.readouterr().err
+
+    (tmp_path / "e" / "a2" / "text-3-18.txt").write_text("=HYPERLINK(1)")
+    several = tmp_path / "several.csv"
+    assert run(*command[:-1], several, "--several") == 0
+    assert ",'=HYPERLINK(1)" in several.read_text("utf-8")
+    filled = several.read_text("utf-8").replace("vigil.texts/3/17,,,", "vigil.texts/3/17,,fire;smoke,")
+    several.write_text(filled, "utf-8")
+    outcome = judge(read_decisions(tmp_path / "d.jsonl"), read_verdicts(several), read_evidence([tmp_path / "e"]))
+    assert {row.labels for row in outcome.rows} == {("fire", "smoke")}
+    assert {name for row in outcome.rows for name, _ in row.facets} == {"zone", "camera", "model", "said", "score"}
+
+
 def test_false_alarms_join_the_data_set_of_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _judge(tmp_path, "alert,label\na1,normal\nnever,fight\n")
     for number in range(6):
