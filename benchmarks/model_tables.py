@@ -49,15 +49,18 @@ _GRADIENT: dict[str, Any] = {
     "recipe.rate": 5e-4,
     "recipe.weight_decay": 0.1,
 }
-_TOKENS = _GRADIENT | {"image.pooling": "own", "image.stage": -1}
+_TOKENS = _GRADIENT | {"image.pooling": "own", "image.stage": -1, "image.grid": 4, "fusion.layers": 1}
 
 
 def _decisions(rules: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {f"decision, {rule}": {"fusion.kind": "decision", "fusion.rule": rule} for rule in rules}
 
 
-_ALL = {
-    **{kind: {"fusion.kind": kind} for kind in ("concat", "gated", "product", "bilinear", "attention", "transformer")},
+#: Over tokens a head costs most of a training: 4 x 4 cells and a narrow head.
+_NARROW: dict[str, Any] = {"image.grid": 4, "fusion.width": 64, "fusion.layers": 1}
+_ALL: dict[str, dict[str, Any]] = {
+    **{kind: {"fusion.kind": kind} for kind in ("concat", "gated", "product", "bilinear")},
+    **{kind: _NARROW | {"fusion.kind": kind} for kind in ("attention", "transformer")},
     **_decisions(("average", "weighted", "stack", "saturating")),
     **{kind: {"fusion.kind": kind} for kind in ("image_only", "text_only")},
 }

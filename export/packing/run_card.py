@@ -96,7 +96,7 @@ def _model(manifest: Manifest) -> str:
             f"features {list(manifest.features.text)}."
         ),
     ]
-    names = ("method", "image", "text", "fusion", "parameters", "epochs", "best_epoch", "seed", "seconds", "torch")
+    names = ("method", "image", "text", "fusion", "parameters", "epochs", "best_epoch", "seed", "torch")
     lines += [
         f"- {_title(name)}: {_value(training[name])}" for name in names if training.get(name) not in (None, "", {})
     ]

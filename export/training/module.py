@@ -52,9 +52,8 @@ class Fusion(lightning.LightningModule):
         Raises:
             TrainingError: It is not finite.
         """
-        both, image_alone, text_alone = self._losses(batch)
-        recipe = self._recipe
-        loss = both + recipe.image_alone_weight * image_alone + recipe.text_alone_weight * text_alone
+        both, others = self._losses(batch)
+        loss = both + others
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"epoch {self.current_epoch + 1}: expected a finite loss, found {loss.item()}; try a lower "
@@ -93,23 +92,30 @@ class Fusion(lightning.LightningModule):
         names = ("images", "image_of", "tokens", "length", "text_of", "has_image", "has_text", "truth")
         return Batch(rows=batch.rows, **{name: getattr(batch, name).to(device) for name in names})
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        seen, read = self._encode(batch)
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss with what the rows have, and the weighed sum of those with a side left out."""
+        features, recipe = self._encode(batch), self._recipe
         none = torch.zeros_like(batch.has_image)
         with_both = batch.has_image * batch.has_text
-        views = ((batch.has_image, batch.has_text), (with_both, none), (none, with_both))
-        found = []
-        for number, (image, text) in enumerate(views):
-            counts = torch.ones_like(none) if number == 0 else with_both
-            losses = row_losses(
-                self.model.head(seen, read, image, text),
-                batch.truth,
-                task=self.model.spec.task,
-                weights=self.class_weights,  # type: ignore[arg-type]
-                gamma=self._recipe.focal_gamma if self._recipe.loss == "focal" else 0.0,
-            )
-            found.append((losses * counts).sum() / counts.sum().clamp(min=1))
-        return found[0], found[1], found[2]
+        both = self._loss(batch, features, (batch.has_image, batch.has_text), torch.ones_like(none))
+        others = torch.zeros_like(both)
+        views = ((recipe.image_alone_weight, (with_both, none)), (recipe.text_alone_weight, (none, with_both)))
+        for weight, sides in views:
+            if weight:
+                others = others + weight * self._loss(batch, features, sides, with_both)
+        return both, others
+
+    def _loss(
+        self, batch: Batch, features: tuple[Tensor, Tensor], sides: tuple[Tensor, Tensor], counts: Tensor
+    ) -> Tensor:
+        losses = row_losses(
+            self.model.head(*features, *sides),
+            batch.truth,
+            task=self.model.spec.task,
+            weights=self.class_weights,  # type: ignore[arg-type]
+            gamma=self._recipe.focal_gamma if self._recipe.loss == "focal" else 0.0,
+        )
+        return (losses * counts).sum() / counts.sum().clamp(min=1)
 
     def _logits(self, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
         return self.model.head(*self._encode(batch), image, text)  # type: ignore[no-any-return]

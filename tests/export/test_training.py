@@ -30,6 +30,7 @@ from export.data.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
 from export.data.tokens import train_tokenizer  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
+from export.fusions.concat import ConcatHead  # noqa: E402
 from export.training.batches import Batches  # noqa: E402
 from export.training.config import ConfigError, Recipe, TrainConfig, encode_config, make_config, read_config  # noqa: E402
 from export.training.fit import fit  # noqa: E402
@@ -272,6 +273,28 @@ def test_words_cannot_be_cut_into_pieces_they_are_not_made_of(data: Path, tmp_pa
     config = _config(data, text__vectors=str(vectors), text__embedding=2)
     with pytest.raises(ConfigError, match=r"augment_text\.pieces: .* set it to 0"):
         fit(config, RunFolder(tmp_path / "run"), say=lambda _: None)
+
+
+@pytest.mark.parametrize(("image", "text", "views"), [(0.5, 0.3, 3), (0, 0.3, 2), (0, 0, 1)])
+def test_a_view_without_weight_is_not_worked_out(
+    data: Path, tmp_path: Path, image: float, text: float, views: int
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    config = _config(data, recipe__epochs=1, recipe__image_alone_weight=image, recipe__text_alone_weight=text)
+    calls = {True: 0, False: 0}
+    forward = ConcatHead.forward
+
+    def counted(self: ConcatHead, *inputs: Any) -> Any:  # noqa: ANN401 - tensors
+        calls[self.training] += 1
+        return forward(self, *inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConcatHead, "forward", counted)
+        fit(config, run, say=lambda _: None)
+    rows = load_run(run).open("train", purpose="training")
+    steps = {count for count in range(1, len(rows)) if count * views == calls[True]}
+    assert len(steps) == 1
+    assert len(rows) / 6 <= steps.pop() <= len(rows) / 2
 
 
 def test_focal_loss_is_cross_entropy_at_zero_and_looks_away_from_what_is_easy() -> None:
