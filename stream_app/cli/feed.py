@@ -30,6 +30,7 @@ from stream_app.adapters.feed import (
     Footage,
     Sent,
     TimedText,
+    Turns,
     feed_frames,
     feed_texts,
     feeding_producer,
@@ -242,11 +243,21 @@ async def _feed(
     def noted(camera: Camera, word: str) -> None:
         progress.console.print(Text(f"{camera.name} ({camera.zone}): {word}"), soft_wrap=True)
 
+    turns = _turns(plan)
     async with feeding_producer(connection) as client:
         jobs = []
         if plan.cameras:
-            frames = feed_frames(client, topics.frames, plan.cameras, plan.settings, confirmed=confirmed, noted=noted)
-            jobs.append(frames)
+            jobs.append(
+                feed_frames(
+                    client,
+                    topics.frames,
+                    plan.cameras,
+                    plan.settings,
+                    confirmed=confirmed,
+                    noted=noted,
+                    turns=turns,
+                )
+            )
         if plan.texts:
             jobs.append(
                 feed_texts(
@@ -257,6 +268,7 @@ async def _feed(
                     zone=plan.zone,
                     source=plan.texts_source,
                     confirmed=confirmed,
+                    turns=turns,
                 )
             )
         tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -267,3 +279,10 @@ async def _feed(
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _turns(plan: _Plan) -> Turns | None:
+    """Return turns for what is played faster than real time; the clock keeps the rest in order."""
+    if 0 < plan.settings.speed <= 1:
+        return None
+    return Turns(sum(not footage.is_live for _, footage in plan.cameras) + bool(plan.texts))

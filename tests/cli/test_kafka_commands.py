@@ -95,6 +95,21 @@ def test_several_cameras_play_at_once(deployment: Deployment, folder: Path) -> N
     assert found == sorted(3 * [(f"zone-{number}".encode(), f"c{number}".encode()) for number in range(3)])
 
 
+def test_what_is_fed_faster_than_real_time_is_appended_in_the_order_of_its_times(
+    deployment: Deployment, folder: Path, tmp_path: Path
+) -> None:
+    picture = next(folder.iterdir()).read_bytes()
+    for number in range(40):
+        (folder / f"more-{number:02d}.jpg").write_bytes(picture)
+    texts = tmp_path / "alarms.txt"
+    texts.write_text("".join(f"{second} somebody waits\n" for second in range(40)), encoding="utf-8")
+    assert deployment.run("feed", str(folder), "--speed", "0", "--texts", str(texts)) == 0
+    records = [*deployment.records("frames"), *deployment.records("texts")]
+    appended = [(record.timestamp, dict(record.headers)["ce_time"]) for record in records]
+    assert len(appended) == 83
+    assert [time for _, time in sorted(appended)] == sorted(time for _, time in appended)
+
+
 @pytest.mark.parametrize(("loop", "status"), [([], 130), (["--loop"], 0)], ids=["unfinished", "looping"])
 def test_ctrl_c_ends_a_feed_in_time_with_a_last_line(
     deployment: Deployment, folder: Path, loop: list[str], status: int

@@ -4,6 +4,7 @@ from stream_app.adapters.feed.camera import Camera, FeedError, Footage, open_foo
 from stream_app.adapters.feed.outbox import FeedReport, Sent
 from stream_app.adapters.feed.play import FeedSettings, feed_frames, feed_texts, feeding_producer
 from stream_app.adapters.feed.texts import TimedText, read_texts
+from stream_app.adapters.feed.turns import Turns
 
 __all__ = [
     "Camera",
@@ -13,6 +14,7 @@ __all__ = [
     "Footage",
     "Sent",
     "TimedText",
+    "Turns",
     "feed_frames",
     "feed_texts",
     "feeding_producer",

@@ -20,6 +20,7 @@ from stream_app.adapters.connection import Connection
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, Shot
 from stream_app.adapters.feed.outbox import Confirmed, FeedReport, Outbox, require_topic
 from stream_app.adapters.feed.texts import TimedText
+from stream_app.adapters.feed.turns import Turns
 from stream_app.adapters.reach import producer
 from stream_app.core.event_time import format_event_time
 
@@ -70,6 +71,7 @@ async def feed_frames(
     *,
     confirmed: Confirmed | None = None,
     noted: Noted | None = None,
+    turns: Turns | None = None,
 ) -> FeedReport:
     """Play cameras to the frames topic, all at once, each in its own order.
 
@@ -80,6 +82,7 @@ async def feed_frames(
         settings: how.
         confirmed: called for each confirmed record, on the event loop.
         noted: called when a live source is tried again, and when a file ends before the length that it claims.
+        turns: shared with whoever else is played; each camera is one player. None: each goes at its own pace.
 
     Returns:
         Counts over all cameras, when the last one ended.
@@ -94,7 +97,8 @@ async def feed_frames(
     try:
         async with asyncio.TaskGroup() as group:
             for camera, footage in cameras:
-                group.create_task(_play_camera(outbox, camera, footage, settings, begun=begun, noted=noted))
+                playing = _play_camera(outbox, camera, footage, settings, begun=begun, noted=noted, turns=turns)
+                group.create_task(playing)
     except BaseExceptionGroup as group_error:
         # Not `except*`: what is raised there comes out in a group again, and as a traceback.
         expected, others = group_error.split((FeedError, KafkaError))
@@ -114,6 +118,7 @@ async def feed_texts(
     zone: str,
     source: str = "texts",
     confirmed: Confirmed | None = None,
+    turns: Turns | None = None,
 ) -> FeedReport:
     """Play texts to the texts topic, in the order of their times. Texts do not loop.
 
@@ -125,6 +130,7 @@ async def feed_texts(
         zone: for texts that name none.
         source: a name for where they come from; part of the CloudEvents source.
         confirmed: called for each confirmed record, on the event loop.
+        turns: shared with whoever else is played; the texts are one player. None: they go at their own pace.
 
     Returns:
         Counts, when the last text is confirmed.
@@ -139,17 +145,28 @@ async def feed_texts(
     timed = ((_event_ms(text, settings.start_ms), number, text) for number, text in enumerate(texts))
     for event_ms, number, text in sorted(timed, key=_turn):
         await _until(begun, event_ms - settings.start_ms, settings.speed)
+        if turns is not None:
+            await turns.wait(outbox, event_ms - settings.start_ms, outbox)
         body = {"text": text.text, "severity": text.severity, "sensor": text.sensor}
         value = msgspec.json.encode({name: content for name, content in body.items() if content is not None})
         headers = _headers("text", f"/vigil/feed/{quote(source)}", f"{number}-{event_ms}", event_ms)
         headers.append(("content-type", b"application/json"))
         await outbox.send("", text.zone or zone, value, headers)
     await outbox.drain()
+    if turns is not None:
+        await turns.leave(outbox, outbox)
     return outbox.report
 
 
 async def _play_camera(
-    outbox: Outbox, camera: Camera, footage: Footage, settings: FeedSettings, *, begun: float, noted: Noted | None
+    outbox: Outbox,
+    camera: Camera,
+    footage: Footage,
+    settings: FeedSettings,
+    *,
+    begun: float,
+    noted: Noted | None,
+    turns: Turns | None,
 ) -> None:
     index = 0
     round_ms = 0
@@ -165,6 +182,8 @@ async def _play_camera(
                 last_ms = shot.offset_ms
                 event_ms = settings.start_ms + round_ms + last_ms
                 await _until(begun, round_ms + last_ms, settings.speed)
+                if turns is not None:
+                    await turns.wait(camera, round_ms + last_ms, outbox)
             await outbox.send(camera.name, camera.zone, shot.data, _frame_headers(camera, shot, index, event_ms))
             index += 1
         word = _last_word(footage, end, index - first)
@@ -172,6 +191,8 @@ async def _play_camera(
             noted(camera, word)
             said = word
         if not settings.is_looping:
+            if turns is not None and not footage.is_live:
+                await turns.leave(camera, outbox)
             return
         round_ms += footage.length_ms or last_ms + 1
         if footage.is_live:
