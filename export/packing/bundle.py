@@ -126,14 +126,16 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
     draft = _manifest(source, order, metrics)
     made: dict[Variant, Graphs] = {"fp32": exported.graphs}
     figures: dict[Variant, VariantFigures] = {}
+    calibrations: dict[Variant, Calibration] = {"fp32": source.calibration}
     chosen = order.variant
     if order.within is not None or order.variant != "fp32":
         split = source.open_validation()
         wanted = VARIANTS if order.within is not None else ("fp32", order.variant)
-        for variant, found, graphs in _measured(source, exported.graphs, wanted, draft, split, say=say):
-            figures[variant], made[variant] = found, graphs
+        for variant, found, its, graphs in _measured(source, exported.graphs, wanted, draft, split, say=say):
+            figures[variant], calibrations[variant], made[variant] = found, its, graphs
         chosen = order.variant if order.within is None else smallest_within(figures, order.within)
         say(f"takes {chosen}")
+    draft = msgspec.structs.replace(draft, calibration=calibrations[chosen])
     manifest, files = _assemble(source, order, draft, made[chosen], chosen, figures)
     write_bundle(out, manifest, files, key=order.key)
     return Result(manifest, figures)
@@ -149,14 +151,14 @@ def _variant(source: Source, graphs: Graphs, variant: Variant, split: Split) -> 
 
 def _measured(
     source: Source, graphs: Graphs, wanted: tuple[Variant, ...], draft: Manifest, split: Split, *, say: Say
-) -> Iterator[tuple[Variant, VariantFigures, Graphs]]:
+) -> Iterator[tuple[Variant, VariantFigures, Calibration, Graphs]]:
     """Make and measure variants, fp32 first; where there is a choice, one that cannot be made or run is left out."""
     reference = None
     for variant in wanted:
         try:
             made = _variant(source, graphs, variant, split)
             bundle = in_memory(draft, made, source.tokenizer)
-            found, said = measure_variant(variant, bundle, split, reference=reference)
+            found, said, calibration = measure_variant(variant, bundle, split, reference=reference)
         except (ExportRefusedError, GraphError) as error:
             if variant == "fp32" or len(wanted) < len(VARIANTS):
                 raise
@@ -167,7 +169,7 @@ def _measured(
             f"{variant}: {found.size_bytes / 1e6:.2f} MB, accuracy {found.accuracy:.4f}, ECE {found.ece:.4f}, "
             f"{found.pairs_per_s:.0f} pairs/s on one CPU thread, logits within {found.logit_difference:.2g} of fp32"
         )
-        yield variant, found, made
+        yield variant, found, calibration, made
 
 
 def _manifest(source: Source, order: Order, metrics: dict[str, Any]) -> Manifest:

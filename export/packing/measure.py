@@ -18,10 +18,11 @@ from export.evaluation.metrics import accuracy, calibration_error
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
 from export.packing.bench import median_s
+from export.packing.correction import corrected
 from export.packing.variants import Feed, Variant
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import Bundle
-from stream_app.bundle.manifest import IMAGE_ENCODER, PRESENCES, TEXT_ENCODER, Manifest, Presence
+from stream_app.bundle.manifest import IMAGE_ENCODER, PRESENCES, TEXT_ENCODER, Calibration, Manifest, Presence
 from stream_app.bundle.text import Tokenizer
 
 _BATCH = 32
@@ -124,7 +125,7 @@ def _sides(has_image: _Bools, has_text: _Bools) -> Iterator[tuple[Presence, tupl
 
 def measure_variant(
     variant: Variant, bundle: Bundle, split: Split, *, reference: Predictions | None
-) -> tuple[VariantFigures, Predictions]:
+) -> tuple[VariantFigures, Predictions, Calibration]:
     """Measure a variant on rows.
 
     Args:
@@ -134,14 +135,17 @@ def measure_variant(
         reference: What `fp32` said of the same rows; None for `fp32` itself.
 
     Returns:
-        The figures, and what it said.
+        The figures, what it said, and its calibration: the bundle's, but for what rounding did to logits.
 
     Raises:
         GraphError: A run fails, or gives something that is no number.
     """
     graphs = Graphs(bundle)
     found = predict(bundle, graphs, split)
-    scored = score(found, bundle.manifest.calibration)
+    calibration = bundle.manifest.calibration
+    if reference is not None:
+        calibration = corrected(calibration, found, reference)
+    scored = score(found, calibration)
     ones = np.ones(len(scored))
     differences = [] if reference is None else [found.logits[p] - reference.logits[p] for p in PRESENCES]
     return (
@@ -157,6 +161,7 @@ def measure_variant(
             pairs_per_s=round(_pairs_per_s(bundle, graphs), 1),
         ),
         found,
+        calibration,
     )
 
 

@@ -235,7 +235,7 @@ def _json_of_thresholds(value: object, origin: str) -> object:
     try:
         return msgspec.json.decode(str(value))
     except (msgspec.DecodeError, RecursionError):
-        _wrong(_THRESHOLDS, origin, 'JSON such as {"fight": {"open_at": 0.8}}', value)
+        _wrong(_THRESHOLDS, origin, 'JSON such as {"LABEL": {"open_at": 0.8}}', value)
 
 
 def _unknown(name: str, origin: str, known: list[str]) -> NoReturn:
