@@ -238,10 +238,12 @@ def _about_contradictions(rows: Sequence[Row], pictures: Sequence[Picture]) -> l
 
 def _about_parts(dataset: Dataset) -> list[Finding]:
     parts = parts_of(dataset)
+    # Of several labels none is needed to say that nothing happened; of exclusive ones it is among the outputs.
+    classes = dataset.labels if dataset.task != "binary" else (*dataset.labels, *dataset.negative)
     rare = [
         f"{label} in {part.name or 'all'}: {part.labels.get(label, 0)}"
         for part in parts
-        for label in (*dataset.labels, *dataset.negative)
+        for label in classes
         if part.labels.get(label, 0) < _RARE
     ]
     learnt = {language for part in parts if part.name == "train" for language in part.languages}

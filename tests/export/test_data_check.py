@@ -268,3 +268,18 @@ def test_the_leak_of_the_split_folders_of_fight_uca_is_found(shared_data: Path) 
     assert found["groups-cross"] == 3
     assert found["near-pictures-cross"] > 20
     assert "unreadable" not in found
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "rare"),
+    [
+        ("label", ("raw", "baked", "nothing"), ("baked in train: 1", "nothing in train: 1", "raw in train: 1")),
+        ("label", ("fire", "nothing"), ("fire in train: 1", "nothing in train: 1")),
+        ("labels", (["fire"], ["smoke"], ["nothing"]), ("fire in train: 1", "smoke in train: 1")),
+    ],
+    ids=["exclusive", "of two", "several"],
+)
+def test_a_class_with_few_rows_is_named_once(tmp_path: Path, key: str, values: Any, rare: tuple[str, ...]) -> None:  # noqa: ANN401
+    rows = [{"file_name": f"{number}.jpg", "text": f"{number}", key: value} for number, value in enumerate(values)]
+    found = check(open_dataset(_folder(tmp_path, train=rows)))
+    assert [finding.examples for finding in found.findings if finding.kind == "rare-labels"] == [rare]
