@@ -192,7 +192,9 @@ async def _record_at(client: Any, piece: Piece) -> Any:  # noqa: ANN401 - aiokaf
     if piece.offset < begin:
         return f"retention has passed: the log of {piece.topic}/{piece.partition} starts at {begin}"
     if piece.offset >= end:
-        return f"the log of {piece.topic}/{piece.partition} ends at {end}: the topic was made again"
+        # Only what an alert or a decision named is known to have been there.
+        why = "the topic was made again" if piece.time else "mistyped, or the topic was made again"
+        return f"the log of {piece.topic}/{piece.partition} ends at {end}: {why}"
     client.seek(place, piece.offset)
     try:
         record = await client.getone(place)

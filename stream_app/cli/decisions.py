@@ -59,7 +59,7 @@ def decisions(
     except (RecordingError, TopicMissingError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{out} cannot be written: {error.strerror or error}; nothing of it was kept") from error
+        raise CommandError(f"{out} cannot be written: {error.strerror or error}; it is as it was") from error
     _report(done, out)
 
 

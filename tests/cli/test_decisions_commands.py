@@ -148,7 +148,7 @@ def test_a_recording_that_cannot_be_finished_leaves_the_old_one_and_no_half(
     full = [sys.executable, "-c", _IN_LITTLE_SPACE, "decisions", "--append", "--out", str(out), *deployment.options]
     ended = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
-    assert f"vigil: {out} cannot be written: File too large" in ended.stderr
+    assert f"vigil: {out} cannot be written: File too large; it is as it was" in ended.stderr
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("d.jsonl", before)]
 
     deployment.options += ["--set", "decisions_topic=no.such.decisions"]
@@ -215,6 +215,8 @@ def test_records_are_fetched_by_coordinates_and_by_what_a_recording_names(
     assert json.loads((typed / found[0]["file"]).read_text("utf-8"))["text"] == "zwei Männer"
     assert (typed / found[1]["file"]).read_bytes() == sorted(folder.iterdir())[2].read_bytes()
     assert not (typed / "alert.json").exists()
+    assert deployment.run("evidence", place("texts", 2), "--out", str(tmp_path / "typo")) == 1
+    assert "ends at 2: mistyped, or the topic was made again" in capsys.readouterr().out
     assert deployment.run("evidence", place("texts", 1), "--out", str(typed)) == 1
     assert "expected a folder without evidence" in capsys.readouterr().err
 
