@@ -137,7 +137,7 @@ def main() -> None:
     first = models[:: options.seeds]
     costs = {model.name: _cost(model) for model in first}
     tables = [_table(options.set, mode, first, costs) for mode in _modes(options.set)]
-    text = "\n\n".join((*_spread(models, options.seeds), *tables, _about()))
+    text = "\n\n".join((*_spread(models, options.seeds), *tables, _about(options.threads)))
     print(text)
     if options.card:
         options.card.write_text(f"## Why this fusion\n\n{text}\n", "utf-8")
@@ -195,7 +195,7 @@ def _alone(whole: Predictions, side: Presence) -> Predictions:
     nothing = np.full_like(whole.logits[side], np.nan)
     other: Presence = "text" if side == "image" else "image"
     logits: dict[Presence, Any] = {"both": whole.logits[side], side: whole.logits[side], other: nothing}
-    return replace(whole, name=f"{side} alone, linear", logits=logits)
+    return replace(whole, name=f"{side} alone, linear", logits=logits, looks_at=side)
 
 
 def _table(name: SetName, mode: tuple[str, str], models: Sequence[Model], costs: dict[str, Cost]) -> str:
@@ -262,13 +262,14 @@ def _spread(models: Sequence[Model], seeds: int) -> Iterator[str]:
         yield f"{name}, {seeds} seeds: accuracy {words[0]}, training {words[1]} s (minimum / median / maximum)."
 
 
-def _about() -> str:
+def _about(threads: int) -> str:
     machine = this_machine()
     return (
-        f"Intervals are of 95 %, by drawing groups. Training: seconds on {machine.cores} cores of a {machine.cpu}, in "
-        "brackets seconds of work of all cores; the mean of the parts where there are some, and what a frozen encoder "
-        f"gives is kept and counts for the first only. Pairs/s: both encoders and the head, batches of {_BATCH}, one "
-        "thread, ONNX Runtime on the CPU; fused/s: the head alone, over what is encoded already."
+        f"Intervals are of 95 %, by drawing groups. Training: seconds by the clock on {threads} of {machine.cores} "
+        f"cores of a machine shared with other work ({machine.cpu}), in brackets seconds of work of all cores; "
+        "the mean of the parts where there are some; what a frozen encoder gives is kept and counts for the first "
+        f"only. Pairs/s: both encoders and the head, batches of {_BATCH}, one thread, ONNX Runtime on the CPU; "
+        "fused/s: the head alone, over what is encoded already."
     )
 
 
