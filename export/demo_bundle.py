@@ -91,7 +91,7 @@ def make_demo_bundle(out: Path, order: Order, *, say: Say, work: Path | None = N
     refuse_existing(out)  # said at once, not after minutes of training
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vigil-demo-")))
-        data, run = folder / "site", RunFolder(folder / "run")
+        data, run = folder / "site", RunFolder(folder / "runs" / order.name)
         pictures = {"train": order.train, "validation": order.validation, "test": order.test}
         rows = write_site(data, pictures, texts=order.texts, seed=order.seed)  # type: ignore[arg-type]
         say(f"drew {rows} rows of {sum(pictures.values())} pictures")
