@@ -27,6 +27,8 @@ _INSTEAD = "give a folder with config.json, model.safetensors and tokenizer.json
 class BertEncoder(Encoder):
     """The last states of a pretrained encoder; pooled as the mean of the real tokens, which suits all of the family."""
 
+    GATHERS = True
+
     def __init__(self, spec: TextEncoderSpec, form: Form = "pooled", *, with_weights: bool = True) -> None:
         """Build it.
 

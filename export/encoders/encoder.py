@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
@@ -18,7 +18,10 @@ class Encoder(nn.Module):
         form: One vector a row, or one for each cell or word.
         shape: Of a row's features.
         known_words: Words that a file of vectors knew; empty without one.
+        GATHERS: Whether what is pretrained stands before what is not, so that it can be run by itself (`gather`).
     """
+
+    GATHERS: ClassVar[bool] = False
 
     def __init__(self, form: Form) -> None:
         """Build nothing yet; a subclass sets `shape`.
@@ -33,7 +36,7 @@ class Encoder(nn.Module):
         self._stages: tuple[tuple[nn.Parameter, ...], ...] = ()
 
     def gather(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Do what needs no weights but the pretrained ones; an encoder with something pretrained can."""
+        """Do what needs no weights but the pretrained ones; where `GATHERS`."""
         raise NotImplementedError(f"{type(self).__name__} has nothing pretrained that could be run by itself")
 
     def finish(self, gathered: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ class TimmEncoder(Encoder):
     `pooling` says. The token form gives the cells of a map (the patches of a vision transformer).
     """
 
+    GATHERS = True
     mean: Tensor
     scale: Tensor
 

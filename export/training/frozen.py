@@ -113,7 +113,7 @@ def _keep(
     *,
     count: int,
 ) -> Kept | None:
-    if not encoder.is_frozen or not keys:
+    if not (encoder.GATHERS and encoder.is_frozen and keys):
         return None
     was_training = encoder.training
     encoder.eval()

@@ -187,6 +187,18 @@ def test_an_encoder_that_learns_and_one_that_gives_too_much_run_every_time(
     assert (batch.images.dtype, batch.tokens.dtype) == (torch.uint8, torch.float32)
 
 
+def test_frozen_word_vectors_are_looked_up_every_time(weights: Path, tmp_path: Path) -> None:
+    data = imagefolder(tmp_path / "data", [{**row, "split": "train", "scene": row["file_name"]} for row in fights(24)])
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("report 0.1 0.2\nguard 0.3 0.4\n", "utf-8")
+    run = RunFolder(tmp_path / "run")
+    config = _config(data, weights, text__vectors=str(vectors), text__trainable="frozen", recipe__epochs=1)
+    fit(config, run, say=lambda _: None)
+    model = load_run(run).model
+    assert model.text.is_frozen
+    assert keep_texts(model, [(1, 2)], Keep(tmp_path / "cache", _ROOM), max_tokens=8) is None
+
+
 def _config(data: Path, weights: Path, **changes: object) -> TrainConfig:
     table: dict[str, dict[str, object]] = {
         "data": {"path": str(data), "columns": {"group": "scene"}, "negative": ["normal"]},
