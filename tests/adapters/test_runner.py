@@ -58,7 +58,7 @@ class Stage:
         self.source.append_ms = append_ms
 
     async def until(self, holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not holds():  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.005)
 
@@ -104,7 +104,8 @@ def test_an_alarm_is_published_with_its_decision_checkpoint_and_offsets() -> Non
 def test_a_failed_commit_starts_a_new_epoch_and_its_results_are_dropped() -> None:
     async def body(stage: Stage) -> None:
         stage.publisher.failures = 1
-        await stage.until(lambda: stage.telemetry.started == 2)
+        # Open too: a source delivers nothing before.
+        await stage.until(lambda: stage.telemetry.started == 2 and len(stage.source.opened) == 4)
         stage.text()
         stage.quiet(NOW_MS + 60_000)
         await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
