@@ -155,9 +155,7 @@ def _trained(name: SetName, model: str, changes: dict[str, Any], runs: Path) -> 
         train = fit if is_whole else crossval
         train(config, run, say=lambda words: print(words, flush=True), resume=run.config.is_file())
     if is_whole and not run.predictions("test").is_file():
-        half = run.predictions(".test")
-        predict_run(run, "test").save(half)
-        half.replace(run.predictions("test"))
+        predict_run(run, "test").save(run.predictions("test"))
     parts = [run] if is_whole else [RunFolder(path) for path in sorted(run.path.glob("fold-*"))]
     times = [fmean(float(_state(part)[key]) for part in parts) for key in ("seconds", "cpu_seconds")]
     return Model(model, run, parts[0], *times)

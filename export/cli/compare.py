@@ -23,13 +23,13 @@ from export.cli.runs import (
     open_run,
     predictions_of,
     run_failures,
-    write_whole,
 )
 from export.evaluation.compare import HEADLINE, Comparison
 from export.evaluation.compare import compare as compute
 from export.evaluation.intervals import RESAMPLES
 from export.evaluation.report import comparison_page
 from export.evaluation.report.page import span
+from export.files import write_whole
 
 app = typer.Typer(add_completion=False)
 

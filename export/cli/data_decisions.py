@@ -35,7 +35,7 @@ def verdicts(
     ] = False,
 ) -> None:
     """List every text that was judged, for a reviewer to fill in what was really the case."""
-    from export.cli.runs import write_whole  # noqa: PLC0415 - it brings what evaluates
+    from export.files import write_whole  # noqa: PLC0415 - quick help
 
     refuse_existing(out)
     with failures():

@@ -23,7 +23,6 @@ from export.cli.runs import (
     open_run,
     predictions_of,
     run_failures,
-    write_whole,
 )
 from export.data.read import ReadOptions, open_dataset
 from export.data.rows import DataError, Dataset
@@ -31,8 +30,10 @@ from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
 from export.evaluation.evaluate import evaluate as compute
 from export.evaluation.intervals import RESAMPLES
 from export.evaluation.metrics import FIGURES
-from export.evaluation.report import Sample, evaluation_page, read_history, read_samples, read_variants
+from export.evaluation.report import Sample, evaluation_page, read_history, read_samples
 from export.evaluation.report.page import PICTURES, number, span
+from export.evaluation.variants import read_variants
+from export.files import write_whole
 from export.training.run import RunFolder
 
 app = typer.Typer(add_completion=False)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from export.cli.outcome import REFUSED, USAGE, CommandError, failures, refuse_existing, say
+from export.evaluation.variants import Variant
 
 if TYPE_CHECKING:
     from export.packing.bundle import Result
 
 app = typer.Typer(add_completion=False)
 
-_Variant = Literal["fp32", "fp16", "int8"]
 _Within = Annotated[
     float | None,
     typer.Option(
@@ -35,7 +35,7 @@ def export(  # noqa: PLR0913 - each is an option
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Bundle directory to create; must not exist.")],
     name: Annotated[str, typer.Option(help="Of the bundle. [default: the name of RUN]")] = "",
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
-    variant: Annotated[_Variant | None, typer.Option(help="fp16 for GPUs, int8 for CPUs. [default: fp32]")] = None,
+    variant: Annotated[Variant | None, typer.Option(help="fp16 for GPUs, int8 for CPUs. [default: fp32]")] = None,
     within: _Within = None,
     sign: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Private key that signs it.")] = None,
     intended_use: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it is for.")] = "",

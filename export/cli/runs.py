@@ -6,8 +6,6 @@ PyTorch is needed for predictions that are not there yet, and for nothing else.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +20,7 @@ from export.evaluation.calibrated import Calibrated, CalibratedError, Mode, fit,
 from export.evaluation.calibration import METHODS, Method
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 from export.evaluation.thresholds import F1, RuleError, parse_rule
+from export.files import write_whole
 from export.training.run import RunError, RunFolder
 
 SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")]
@@ -70,10 +69,7 @@ def predictions_of(run: RunFolder, split: str, mode: str) -> Predictions:
     if not path.exists():
         say(f"{run.path}: computing the predictions of {split}, mode {mode}")
         found = replace(_predict(run, split, mode), split=split)  # type: ignore[arg-type]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_name(f".{path.name}")  # np.savez adds .npz to other endings
-        found.save(half)
-        half.replace(path)
+        found.save(path)
     found = load_predictions(path)
     if found.split not in {"", split}:
         raise PredictionsError(f"{path}: expected predictions of {split}, found those of {found.split}")
@@ -140,19 +136,3 @@ def _negative(run: RunFolder) -> set[str]:
         return set(json.loads(run.dataset.read_text(encoding="utf-8"))["negative"])
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(half).chmod(0o644)
-        Path(half).replace(path)
-    except BaseException:
-        Path(half).unlink(missing_ok=True)
-        raise

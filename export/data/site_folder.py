@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from export.data.folder import new_folder
 from export.data.prepare import Progress
 from export.data.rows import SPLIT_NAMES, SplitName
 from export.data.write import write_lines
+from export.files import new_folder
 from stream_app.drawn_site import LABELS, Row, sample
 from stream_app.drawn_site.samples import ROWS_PER_CAMERA
 from stream_app.drawn_site.wording import LANGUAGES, compose

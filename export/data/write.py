@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from export.data.folder import new_folder
 from export.data.prepare import Progress
 from export.data.rows import Dataset, Row
+from export.files import new_folder
 
 # Names that a column of the files has already; a facet of that name comes from a column that was not used.
 _OURS = ("file_name", "text", "label", "labels", "group", "sequence", "lang", "split")

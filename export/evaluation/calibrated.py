@@ -13,6 +13,7 @@ from export.evaluation.calibration import Method, calibrate
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
 from export.evaluation.thresholds import Rule, choose
+from export.files import write_whole
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.manifest import Calibration, Label, check_calibration
 
@@ -44,8 +45,8 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def save(self, path: Path) -> None:
-        """Write it."""
-        path.write_bytes(self.encoded)
+        """Write it, whole or not at all."""
+        write_whole(path, self.encoded)
 
 
 def fit(

@@ -6,6 +6,7 @@ Shapes: `n` rows, `L` labels.
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.data.rows import Task
+from export.files import write_whole
 from stream_app.bundle.manifest import PRESENCES, Presence
 
 FORMAT = 1
@@ -69,7 +71,11 @@ class Predictions:
         return len(self.ids)
 
     def save(self, path: Path) -> None:
-        """Write them; equal predictions give equal arrays."""
+        """Write them, whole or not at all; equal predictions give equal arrays.
+
+        Raises:
+            OSError: The disk is full, or the place cannot be written; what lay there before still does.
+        """
         head = {
             "format": FORMAT,
             "name": self.name,
@@ -89,7 +95,9 @@ class Predictions:
             **{f"logits.{presence}": values for presence, values in self.logits.items()},
             **{f"facet.{name}": values for name, values in self.facets.items()},
         }
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+        written = io.BytesIO()
+        np.savez_compressed(written, allow_pickle=False, **arrays)
+        write_whole(path, written.getvalue())
 
 
 def sides_of(predictions: Predictions) -> Presence:

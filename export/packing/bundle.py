@@ -14,13 +14,14 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from export.data import Split
+from export.evaluation.variants import VARIANTS, Variant, VariantFigures
 from export.model import FusionModel
 from export.packing.folder import refuse_existing
-from export.packing.measure import VariantFigures, in_memory, measure_variant, scale_rows, smallest_within
+from export.packing.measure import in_memory, measure_variant, scale_rows, smallest_within
 from export.packing.onnx_export import OPSET, TOLERANCE, ExportRefusedError, export_graphs
 from export.packing.pack import self_check_cases, write_bundle
 from export.packing.run_card import About, write_run_card
-from export.packing.variants import SCALE_ROWS, VARIANTS, Graphs, Variant, to_fp16, to_int8
+from export.packing.variants import SCALE_ROWS, Graphs, to_fp16, to_int8
 from stream_app.bundle.graphs import GraphError
 from stream_app.bundle.graphs import Graphs as Sessions
 from stream_app.bundle.manifest import (

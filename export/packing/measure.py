@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,9 +16,10 @@ from export.data import Split
 from export.evaluation.metrics import accuracy, calibration_error
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
+from export.evaluation.variants import Variant, VariantFigures
 from export.packing.bench import median_s
 from export.packing.correction import corrected
-from export.packing.variants import Feed, Variant
+from export.packing.variants import Feed
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import Bundle
 from stream_app.bundle.manifest import IMAGE_ENCODER, PRESENCES, TEXT_ENCODER, Calibration, Manifest, Presence
@@ -27,28 +27,6 @@ from stream_app.bundle.text import Tokenizer
 
 _BATCH = 32
 _REPEATS = 5
-
-
-class VariantFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What a variant costs.
-
-    Attributes:
-        variant: Which.
-        size_bytes: Of its three graphs.
-        rows: On how many validation rows the rest was measured.
-        accuracy: Share of right decisions, 0-1.
-        ece: Expected calibration error as `export.evaluation.metrics` defines it, 0-1.
-        logit_difference: Greatest absolute difference of a raw logit from `fp32`.
-        pairs_per_s: Pairs that one CPU thread encodes and fuses per second.
-    """
-
-    variant: Variant
-    size_bytes: int
-    rows: int
-    accuracy: float
-    ece: float
-    logit_difference: float
-    pairs_per_s: float
 
 
 def in_memory(manifest: Manifest, graphs: Mapping[str, bytes], tokenizer: bytes) -> Bundle:

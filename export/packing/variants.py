@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,6 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from export.packing.onnx_export import DYNAMIC, ExportRefusedError, finished
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER
-
-Variant = Literal["fp32", "fp16", "int8"]
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 Graphs = dict[str, bytes]
 """File name -> ONNX bytes."""

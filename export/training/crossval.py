@@ -13,6 +13,7 @@ It has no weights: to export, train a run on everything.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +28,11 @@ from export.evaluation.metrics import FIGURES
 from export.evaluation.pool import pool
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.scores import score
-from export.training.config import ConfigError, TrainConfig, encode_config, open_folds, read_config
+from export.training.claim import claim
+from export.training.config import ConfigError, TrainConfig, open_folds
 from export.training.fit import Say, fit, parsed_rule
 from export.training.predict import Mode, predict_run
-from export.training.run import RunError, RunFolder, write_json
+from export.training.run import RunFolder, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
     begun = time.monotonic()
     rule = parsed_rule(config)
     parts = _parts(config, out)
-    _claim(config, out, resume=resume)
+    claim(config, out, resume=resume)
     runs = [RunFolder(out.path / f"fold-{number}") for number in range(1, len(parts) + 1)]
     for run, part in zip(runs, parts, strict=True):
         _train(part, run, say)
@@ -78,7 +80,6 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
     validation = [load_predictions(run.predictions("validation")) for run in runs]
     pooled = pool(list(zip(validation, calibrated, strict=True)), name=name, are_ids_unique=False)
     fit_calibration(pooled, "none", rule, silent=about["negative"]).save(out.calibration)
-    out.predictions("validation").parent.mkdir(exist_ok=True)
     pooled.save(out.predictions("validation"))
     found = {mode: _test(out, runs, calibrated, mode, say) for mode in _modes(parts[0])}
     write_json(out.path / "folds.json", msgspec.to_builtins(found))
@@ -105,25 +106,13 @@ def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
     ]
 
 
-def _claim(config: TrainConfig, out: RunFolder, *, resume: bool) -> None:
-    if resume:
-        if not out.config.is_file():
-            raise RunError(f"{out.path}: expected a cross-validation to resume, found no {out.config.name}")
-        if read_config(out.config) != config:
-            raise ConfigError(f"{out.path}: expected its own configuration, found another: resume without changes")
-        return
-    if out.path.exists():
-        raise RunError(f"expected no {out.path}, found one: choose another name, or --resume what was cut short")
-    out.path.mkdir(parents=True)
-    out.config.write_bytes(encode_config(config))
-    write_json(out.state, {"finished": False})
-
-
 def _train(part: TrainConfig, run: RunFolder, say: Say) -> None:
     is_begun = run.config.is_file()
     if is_begun and run.state.is_file() and json.loads(run.state.read_bytes())["finished"]:
         say(f"{run.path}: finished before")
         return
+    if run.path.exists() and not is_begun:
+        shutil.rmtree(run.path)  # killed before it was written down what this part is to be
     fit(part, run, say=say, resume=is_begun)
 
 
@@ -140,9 +129,7 @@ def _test(
     parts: list[Predictions] = []
     for run in runs:
         if not run.predictions(name).is_file():
-            half = run.predictions(f".{name}")  # a kill must not leave half of what the next call takes for whole
-            predict_run(run, "test", mode).save(half)
-            half.replace(run.predictions(name))
+            predict_run(run, "test", mode).save(run.predictions(name))
         parts.append(load_predictions(run.predictions(name)))
     pool(list(zip(parts, calibrated, strict=True)), name=out.path.name).save(out.predictions(name))
     scored = [score(one, its.calibration) for one, its in zip(parts, calibrated, strict=True)]

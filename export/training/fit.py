@@ -24,14 +24,16 @@ from export.encoders import coverage, make_tokenizer
 from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.predictions import Predictions
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
+from export.files import write_whole
 from export.model import FusionModel, ModelSpec, build_model
-from export.training.config import ConfigError, TrainConfig, encode_config, open_rows, read_config
+from export.training.claim import claim
+from export.training.config import ConfigError, TrainConfig, open_rows
 from export.training.features import teach_guide
 from export.training.gradient import train_by_gradient
 from export.training.load import ModelFile, keep_of, open_splits, rows_sha256, write_model
 from export.training.predict import as_predictions, predict
 from export.training.probe import fit_probe
-from export.training.run import RunError, RunFolder, write_json, write_whole
+from export.training.run import RunError, RunFolder, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
@@ -76,7 +78,6 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         words = Tokenizer(tokenizer, text), text
         told, predictions = _learn(config, run, model, splits, words, say=say, shows_progress=shows_progress)
     write_whole(run.weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
-    run.predictions("validation").parent.mkdir(exist_ok=True)
     predictions.save(run.predictions("validation"))
     fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative).save(run.calibration)
     state = {
@@ -109,33 +110,15 @@ def parsed_rule(config: TrainConfig) -> Rule:
 @contextmanager
 def _claimed(config: TrainConfig, run: RunFolder, *, resume: bool) -> Iterator[None]:
     """Take the folder; give it back if what was asked for turns out not to fit, so that it can be asked for better."""
-    _claim(config, run, resume=resume)
+    claim(config, run, resume=resume)
+    if run.state.is_file() and json.loads(run.state.read_bytes()).get("finished"):
+        raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
     try:
         yield
     except ValueError:  # of parts, weights or data; an interruption or a full disk can be resumed
         if not resume and not run.checkpoints.exists():
             shutil.rmtree(run.path, ignore_errors=True)
         raise
-
-
-def _claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
-    if not resume:
-        if run.path.exists():
-            raise RunError(f"expected no {run.path}, found one: choose another name, or --resume what was cut short")
-        run.path.mkdir(parents=True)
-        try:
-            write_whole(run.config, encode_config(config))
-            write_json(run.state, {"finished": False})
-        except OSError:  # without both it could neither be resumed nor begun again
-            shutil.rmtree(run.path, ignore_errors=True)
-            raise
-        return
-    if not run.config.is_file():
-        raise RunError(f"{run.path}: expected a run to resume, found no {run.config.name}")
-    if read_config(run.config) != config:
-        raise ConfigError(f"{run.path}: expected the configuration of the run, found another: resume without changes")
-    if run.state.is_file() and json.loads(run.state.read_bytes()).get("finished"):
-        raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
 
 
 def _learn(

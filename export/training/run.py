@@ -20,10 +20,11 @@ RUN/config.toml              what was asked for, all defaults written out
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from export.files import write_whole
 
 
 class RunError(ValueError):
@@ -103,21 +104,3 @@ class RunFolder:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file so that nobody ever sees half of it."""
     write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it; what lay there stays if the disk is full.
-
-    Raises:
-        OSError: The disk is full, or refuses.
-    """
-    half = path.with_name(f".{path.name}")
-    try:
-        with half.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from export.evaluation.calibrated import Calibrated, load_calibrated  # noqa: E4
 from export.evaluation.pool import pool  # noqa: E402
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions  # noqa: E402
 from export.evaluation.scores import score  # noqa: E402
+from export.training.claim import claim  # noqa: E402
 from export.training.config import ConfigError, TrainConfig, make_config, open_rows, read_config  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
 from export.training.load import load_run  # noqa: E402
@@ -162,6 +164,33 @@ def _predictions(task: Task, labels: tuple[str, ...], rng: np.random.Generator) 
         ids=tuple(f"row {number}" for number in range(n)),
         facets={"night": np.array(["yes"] * n)},
     )
+
+
+def test_a_full_disk_at_the_beginning_leaves_nothing_and_later_what_can_be_resumed(data: Path, tmp_path: Path) -> None:
+    config, out = _config(data, recipe__epochs=1), RunFolder(tmp_path / "out")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes of a file
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            crossval(config, out, say=lambda _: None)
+        assert list(tmp_path.iterdir()) == []
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # room for pictures, not for a checkpoint
+        with pytest.raises(OSError, match="resume"):
+            crossval(config, out, say=lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not json.loads(out.state.read_bytes())["finished"]
+    crossval(config, out, say=lambda _: None, resume=True)
+    assert json.loads(out.state.read_bytes())["finished"]
+
+
+def test_a_part_that_was_killed_before_it_was_written_down_what_it_is_begins_again(data: Path, tmp_path: Path) -> None:
+    config, out = _config(data, recipe__epochs=1), RunFolder(tmp_path / "out")
+    claim(config, out, resume=False)
+    (out.path / "fold-1").mkdir()
+    (out.path / "fold-1" / ".config.toml.half").write_bytes(b"[da")
+    crossval(config, out, say=lambda _: None, resume=True)
+    assert json.loads(out.state.read_bytes())["finished"]
 
 
 def test_a_calibration_that_cannot_be_put_together_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """`vigil-export keys`: a pair whose halves fit, never overwritten; a signature is in a bundle whole or not at all."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +116,19 @@ def test_an_interruption_leaves_nothing_half_written_and_a_folder_that_came_mean
         publish_folder(out, {"a": b"1"}, verify=lambda _: out.mkdir())
     assert [*out.parent.iterdir()] == [out]
     assert [*out.iterdir()] == []
+
+
+def test_a_kill_while_a_bundle_is_written_leaves_none_and_it_can_be_written_again(tmp_path: Path) -> None:
+    out = tmp_path / "site" / "1"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from export.packing.folder import publish_folder; "
+        "publish_folder(Path(sys.argv[1]), {'a': b'1'}, verify=lambda _: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(out)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    publish_folder(out, {"a": b"1"}, verify=lambda _: None)
+    assert [path.name for path in out.iterdir()] == ["a"]
 
 
 def test_a_file_is_added_whole_or_what_was_there_stays(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ onnx = pytest.importorskip("onnx")
 from export.data import Split  # noqa: E402 - the skips above come first
 from export.encoders.pooling import GuidedEnd  # noqa: E402
 from export.evaluation.scores import score  # noqa: E402
+from export.evaluation.variants import Variant, VariantFigures  # noqa: E402
 from export.packing.bench import Report, measure_bundle  # noqa: E402
 from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
-from export.packing.measure import VariantFigures, in_memory, predict, smallest_within  # noqa: E402
+from export.packing.measure import in_memory, predict, smallest_within  # noqa: E402
 from export.packing.onnx_export import ExportRefusedError  # noqa: E402
 from export.packing.run_card import About  # noqa: E402
-from export.packing.variants import Variant, to_fp16  # noqa: E402
+from export.packing.variants import to_fp16  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import (  # noqa: E402

@@ -3,15 +3,12 @@
 from export.evaluation.report.history import History, read_history
 from export.evaluation.report.page import comparison_page, evaluation_page
 from export.evaluation.report.samples import Sample, read_samples
-from export.evaluation.report.variants import VariantLine, read_variants
 
 __all__ = [
     "History",
     "Sample",
-    "VariantLine",
     "comparison_page",
     "evaluation_page",
     "read_history",
     "read_samples",
-    "read_variants",
 ]

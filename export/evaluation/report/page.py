@@ -18,8 +18,8 @@ from export.evaluation.metrics import FIGURES, LESS_IS_BETTER, decided
 from export.evaluation.report.history import History
 from export.evaluation.report.pictures import confusions, curves, forest, progress, reliabilities
 from export.evaluation.report.samples import Sample
-from export.evaluation.report.variants import VariantLine
 from export.evaluation.thresholds import parse_rule
+from export.evaluation.variants import VariantFigures
 
 PICTURES = 4
 """Pictures of a mistake; of a decision with more, the first are shown."""
@@ -29,7 +29,7 @@ def evaluation_page(
     evaluation: Evaluation,
     samples: Mapping[str, Sample] | None = None,
     history: History | None = None,
-    variants: Sequence[VariantLine] = (),
+    variants: Sequence[VariantFigures] = (),
 ) -> str:
     """Return the report of one run.
 

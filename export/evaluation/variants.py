@@ -1,26 +1,31 @@
-"""Reads what smaller variants of a run cost. Goes in: the run's variants.json. Goes out: lines of a table."""
+"""What the variants of an exported run cost, as they are kept in its `variants.json`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
+Variant = Literal["fp32", "fp16", "int8"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+"""Of the graphs of a bundle, the exact one first."""
 
-class VariantLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant, as `vigil-export export` measured it on validation rows.
+
+class VariantFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a variant costs.
 
     Attributes:
-        variant: `fp32`, `fp16` or `int8`.
+        variant: Which.
         size_bytes: Of its three graphs.
-        rows: On how many rows the rest was measured.
+        rows: On how many validation rows the rest was measured.
         accuracy: Share of right decisions, 0-1.
-        ece: Expected calibration error, 0-1.
+        ece: Expected calibration error as `export.evaluation.metrics` defines it, 0-1.
         logit_difference: Greatest absolute difference of a raw logit from `fp32`.
         pairs_per_s: Pairs that one CPU thread of the machine that exported encodes and fuses per second.
     """
 
-    variant: str
+    variant: Variant
     size_bytes: int
     rows: int
     accuracy: float
@@ -29,10 +34,10 @@ class VariantLine(msgspec.Struct, frozen=True, kw_only=True):
     pairs_per_s: float
 
 
-def read_variants(path: Path) -> tuple[VariantLine, ...]:
+def read_variants(path: Path) -> tuple[VariantFigures, ...]:
     """Return the variants, fp32 first; none where no such file can be read."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=tuple[VariantLine, ...])
+        found = msgspec.json.decode(path.read_bytes(), type=tuple[VariantFigures, ...])
     except (OSError, msgspec.MsgspecError):
         return ()
     return found if found and found[0].variant == "fp32" else ()

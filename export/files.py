@@ -1,4 +1,4 @@
-"""Writes folders whole or not at all: beside their place, flushed to the disk, renamed at the end."""
+"""Writes files and folders whole or not at all: beside their place, flushed to the disk, renamed at the end."""
 
 from __future__ import annotations
 
@@ -46,6 +46,33 @@ def refuse_existing(out: Path) -> None:
     """Raise FileExistsError where something is: what somebody has is never overwritten."""
     if out.exists():
         raise FileExistsError(f"{out}: expected nothing there, found something: choose another name, or remove it")
+
+
+def write_whole(path: Path, data: bytes, *, draft_in: Path | None = None) -> None:
+    """Write a file, so that nobody ever sees half of it.
+
+    Args:
+        path: The file to be; its folder is made.
+        data: Its content.
+        draft_in: Where it is written first, on the same disk; None: beside it.
+
+    Raises:
+        OSError: The disk is full, or the place cannot be written; what lay there before still does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=draft_in or path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        draft.replace(path)
+        _flush(path.parent)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Takes the folder of a run, or of a cross-validation. Goes in: a configuration, a folder. Goes out: a folder begun."""
+
+from __future__ import annotations
+
+import shutil
+
+from export.files import write_whole
+from export.training.config import ConfigError, TrainConfig, encode_config, read_config
+from export.training.run import RunError, RunFolder, write_json
+
+
+def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
+    """Make the folder and write down what was asked for; or see that what is resumed was asked for in these words.
+
+    Args:
+        config: What is asked for.
+        run: Must not exist, unless it is resumed.
+        resume: Go on with what was cut short.
+
+    Raises:
+        RunError: The folder exists already, or is none that can be resumed.
+        ConfigError: What is to be resumed was asked for otherwise.
+        OSError: The disk is full, or refuses; there is no folder then.
+    """
+    if resume:
+        if not run.config.is_file():
+            raise RunError(f"{run.path}: expected something to resume, found no {run.config.name}")
+        if read_config(run.config) != config:
+            raise ConfigError(f"{run.path}: expected its own configuration, found another: resume without changes")
+        return
+    if run.path.exists():
+        raise RunError(f"expected no {run.path}, found one: choose another name, or --resume what was cut short")
+    run.path.mkdir(parents=True)
+    try:
+        write_whole(run.config, encode_config(config))
+        write_json(run.state, {"finished": False})
+    except OSError:  # without both it could neither be resumed nor begun again
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
