@@ -14,6 +14,7 @@ from export.encoders import (
     ImageEncoderSpec,
     SpecError,
     TextEncoderSpec,
+    TwoPartEncoder,
     build_image_encoder,
     build_text_encoder,
     complete_text,
@@ -69,8 +70,9 @@ class FusionModel(nn.Module):
         Returns:
             float32 [b, *image.shape].
         """
-        run = self.image.finish if image.dtype == torch.float32 else self.image
-        return run(image)
+        if image.dtype == torch.float32 and isinstance(self.image, TwoPartEncoder):
+            return self.image.finish(image)
+        return self.image(image)  # type: ignore[no-any-return]
 
     def encode_texts(self, tokens: Tensor, length: Tensor) -> Tensor:
         """Encode texts.
@@ -82,8 +84,9 @@ class FusionModel(nn.Module):
         Returns:
             float32 [b, *text.shape].
         """
-        run = self.text.finish if tokens.dtype == torch.float32 else self.text
-        return run(tokens, length)
+        if tokens.dtype == torch.float32 and isinstance(self.text, TwoPartEncoder):
+            return self.text.finish(tokens, length)
+        return self.text(tokens, length)  # type: ignore[no-any-return]
 
     def forward(
         self, image: Tensor, tokens: Tensor, length: Tensor, image_present: Tensor, text_present: Tensor

@@ -1,7 +1,7 @@
 """Encoders: one side of the input in, features of a fixed shape out. Chosen by the `kind` of their spec."""
 
 from export.encoders.build import build_image_encoder, build_text_encoder, complete_text
-from export.encoders.encoder import Encoder
+from export.encoders.encoder import Encoder, TwoPartEncoder
 from export.encoders.spec import ImageEncoderSpec, SpecError, TextEncoderSpec
 from export.encoders.tokenizer import make_tokenizer
 from export.encoders.vectors import Coverage, coverage
@@ -13,6 +13,7 @@ __all__ = [
     "ImageEncoderSpec",
     "SpecError",
     "TextEncoderSpec",
+    "TwoPartEncoder",
     "WeightsError",
     "build_image_encoder",
     "build_text_encoder",

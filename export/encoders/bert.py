@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from export.encoders.encoder import Encoder, is_real_token
+from export.encoders.encoder import TwoPartEncoder, is_real_token
 from export.encoders.spec import SpecError, TextEncoderSpec
 from export.encoders.text_end import TextEnd
 from export.encoders.weights import hub_errors, is_hub_reachable
@@ -24,10 +24,8 @@ from export.layers import Form, mean_of_real
 _INSTEAD = "give a folder with config.json, model.safetensors and tokenizer.json (or vocab.txt)"
 
 
-class BertEncoder(Encoder):
+class BertEncoder(TwoPartEncoder):
     """The last states of a pretrained encoder; pooled as the mean of the real tokens, which suits all of the family."""
-
-    GATHERS = True
 
     def __init__(self, spec: TextEncoderSpec, form: Form = "pooled", *, with_weights: bool = True) -> None:
         """Build it.

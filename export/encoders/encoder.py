@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import nn
@@ -18,10 +19,7 @@ class Encoder(nn.Module):
         form: One vector a row, or one for each cell or word.
         shape: Of a row's features.
         known_words: Words that a file of vectors knew; empty without one.
-        GATHERS: Whether what is pretrained stands before what is not, so that it can be run by itself (`gather`).
     """
-
-    GATHERS: ClassVar[bool] = False
 
     def __init__(self, form: Form) -> None:
         """Build nothing yet; a subclass sets `shape`.
@@ -34,19 +32,6 @@ class Encoder(nn.Module):
         self.shape: tuple[int, ...] = ()
         self.known_words: frozenset[str] = frozenset()
         self._stages: tuple[tuple[nn.Parameter, ...], ...] = ()
-
-    def gather(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Do what needs no weights but the pretrained ones; where `GATHERS`."""
-        raise NotImplementedError(f"{type(self).__name__} has nothing pretrained that could be run by itself")
-
-    def finish(self, gathered: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-        """Do the rest of the encoding with what `gather` gave."""
-        raise NotImplementedError(f"{type(self).__name__} has nothing pretrained that could be run by itself")
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether there is something pretrained and none of it learns: `gather` then gives the same in every epoch."""
-        return bool(self._stages) and not any(weight.requires_grad for stage in self._stages for weight in stage)
 
     @property
     def stage_count(self) -> int:
@@ -81,6 +66,23 @@ class Encoder(nn.Module):
                 if weights and not any(weight.requires_grad for weight in weights):
                     module.eval()
         return self
+
+
+class TwoPartEncoder(Encoder, ABC):
+    """An encoder whose pretrained part comes before all else, and can be run by itself."""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether none of what is pretrained learns: `gather` then gives the same in every epoch."""
+        return not any(weight.requires_grad for stage in self._stages for weight in stage)
+
+    @abstractmethod
+    def gather(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Do what needs no weights but the pretrained ones."""
+
+    @abstractmethod
+    def finish(self, gathered: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        """Do the rest of the encoding with what `gather` gave."""
 
 
 def is_real_token(tokens: torch.Tensor, length: torch.Tensor) -> torch.Tensor:

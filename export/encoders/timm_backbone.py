@@ -15,7 +15,7 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor
 
-from export.encoders.encoder import Encoder
+from export.encoders.encoder import TwoPartEncoder
 from export.encoders.image import MapEnd
 from export.encoders.pooling import GuidedEnd, OwnEnd, StatisticsEnd
 from export.encoders.spec import ImageEncoderSpec, SpecError
@@ -23,14 +23,13 @@ from export.encoders.weights import WeightsError, hub_errors, is_hub_reachable, 
 from export.layers import Form
 
 
-class TimmEncoder(Encoder):
+class TimmEncoder(TwoPartEncoder):
     """A backbone of timm with its own normalisation of pixels inside.
 
     Pooled without a `stage`, it gives the backbone's own pooled output; with one, mean and maximum of that map; or as
     `pooling` says. The token form gives the cells of a map (the patches of a vision transformer).
     """
 
-    GATHERS = True
     mean: Tensor
     scale: Tensor
 

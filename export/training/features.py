@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from export.data import NO_IMAGE, Split
+from export.encoders import SpecError, TwoPartEncoder
 from export.encoders.pooling import Block, GuidedEnd, StatisticsEnd
 from export.model import FusionModel
 from export.training.frozen import Keep, Kept, keep_images, keep_texts
@@ -51,14 +52,20 @@ def image_side(model: FusionModel, train: Split, part_of: npt.NDArray[np.int64],
 
     Returns:
         The features, and whether they are guided.
+
+    Raises:
+        SpecError: The image encoder has nothing pretrained.
     """
     pictures, place = np.unique(train.image_of, return_inverse=True)
     place = place.ravel().astype(np.int64)
     if len(pictures) and pictures[0] == NO_IMAGE:
         pictures, place = pictures[1:], place - 1
     parts = int(part_of.max()) + 1
-    end = getattr(model.image, "end", None)
-    gathered = _Gathered(model, train, keep_images(model, train, keep))
+    encoder = model.image
+    if not isinstance(encoder, TwoPartEncoder):
+        raise SpecError(f"image.kind: expected a pretrained backbone for a probe, found {model.spec.image.kind}")
+    end = getattr(encoder, "end", None)
+    gathered = _Gathered(encoder, train, keep_images(model, train, keep))
     if isinstance(end, GuidedEnd):
         moved = movements(train, end.size)
         if moved:
@@ -67,7 +74,7 @@ def image_side(model: FusionModel, train: Split, part_of: npt.NDArray[np.int64],
                 belongs.setdefault(picture, set()).add(part)
             guides = _teach(end, gathered, moved, belongs, parts)
             return Side(_guided(end, gathered, pictures, guides), place, end.blocks), True
-    found = torch.cat([model.image.finish(some) for _, some in gathered.of(pictures)] or [torch.zeros(0, 1)])
+    found = torch.cat([encoder.finish(some) for _, some in gathered.of(pictures)] or [torch.zeros(0, 1)])
     blocks = end.blocks if isinstance(end, StatisticsEnd | GuidedEnd) else (Block(found.shape[1], 1.0),)
     return Side([found] * (parts + 1), place, blocks), False
 
@@ -76,7 +83,7 @@ def image_side(model: FusionModel, train: Split, part_of: npt.NDArray[np.int64],
 class _Gathered:
     """What the encoder gathers from pictures, from where it is kept or anew."""
 
-    model: FusionModel
+    encoder: TwoPartEncoder
     train: Split
     kept: Kept | None
 
@@ -85,7 +92,7 @@ class _Gathered:
         for start in range(0, len(pictures), _PICTURES):
             chosen = pictures[start : start + _PICTURES]
             if self.kept is None:
-                found = self.model.image.gather(torch.from_numpy(np.array(self.train.images[chosen])))
+                found = self.encoder.gather(torch.from_numpy(np.array(self.train.images[chosen])))
             else:
                 found = torch.from_numpy(self.kept.take(chosen))
             yield chosen.tolist(), found
@@ -102,16 +109,17 @@ def teach_guide(model: FusionModel, train: Split, keep: Keep) -> bool:
     Returns:
         Whether there was a guide, and something to teach it.
     """
-    end = getattr(model.image, "end", None)
+    encoder = model.image
+    end = getattr(encoder, "end", None)
     moved = movements(train, end.size) if isinstance(end, GuidedEnd) else {}
-    if not isinstance(end, GuidedEnd) or not moved:
+    if not isinstance(encoder, TwoPartEncoder) or not isinstance(end, GuidedEnd) or not moved:
         return False
-    was_training = model.image.training
-    model.image.eval()
+    was_training = encoder.training
+    encoder.eval()
     with torch.no_grad():
-        _teach(end, _Gathered(model, train, keep_images(model, train, keep)), moved, {}, 0)
-    model.image.train(was_training)
-    if model.image.is_frozen:
+        _teach(end, _Gathered(encoder, train, keep_images(model, train, keep)), moved, {}, 0)
+    encoder.train(was_training)
+    if encoder.is_frozen:
         end.guide.requires_grad_(False)  # noqa: FBT003 - the signature is PyTorch's
     return True
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from export.data import NO_IMAGE, Split
 from export.data.store import ArrayStore
-from export.encoders import Encoder
+from export.encoders import Encoder, TwoPartEncoder
 from export.model import FusionModel
 
 # Part of a store's name: to be counted up when the same weights would give something else.
@@ -73,16 +73,19 @@ def keep_images(model: FusionModel, split: Split, keep: Keep) -> Kept | None:
     Raises:
         DataError: The folder cannot be written, or the disk is full.
     """
+    encoder = model.image
     # Fast for convolutions; and always the same layout, since another one gives other last bits.
-    model.image.to(memory_format=torch.channels_last)
+    encoder.to(memory_format=torch.channels_last)
+    if not isinstance(encoder, TwoPartEncoder):
+        return None
     places = np.unique(split.image_of[split.image_of != NO_IMAGE])
 
     def gather(place: int) -> Tensor:
         picture = torch.from_numpy(np.array(split.images[place : place + 1]))
-        return model.image.gather(picture.to(_device_of(model)))[0]
+        return encoder.gather(picture.to(_device_of(model)))[0]
 
     keys = {int(place): hashlib.sha256(split.images[place].tobytes()).hexdigest() for place in places}
-    return _keep(model.image, "pictures", keys, gather, keep, count=len(split.images))
+    return _keep(encoder, "pictures", keys, gather, keep, count=len(split.images))
 
 
 def keep_texts(model: FusionModel, texts: Sequence[Sequence[int]], keep: Keep, *, max_tokens: int) -> Kept | None:
@@ -94,18 +97,21 @@ def keep_texts(model: FusionModel, texts: Sequence[Sequence[int]], keep: Keep, *
         keep: As there.
         max_tokens: Bound of a text; what was gathered is padded to it with 0.
     """
+    encoder = model.text
+    if not isinstance(encoder, TwoPartEncoder):
+        return None
 
     def gather(number: int) -> Tensor:
         tokens = torch.tensor([texts[number]], device=_device_of(model))
-        states = model.text.gather(tokens, torch.tensor([tokens.shape[1]], device=tokens.device))[0]
+        states = encoder.gather(tokens, torch.tensor([tokens.shape[1]], device=tokens.device))[0]
         return torch.nn.functional.pad(states, (0, 0, 0, max_tokens - len(states)))
 
     keys = {number: hashlib.sha256(repr(tuple(ids)).encode()).hexdigest() for number, ids in enumerate(texts)}
-    return _keep(model.text, f"texts-{max_tokens}", keys, gather, keep, count=len(texts))
+    return _keep(encoder, f"texts-{max_tokens}", keys, gather, keep, count=len(texts))
 
 
 def _keep(
-    encoder: Encoder,
+    encoder: TwoPartEncoder,
     name: str,
     keys: dict[int, str],
     gather: Callable[[int], Tensor],
@@ -113,7 +119,7 @@ def _keep(
     *,
     count: int,
 ) -> Kept | None:
-    if not (encoder.GATHERS and encoder.is_frozen and keys):
+    if not encoder.is_frozen or not keys:
         return None
     was_training = encoder.training
     encoder.eval()
