@@ -66,6 +66,8 @@ class _LazyGroup(TyperGroup):
         except KeyboardInterrupt as error:
             # Here and not in main: typer would end the process without a word.
             raise CommandError("interrupted", status=INTERRUPTED) from error
+        except ModuleNotFoundError as error:
+            raise _lacking(ctx.invoked_subcommand or "this command", error) from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - likewise
         """Load the command that is called."""
@@ -124,10 +126,15 @@ def _load(name: str) -> Any:  # noqa: ANN401 - typer's own command type is priva
     try:
         module = importlib.import_module(_PARTS[name].module)
     except ModuleNotFoundError as error:
-        raise CommandError(
-            f"{name} needs the package {error.name}, which is not installed: install the extra `export`"
-        ) from error
+        raise _lacking(name, error) from error
     module.app.rich_markup_mode = None  # plain pages, as those of `vigil`
     command = typer.main.get_command(module.app)
     command.name = name
     return command
+
+
+def _lacking(name: str, error: ModuleNotFoundError) -> Exception:
+    """Say which package is missing; a module of our own that is missing is a mistake, and stays one."""
+    if (error.name or "").partition(".")[0] in {"export", "stream_app"}:
+        return error
+    return CommandError(f"{name} needs the package {error.name}, which is not installed: install the extra `export`")

@@ -78,6 +78,8 @@ def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resu
     try:
         if path is None and resume:
             path = run.config
+        if path is None and "data.path" not in overrides:
+            raise CommandError("expected a CONFIG, or --data DIR, found neither", status=USAGE)
         return make_config({}, overrides) if path is None else read_config(path, overrides)
     except ConfigError as error:
         raise CommandError(str(error), status=USAGE) from error

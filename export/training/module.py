@@ -57,7 +57,7 @@ class Fusion(lightning.LightningModule):
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"epoch {self.current_epoch + 1}: expected a finite loss, found {loss.item()}; try a lower "
-                "recipe.rate, recipe.clip above 0, or precision 32"
+                "recipe.rate, recipe.clip above 0, or precision 32, in another folder: a run keeps its configuration"
             )
         self.log("train_loss", both, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.rows))
         return loss

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,35 @@ def test_training_says_how_many_words_have_a_vector(
     assert "vectors for 1 of 9 words (11.1%), 50.0% of all uses" in capsys.readouterr().err
     known = {"words": 9, "known": 1, "uses": 16, "known_uses": 8}
     assert json.loads((tmp_path / "run" / "state.json").read_bytes())["vectors"] == known
+
+
+def test_without_a_configuration_and_without_data_it_says_what_to_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("train", "crossval"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--out", str(tmp_path / "run")])
+        assert ended.value.code == 2
+        assert "expected a CONFIG, or --data DIR, found neither" in capsys.readouterr().err
+
+
+_WITHOUT_TORCH = """
+import sys
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Lacking())
+"""
+
+
+@pytest.mark.parametrize("command", ["train", "crossval", "demo-bundle"])
+def test_without_pytorch_it_says_what_to_install(command: str, data: Path, tmp_path: Path) -> None:
+    arguments = [command, "--out", str(tmp_path / "out"), *(() if command == "demo-bundle" else ("--data", str(data)))]
+    program = _WITHOUT_TORCH + f"from export.cli import main; main({arguments!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"vigil-export: {command} needs the package torch, which is not installed: install the extra `export`\n",
+    )
+    assert not (tmp_path / "out").exists()
