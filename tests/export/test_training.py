@@ -24,27 +24,21 @@ pytest.importorskip("pytorch_lightning")
 from safetensors.torch import load_file  # noqa: E402 - the skips above come first
 
 from export.cli import main  # noqa: E402
-from export.data import NO_IMAGE, DataError, Split  # noqa: E402
+from export.data import DataError  # noqa: E402
 from export.data.access import TestSplitError  # noqa: E402
-from export.data.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
-from export.data.tokens import train_tokenizer  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
 from export.fusions.concat import ConcatHead  # noqa: E402
-from export.training.batches import Batches  # noqa: E402
 from export.training.config import ConfigError, Recipe, TrainConfig, encode_config, make_config, read_config  # noqa: E402
 from export.training.fit import fit  # noqa: E402
 from export.training.gradient import _said_clearly  # noqa: E402
 from export.training.load import load_run  # noqa: E402
-from export.training.losses import class_weights, row_losses  # noqa: E402
 from export.training.module import Fusion, TrainingError  # noqa: E402
 from export.training.predict import across_sequences, predict_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
-from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
-from stream_app.bundle.text import Tokenizer  # noqa: E402
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _WORDS = {"fight": ("men hit each other", "打架"), "normal": ("nobody is there", "没有人")}
@@ -208,65 +202,6 @@ def test_each_text_meets_every_picture_of_its_sequence_and_nothing_else(run: Run
     assert len(np.unique(predict_run(run, "validation", "sequences").decisions)) == len(split)
 
 
-def _split(image_of: list[int]) -> Split:
-    n = len(image_of)
-    return Split(
-        images=np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((9, 2, 2, 3), np.uint8),
-        image_of=np.array(image_of, np.int64),
-        texts=tuple("" if row % 4 == 1 else "text" * (1 + row % 3) for row in range(n)),
-        truth=np.zeros((n, 1), np.float32),
-        groups=np.arange(n),
-        sequences=np.full(n, -1, np.int64),
-        ids=tuple(map(str, range(n))),
-        facets={},
-    )
-
-
-@pytest.mark.parametrize("image_of", [[0, 1, 2, 3], [0, 0, 0, 0, 0, 0, 0, 1, NO_IMAGE, 8, NO_IMAGE], [NO_IMAGE] * 5])
-@pytest.mark.parametrize("batch", [2, 3, 50])
-def test_every_row_comes_once_with_its_own_sides_each_picture_and_text_once_a_batch(
-    image_of: list[int], batch: int
-) -> None:
-    text, split = TextSpec(max_tokens=8, pad_id=0), _split(image_of)
-    tokenizer = Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text)
-    batches = Batches(
-        split,
-        tokenizer,
-        pad_id=0,
-        max_tokens=8,
-        batch=batch,
-    )
-    shuffled = list(batches.shuffled(np.random.default_rng(1), None))
-    assert batches.count(np.random.default_rng(1)) == len(shuffled)
-    for found in (list(batches.in_order()), shuffled):
-        assert sorted(row for one in found for row in one.rows.tolist()) == list(range(len(image_of)))
-        for one in found:
-            assert len(one.rows) <= batch
-            assert len(torch.unique(one.images[:, 0, 0, 0])) == len(one.images)
-            assert len(one.tokens) == len({split.texts[row] for row in one.rows})
-            for row, place in zip(one.rows, one.text_of, strict=True):
-                read = tuple(one.tokens[place, : one.length[place]].tolist())
-                assert read == (tokenizer.encode(split.texts[row]) if split.texts[row] else (0,))
-            for row, place, has in zip(one.rows, one.image_of, one.has_image, strict=True):
-                assert bool(has) == (image_of[row] != NO_IMAGE)
-                assert not has or int(one.images[place, 0, 0, 0]) == image_of[row]
-
-
-def test_training_texts_are_changed_anew_in_every_batch_and_those_of_validation_never() -> None:
-    text, split = TextSpec(max_tokens=30, pad_id=0), _split([0, 1, 2, 3, 4, 5])
-    data = train_tokenizer(["text"], spec=text, vocabulary=260)
-    batches = Batches(split, Tokenizer(data, text), pad_id=0, max_tokens=30, batch=6)
-    words = TextChanges(TextAugmentSpec(pieces=0, noise=1), data, text)
-    rng = np.random.default_rng(3)
-    first, *others = (next(batches.shuffled(rng, None, words)) for _ in range(8))
-    again = next(batches.shuffled(np.random.default_rng(3), None, words))
-    assert torch.equal(first.tokens, again.tokens)
-    assert len({tuple(one.tokens.flatten().tolist()) for one in (first, *others)}) > 4
-    empty = [int(place) for row, place in zip(first.rows, first.text_of, strict=True) if not split.texts[row]]
-    assert first.length[empty].tolist() == [1] * len(empty)
-    assert len({tuple(one.tokens.flatten().tolist()) for one in (next(batches.in_order()) for _ in range(2))}) == 1
-
-
 def test_words_cannot_be_cut_into_pieces_they_are_not_made_of(data: Path, tmp_path: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("somebody 0.1 0.2\nfights 0.3 0.4\n", "utf-8")
@@ -295,25 +230,6 @@ def test_a_view_without_weight_is_not_worked_out(
     steps = {count for count in range(1, len(rows)) if count * views == calls[True]}
     assert len(steps) == 1
     assert len(rows) / 6 <= steps.pop() <= len(rows) / 2
-
-
-def test_focal_loss_is_cross_entropy_at_zero_and_looks_away_from_what_is_easy() -> None:
-    logits, truth = torch.tensor([[3.0], [-3.0], [0.0]]), torch.tensor([[1.0], [1.0], [1.0]])
-    plain = row_losses(logits, truth, task="binary")
-    torch.testing.assert_close(plain, torch.nn.functional.softplus(-logits)[:, 0])
-    shares = row_losses(logits, truth, task="binary", gamma=2.0) / plain
-    torch.testing.assert_close(shares, (1 - torch.sigmoid(logits[:, 0])) ** 2)
-    classes, target = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0]])
-    expected = torch.nn.functional.cross_entropy(classes, torch.tensor([2]))
-    torch.testing.assert_close(row_losses(classes, target, task="multiclass")[0], expected)
-
-
-def test_class_weights_let_every_class_count_the_same() -> None:
-    truth = np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 2, 2]]
-    weights = class_weights(truth, "multiclass").numpy()
-    np.testing.assert_allclose(weights * truth.sum(0), [8 / 3] * 3, rtol=1e-6)
-    having = class_weights(truth[:, :1], "binary").numpy()
-    np.testing.assert_allclose(having * truth[:, 0].sum(), 4)
 
 
 @pytest.mark.parametrize(
