@@ -16,6 +16,8 @@ timm = pytest.importorskip("timm")
 from safetensors.torch import load_file, save_file  # noqa: E402 - the skips above come first
 
 from export.cli import main  # noqa: E402
+from export.evaluation.predictions import load_predictions  # noqa: E402
+from export.training.run import RunFolder  # noqa: E402
 from tests.export.folders import fights, imagefolder  # noqa: E402
 
 _SMALL = ("image.height=32", "image.width=32", "text.width=8", "recipe.batch=4", "recipe.threads=1")
@@ -73,6 +75,8 @@ def test_a_disk_that_is_full_at_the_last_file_is_said_and_can_be_resumed(
     assert "File too large; free space there" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir() if "weights" in path.name] == []
     assert _train(data, tmp_path / "run", "--resume", "--fusion", "decision", settings=probe) == 0
+    judged = load_predictions(RunFolder(tmp_path / "run").predictions("validation"))
+    assert len(judged) == 8 + 4  # a probe learns from all rows, and is calibrated on all
 
 
 def test_a_disk_that_is_full_at_once_leaves_no_folder_that_can_neither_be_resumed_nor_begun(

@@ -99,10 +99,12 @@ def test_the_smallest_variant_is_taken_measured_and_accepted_by_serving(
 
 
 def test_the_accuracy_of_a_variant_is_that_of_its_graphs(
-    chosen: tuple[Path, dict[Variant, VariantFigures]], split: Split
+    chosen: tuple[Path, dict[Variant, VariantFigures]], split: Split, source: Source
 ) -> None:
     out, figures = chosen
     bundle = load_bundle(out)
+    assert bundle.manifest.metrics["variant"] != "fp32"
+    assert bundle.manifest.calibration != source.calibration
     found = predict(bundle, Graphs(bundle), split)
     # Its own calibration, which takes back what rounding did to the logits.
     right = score(found, bundle.manifest.calibration).micro.argmax(1) == split.truth.argmax(1)
