@@ -88,13 +88,20 @@ class Epoch:
             EpochEndedError: when a commit is not confirmed.
             GapError: when input that is needed turns out to be gone.
         """
+        pump, clock = asyncio.create_task(self._pump()), asyncio.create_task(self._clock())
+        commit = asyncio.create_task(self._commit(is_stopping))
+        jobs = (pump, clock, commit, asyncio.create_task(self._until_stopped(is_stopping, pump, clock, commit)))
+        # No TaskGroup: where one of its tasks fails, those before Python 3.13 leave a request for cancellation with the
+        # task that waits, and on 3.11.2 (Debian 12) the next timeout then ends that task without a word.
         try:
-            async with asyncio.TaskGroup() as group:
-                pump, clock = group.create_task(self._pump()), group.create_task(self._clock())
-                commit = group.create_task(self._commit(is_stopping))
-                group.create_task(self._until_stopped(is_stopping, pump, clock, commit))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+        for job in done:
+            if not job.cancelled():
+                job.result()
 
     def receive(self, side: Side, raws: Sequence[RawRecord]) -> None:
         """Keep the bytes, hand the records to the core, and press back when its queue is full."""

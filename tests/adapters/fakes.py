@@ -143,6 +143,7 @@ class RecordedTelemetry:
     gaps: list[str] = field(default_factory=list)
     started: int = 0
     stopped_partitions: list[int] = field(default_factory=list)
+    cancellations_left: list[int] = field(default_factory=list)
 
     def received(self, partition: int, side: Side, raws: list[RawRecord]) -> None:
         del partition, side, raws
@@ -163,6 +164,8 @@ class RecordedTelemetry:
     def epoch_ended(self, partition: int, reason: str, *, is_fenced: bool) -> None:
         del partition, is_fenced
         self.ended.append(reason)
+        running = asyncio.current_task()
+        self.cancellations_left.append(running.cancelling() if running else 0)
 
     def gap(self, partition: int, message: str) -> None:
         del partition

@@ -112,6 +112,8 @@ def test_a_failed_commit_starts_a_new_epoch_and_its_results_are_dropped() -> Non
 
     stage = play(body)
     assert "as the test ordered" in stage.telemetry.ended[0]
+    # One that is left would make the next timeout end the runner, on Python 3.11.2.
+    assert stage.telemetry.cancellations_left == [0]
     assert len(stage.publisher.values(TOPICS.alerts)) == 1
     assert stage.publisher.starts == stage.publisher.stops == 2
 
