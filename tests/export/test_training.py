@@ -116,6 +116,34 @@ def test_the_schedule_ends_with_the_last_step(run: RunFolder) -> None:
     assert schedule["total_steps"] == last["global_step"]
 
 
+def test_training_ends_once_the_validation_loss_falls_no_further(data: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    config = _config(data, recipe__epochs=30, recipe__patience=2, recipe__rate=1.0, recipe__clip=0.1)
+    fit(config, run, say=lambda _: None)
+    state = json.loads(run.state.read_bytes())
+    assert state["epoch"] == state["best_epoch"] + 2 < 30
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe__precision": "bf16-mixed"},
+        {"recipe__schedule": "cosine"},
+        {"recipe__loss": "focal"},
+        {"recipe__class_weights": True},
+    ],
+    ids=["bf16", "cosine", "focal", "class weights"],
+)
+def test_another_arithmetic_schedule_or_loss_trains_to_other_weights(
+    data: Path, run: RunFolder, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    other = RunFolder(tmp_path / "run")
+    fit(_config(data, **changes), other, say=lambda _: None)
+    before, after = load_file(run.weights), load_file(other.weights)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
 def test_equal_orders_give_equal_weights_and_another_seed_others(data: Path, run: RunFolder, tmp_path: Path) -> None:
     again, other = RunFolder(tmp_path / "again"), RunFolder(tmp_path / "other")
     fit(_config(data), again, say=lambda _: None)
