@@ -20,6 +20,8 @@ class VariantFigures(msgspec.Struct, frozen=True, kw_only=True):
         size_bytes: Of its three graphs.
         rows: On how many validation rows the rest was measured.
         accuracy: Share of right decisions, 0-1.
+        balanced_accuracy: Mean recall as `export.evaluation.metrics` defines it, 0-1: what happens seldom counts alike.
+            None where these rows lack the two classes of each label.
         ece: Expected calibration error as `export.evaluation.metrics` defines it, 0-1.
         logit_difference: Greatest absolute difference of a raw logit from `fp32`.
         pairs_per_s: Pairs that one CPU thread of the machine that exported encodes and fuses per second.
@@ -29,6 +31,7 @@ class VariantFigures(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     rows: int
     accuracy: float
+    balanced_accuracy: float | None
     ece: float
     logit_difference: float
     pairs_per_s: float

@@ -83,7 +83,7 @@ class Order:
         name: Of the bundle.
         version: Of the bundle.
         variant: Which graphs go in, unless `within` chooses.
-        within: Put in the smallest variant that loses at most this share of the accuracy; None: `variant`.
+        within: Put in the smallest variant that is at most this much worse (`smallest_within`); None: `variant`.
         about: What a person says on the card.
         key: Signs the bundle; None leaves it unsigned.
     """
@@ -166,8 +166,10 @@ def _measured(
             say(f"{variant}: left out: {error}")
             continue
         reference = reference or said
+        balanced = "-" if found.balanced_accuracy is None else f"{found.balanced_accuracy:.4f}"
         say(
-            f"{variant}: {found.size_bytes / 1e6:.2f} MB, accuracy {found.accuracy:.4f}, ECE {found.ece:.4f}, "
+            f"{variant}: {found.size_bytes / 1e6:.2f} MB, accuracy {found.accuracy:.4f}, "
+            f"balanced {balanced}, ECE {found.ece:.4f}, "
             f"{found.pairs_per_s:.0f} pairs/s on one CPU thread, logits within {found.logit_difference:.2g} of fp32"
         )
         yield variant, found, calibration, made

@@ -6,6 +6,7 @@ variant are of single rows, each judged with what it has.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.data import Split
-from export.evaluation.metrics import accuracy, calibration_error
+from export.evaluation.metrics import accuracy, balanced_accuracy, calibration_error
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
 from export.evaluation.variants import Variant, VariantFigures
@@ -125,6 +126,7 @@ def measure_variant(
         calibration = corrected(calibration, found, reference)
     scored = score(found, calibration)
     ones = np.ones(len(scored))
+    balanced = balanced_accuracy(scored)(ones)
     differences = [] if reference is None else [found.logits[p] - reference.logits[p] for p in PRESENCES]
     return (
         VariantFigures(
@@ -132,6 +134,7 @@ def measure_variant(
             size_bytes=sum(map(len, bundle.graphs.values())),
             rows=len(split),
             accuracy=round(accuracy(scored)(ones), 4),
+            balanced_accuracy=None if math.isnan(balanced) else round(balanced, 4),
             ece=round(calibration_error(scored)(ones), 4),
             logit_difference=round(
                 max((float(np.nanmax(np.abs(d), initial=0.0)) for d in differences), default=0.0), 5
@@ -178,12 +181,21 @@ def scale_rows(split: Split, tokenizer: Tokenizer, *, most: int, batch: int = 8)
 
 
 def smallest_within(figures: Mapping[Variant, VariantFigures], within: float) -> Variant:
-    """Return the smallest variant that loses at most `within` of the accuracy of `fp32`; of equals the first.
+    """Return the smallest variant that is at most `within` worse than `fp32`; of equals the first.
+
+    Accuracy alone would take a variant that misses the few alarms among many quiet rows, or whose chances are not what
+    they say.
 
     Args:
         figures: Of all variants that were made, `fp32` among them.
-        within: Share of decisions, 0-1.
+        within: Most that accuracy and balanced accuracy may lose each, and the calibration error may gain, 0-1.
     """
-    least = figures["fp32"].accuracy - within - 1e-9
-    good = [found for found in figures.values() if found.accuracy >= least]
+    exact, most = figures["fp32"], within + 1e-9
+    good = [
+        found
+        for found in figures.values()
+        if exact.accuracy - found.accuracy <= most
+        and (exact.balanced_accuracy or 0.0) - (found.balanced_accuracy or 0.0) <= most
+        and found.ece - exact.ece <= most
+    ]
     return min(good, key=lambda found: found.size_bytes).variant

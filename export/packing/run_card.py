@@ -174,12 +174,13 @@ def _variant(metrics: Mapping[str, Any]) -> str:
             f"This bundle holds **{metrics['variant']}**; the figures above are of fp32. On {rows} validation rows:",
             "",
             *_table(
-                ["", "MB", "accuracy", "ECE", "logits differ by at most"],
+                ["", "MB", "accuracy", "balanced accuracy", "ECE", "logits differ by at most"],
                 (
                     [
                         name,
                         f"{found['size_bytes'] / 1e6:.2f}",
                         f"{found['accuracy']:.4f}",
+                        "-" if found["balanced_accuracy"] is None else f"{found['balanced_accuracy']:.4f}",
                         f"{found['ece']:.4f}",
                         f"{found['logit_difference']:.3g}",
                     ]

@@ -201,10 +201,20 @@ def test_the_card_says_what_is_known_and_what_nobody_said(chosen: tuple[Path, An
     )
 
 
+_EXACT = VariantFigures(
+    variant="fp32",
+    size_bytes=100,
+    rows=10,
+    accuracy=0.9,
+    balanced_accuracy=0.8,
+    ece=0.1,
+    logit_difference=0.0,
+    pairs_per_s=1.0,
+)
+
+
 def _figures(variant: Variant, size: int, accuracy: float) -> VariantFigures:
-    return VariantFigures(
-        variant=variant, size_bytes=size, rows=10, accuracy=accuracy, ece=0.1, logit_difference=0.0, pairs_per_s=1.0
-    )
+    return msgspec.structs.replace(_EXACT, variant=variant, size_bytes=size, accuracy=accuracy)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +236,28 @@ def test_the_smallest_that_loses_no_more_than_allowed(
         for (variant, size), found in zip(sizes.items(), accuracies, strict=True)
     }
     assert smallest_within(figures, within) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"balanced_accuracy": 0.79}, "int8"),
+        ({"balanced_accuracy": 0.5}, "fp32"),  # it stopped finding what happens seldom; accuracy does not show that
+        ({"balanced_accuracy": None}, "fp32"),
+        ({"ece": 0.11}, "int8"),
+        ({"ece": 0.2}, "fp32"),
+        ({"ece": 0.0, "balanced_accuracy": 0.9}, "int8"),
+    ],
+)
+def test_a_variant_that_finds_less_or_is_less_honest_is_not_taken(changes: dict[str, Any], expected: Variant) -> None:
+    small = msgspec.structs.replace(_EXACT, variant="int8", size_bytes=30, **changes)
+    assert smallest_within({"fp32": _EXACT, "int8": small}, 0.01) == expected
+
+
+def test_where_balanced_accuracy_is_unknown_the_rest_decides() -> None:
+    exact = msgspec.structs.replace(_EXACT, balanced_accuracy=None)
+    small = msgspec.structs.replace(exact, variant="int8", size_bytes=30)
+    assert smallest_within({"fp32": exact, "int8": small}, 0.0) == "int8"
 
 
 def test_a_weight_that_float16_cannot_hold_is_refused(chosen: tuple[Path, Any]) -> None:
