@@ -1,9 +1,11 @@
-"""Small data sets on disk for the tests of the export: pictures that differ, and metadata beside them."""
+"""Small data sets on disk for the tests of the export: pictures that differ, metadata beside them, and a full disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import resource
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +40,14 @@ def fights(count: int, **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - c
         {"file_name": f"{number}.jpg", "text": f"report {number}", "label": ("fight", "normal")[number % 2], **more}
         for number in range(count)
     ]
+
+
+@contextmanager
+def full_disk(most: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes: to whoever writes, that is a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

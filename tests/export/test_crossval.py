@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from export.training.crossval import crossval  # noqa: E402
 from export.training.load import load_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.manifest import Calibration, Label, Scaling  # noqa: E402
-from tests.export.folders import imagefolder  # noqa: E402
+from tests.export.folders import full_disk, imagefolder  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -168,17 +167,11 @@ def _predictions(task: Task, labels: tuple[str, ...], rng: np.random.Generator) 
 
 def test_a_full_disk_at_the_beginning_leaves_nothing_and_later_what_can_be_resumed(data: Path, tmp_path: Path) -> None:
     config, out = _config(data, recipe__epochs=1), RunFolder(tmp_path / "out")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes of a file
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            crossval(config, out, say=lambda _: None)
-        assert list(tmp_path.iterdir()) == []
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # room for pictures, not for a checkpoint
-        with pytest.raises(OSError, match="resume"):
-            crossval(config, out, say=lambda _: None)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with full_disk(100), pytest.raises(OSError, match="File too large"):
+        crossval(config, out, say=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+    with full_disk(100_000), pytest.raises(OSError, match="resume"):  # room for pictures, not for a checkpoint
+        crossval(config, out, say=lambda _: None)
     assert not json.loads(out.state.read_bytes())["finished"]
     crossval(config, out, say=lambda _: None, resume=True)
     assert json.loads(out.state.read_bytes())["finished"]

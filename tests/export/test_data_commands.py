@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from export.cli import main
 from export.data import ReadOptions, open_dataset
 from export.data.partition import crossing_groups
 from tests.conftest import REPOSITORY
-from tests.export.folders import fights, imagefolder
+from tests.export.folders import fights, full_disk, imagefolder
 
 
 def run(*arguments: str | Path) -> int:
@@ -111,12 +110,8 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = imagefolder(tmp_path / "in", fights(6))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # bytes of a file; less than any picture has
-    try:
+    with full_disk(300):  # bytes of a file; less than any picture has
         assert run("data", "split", source, "--out", tmp_path / "out") == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     said = capsys.readouterr().err
     assert "File too large; free space there, or choose another place" in said
     assert str(source) not in said, "there is no space missing where the pictures come from"

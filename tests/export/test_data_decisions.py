@@ -17,7 +17,7 @@ from export.data.evidence import read_evidence, text_of
 from export.data.verdicts import read_verdicts
 from stream_app.adapters import evidence as live
 from tests.conftest import REPOSITORY
-from tests.export.folders import picture
+from tests.export.folders import full_disk, picture
 
 FIGHT_TEXT = b'{"text": "two men fighting", "severity": 4}'
 RECORDS = {("text", 17): FIGHT_TEXT, ("text", 18): "有人打架".encode(), ("frame", 40): b"", ("frame", 41): b""}
@@ -294,3 +294,21 @@ def test_false_alarms_join_the_data_set_of_old(tmp_path: Path, capsys: pytest.Ca
     assert "expected a decision with a verdict and all its records, found none" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     assert run("data", "from-decisions", *inputs, "--out", tmp_path / "none", "--group-by", "day") == 2
+
+
+def test_a_full_disk_is_said_and_leaves_neither_list_nor_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _judge(tmp_path, "alert,label\na1,normal\n")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    inputs = ("--decisions", str(tmp_path / "d.jsonl"), "--evidence", str(tmp_path / "e"))
+    commands = (
+        ["data", "verdicts", *inputs, "--out", str(tmp_path / "list.csv")],
+        ["data", "from-decisions", *inputs, "--verdicts", str(tmp_path / "v.csv"), "--out", str(tmp_path / "new")],
+    )
+    for command in commands:
+        with full_disk(50), pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 1
+        assert "File too large; free space there, or choose another place" in capsys.readouterr().err
+        assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from export.data import DataError, Dataset, Split, Splits, TestSplitError, open_
 from export.data.prepare import picture_store
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
-from tests.export.folders import fights, imagefolder
+from tests.export.folders import fights, full_disk, imagefolder
 
 SPEC = ImageSpec(height=24, width=32)
 
@@ -93,13 +92,9 @@ def test_a_store_that_lost_its_end_is_mended(dataset: Dataset, tmp_path: Path, t
 def test_a_full_disk_is_said_and_nothing_is_lost(dataset: Dataset, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     one = _pictures(prepare(dataset, dataset.rows[:1], SPEC, cache=cache))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (24 * 32 * 3 + 100, before[1]))
-    try:
-        with pytest.raises(DataError, match=r"expected a folder that can be written.*free space"):
-            prepare(dataset, dataset.rows, SPEC, cache=cache)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    message = r"expected a folder that can be written.*free space"
+    with full_disk(24 * 32 * 3 + 100), pytest.raises(DataError, match=message):
+        prepare(dataset, dataset.rows, SPEC, cache=cache)
     assert len(picture_store(cache, SPEC).read()) == 1
     assert _pictures(prepare(dataset, dataset.rows, SPEC, cache=cache))[:1] == one
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +28,10 @@ from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import MODEL_CARD  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_public_key  # noqa: E402
 from tests.export import colours  # noqa: E402
+from tests.export.folders import full_disk  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,17 +60,6 @@ def _export(capsys: pytest.CaptureFixture[str], run: RunFolder, *arguments: obje
         main(["export", str(run.path), "--threads", "1", *map(str, arguments)])
     output = capsys.readouterr()
     return ended.value.code if isinstance(ended.value.code, int) else 0, output.out + output.err
-
-
-@contextmanager
-def _small_files(most: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes: to whoever writes, that is a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +129,7 @@ def test_a_full_disk_and_an_interruption_leave_nothing(
     run: RunFolder, loaded: LoadedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "models" / "1"
-    with _small_files(50_000):
+    with full_disk(50_000):
         status, output = _export(capsys, run, "--out", out)
     assert status == 1
     assert "free space there" in output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402 - the skips abo
 from export.cli import main  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
 from export.training.run import RunFolder  # noqa: E402
-from tests.export.folders import fights, imagefolder  # noqa: E402
+from tests.export.folders import fights, full_disk, imagefolder  # noqa: E402
 
 _SMALL = ("image.height=32", "image.width=32", "text.width=8", "recipe.batch=4", "recipe.threads=1")
 
@@ -66,12 +65,8 @@ def test_a_disk_that_is_full_at_the_last_file_is_said_and_can_be_resumed(
         *(f"text.{setting}" for setting in (*text, *frozen)),
         *("recipe.method=probe", "recipe.inner_folds=2", "fusion.width=0"),
     )
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # bytes of a file; the weights have more
-    try:
+    with full_disk(1_000_000):  # bytes of a file; the weights have more
         assert _train(data, tmp_path / "run", "--fusion", "decision", settings=probe) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large; free space there" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir() if "weights" in path.name] == []
     assert _train(data, tmp_path / "run", "--resume", "--fusion", "decision", settings=probe) == 0
@@ -82,12 +77,8 @@ def test_a_disk_that_is_full_at_the_last_file_is_said_and_can_be_resumed(
 def test_a_disk_that_is_full_at_once_leaves_no_folder_that_can_neither_be_resumed_nor_begun(
     data: Path, tmp_path: Path
 ) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
+    with full_disk(100):
         assert _train(data, tmp_path / "run") == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
 
 

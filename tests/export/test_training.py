@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
+from tests.export.folders import full_disk  # noqa: E402
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _WORDS = {"fight": ("men hit each other", "打架"), "normal": ("nobody is there", "没有人")}
@@ -348,13 +348,8 @@ def test_a_full_disk_ends_training_with_what_to_do_and_leaves_no_half_of_a_resul
 ) -> None:
     file, out = tmp_path / "config.toml", tmp_path / "run"
     file.write_bytes(encode_config(_config(data, text__vocabulary=600, text__embedding=64)))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # bytes of a file; less than a checkpoint has
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main(["train", str(file), "--out", str(out)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with full_disk(60_000), pytest.raises(SystemExit) as ended:  # less than a checkpoint has
+        main(["train", str(file), "--out", str(out)])
     assert ended.value.code == 1
     assert "--resume" in capsys.readouterr().err
     assert not (out / "weights.safetensors").exists()
