@@ -17,6 +17,7 @@ from stream_app.adapters.publisher import EpochEndedError, Publisher
 from stream_app.adapters.recovery import GapError, StartingPoint
 from stream_app.adapters.scoring import ImageInput, RecordKey, ScoreItem, TextInput
 from stream_app.adapters.source.errors import NotOurPartitionError
+from stream_app.adapters.together import run_together
 from stream_app.core.admit import read_text
 from stream_app.core.task import Task
 from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side
@@ -90,18 +91,7 @@ class Epoch:
         """
         pump, clock = asyncio.create_task(self._pump()), asyncio.create_task(self._clock())
         commit = asyncio.create_task(self._commit(is_stopping))
-        jobs = (pump, clock, commit, asyncio.create_task(self._until_stopped(is_stopping, pump, clock, commit)))
-        # No TaskGroup: where one of its tasks fails, those before Python 3.13 leave a request for cancellation with the
-        # task that waits, and on 3.11.2 (Debian 12) the next timeout then ends that task without a word.
-        try:
-            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
-        finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-        for job in done:
-            if not job.cancelled():
-                job.result()
+        await run_together((pump, clock, commit, self._until_stopped(is_stopping, pump, clock, commit)))
 
     def receive(self, side: Side, raws: Sequence[RawRecord]) -> None:
         """Keep the bytes, hand the records to the core, and press back when its queue is full."""

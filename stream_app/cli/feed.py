@@ -5,11 +5,9 @@ In: sources and options. Out: records on the topics, a progress bar on stderr, c
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +35,7 @@ from stream_app.adapters.feed import (
     open_footage,
     read_texts,
 )
+from stream_app.adapters.together import run_together
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import BROKER_UNREACHABLE, USAGE, CommandError, run_command
 from stream_app.core.event_time import format_event_time, parse_event_time
@@ -271,14 +270,7 @@ async def _feed(
                     turns=turns,
                 )
             )
-        tasks = [asyncio.ensure_future(job) for job in jobs]
-        try:
-            reports.extend(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+        reports.extend(await run_together(jobs))
 
 
 def _turns(plan: _Plan) -> Turns | None:

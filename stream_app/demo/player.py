@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from aiokafka import AIOKafkaProducer
 
+from stream_app.adapters.together import run_together
 from stream_app.core.event_time import format_event_time
 from stream_app.demo.truth import Published, PublishedRecord
 
@@ -84,11 +85,8 @@ class Player:
         await self._producer.start()
         try:
             self.start_ms = int(time.time() * 1_000)
-            async with asyncio.TaskGroup() as group:
-                for number, camera in enumerate(self._play.cameras):
-                    group.create_task(self._film(camera, number))
-                group.create_task(self._report())
-                group.create_task(self._tell(on_progress))
+            films = (self._film(camera, number) for number, camera in enumerate(self._play.cameras))
+            await run_together((*films, self._report(), self._tell(on_progress)))
         finally:
             await self._producer.stop()
         return self.published

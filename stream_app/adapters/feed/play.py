@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, Shot
@@ -22,6 +21,7 @@ from stream_app.adapters.feed.outbox import Confirmed, FeedReport, Outbox, requi
 from stream_app.adapters.feed.texts import TimedText
 from stream_app.adapters.feed.turns import Turns
 from stream_app.adapters.reach import producer
+from stream_app.adapters.together import run_together
 from stream_app.core.event_time import format_event_time
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
@@ -94,17 +94,10 @@ async def feed_frames(
     await require_topic(client, topic)
     outbox = Outbox(client, topic, settings.in_flight_bytes, confirmed)
     begun = time.monotonic()
-    try:
-        async with asyncio.TaskGroup() as group:
-            for camera, footage in cameras:
-                playing = _play_camera(outbox, camera, footage, settings, begun=begun, noted=noted, turns=turns)
-                group.create_task(playing)
-    except BaseExceptionGroup as group_error:
-        # Not `except*`: what is raised there comes out in a group again, and as a traceback.
-        expected, others = group_error.split((FeedError, KafkaError))
-        if expected is None or others is not None:
-            raise
-        raise expected.exceptions[0] from None
+    await run_together(
+        _play_camera(outbox, camera, footage, settings, begun=begun, noted=noted, turns=turns)
+        for camera, footage in cameras
+    )
     await outbox.drain()
     return outbox.report
 
