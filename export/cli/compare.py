@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from export.cli.outcome import say
+from export.cli.outcome import bar, say
 from export.cli.runs import (
     JsonOption,
     ModeOption,
@@ -53,7 +53,8 @@ def compare(
     folders = [open_run(path) for path in runs]
     with run_failures():
         opened = [(predictions_of(folder, split, mode), calibrated_of(folder)) for folder in folders]
-        found = compute(opened, resamples=resamples)
+        with bar("intervals") as progress:
+            found = compute(opened, resamples=resamples, progress=progress)
         if split == "validation":
             found = replace(found, notes=(*found.notes, FLATTERING))
         if out is not None:

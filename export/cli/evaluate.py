@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from export.cli.outcome import CommandError, say
+from export.cli.outcome import CommandError, bar, say
 from export.cli.runs import (
     JsonOption,
     ModeOption,
@@ -70,14 +70,16 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     with run_failures():
         calibrated = calibrated_of(folder, method=calibration, rule=thresholds, mode=mode)
         predictions = predictions_of(folder, split, mode)
-        found = compute(
-            predictions,
-            calibrated,
-            recall=recall,
-            frames_per_second=frames_per_second or None,
-            worst=worst,
-            resamples=resamples,
-        )
+        with bar("intervals") as progress:
+            found = compute(
+                predictions,
+                calibrated,
+                recall=recall,
+                frames_per_second=frames_per_second or None,
+                worst=worst,
+                resamples=resamples,
+                progress=progress,
+            )
         page = evaluation_page(
             found,
             _samples(folder, data, found),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.evaluation.intervals import RESAMPLES, Interval, bootstrap
+from export.evaluation.intervals import Interval, Resampling
 from export.evaluation.scores import Scored
 from stream_app.bundle.manifest import Label
 from stream_app.core.score import micro_logit, probability
@@ -48,7 +48,7 @@ def false_alarms(
     *,
     recall: float,
     frames_per_second: float | None,
-    resamples: int = RESAMPLES,
+    drawn: Resampling,
 ) -> tuple[FalseAlarms, ...]:
     """Count the false alarms of each alerting label, at its open_at and at a chosen recall.
 
@@ -58,32 +58,30 @@ def false_alarms(
         recall: The threshold of this line is the highest at which these decisions reach the recall: a point of the
             ROC curve, not one that was chosen without them.
         frames_per_second: That a camera sends; None: no figures per day. A decision uses up as many as it joins.
-        resamples: Of the intervals.
+        drawn: How intervals are drawn.
     """
     found = []
     for place, label in enumerate(labels):
         if not label.alerts:
             continue
-        found.append(_at(scored, place, "open_at", micro_logit(label.open_at), frames_per_second, resamples))
+        found.append(_at(scored, place, "open_at", micro_logit(label.open_at), frames_per_second, drawn))
         positives = np.sort(scored.micro[scored.truth[:, place] > 0.5, place])
         if len(positives):
             # The highest score such that enough of the positives reach it.
             missed = math.floor(len(positives) * (1 - recall) + 1e-9)
             least = int(positives[min(missed, len(positives) - 1)])
-            found.append(_at(scored, place, f"recall {recall:.0%}", least, frames_per_second, resamples))
+            found.append(_at(scored, place, f"recall {recall:.0%}", least, frames_per_second, drawn))
     return tuple(found)
 
 
 def _at(
-    scored: Scored, place: int, at: str, least: int, frames_per_second: float | None, resamples: int
+    scored: Scored, place: int, at: str, least: int, frames_per_second: float | None, drawn: Resampling
 ) -> FalseAlarms:
     opens, happens = scored.micro[:, place] >= least, scored.truth[:, place] > 0.5
     negatives = np.flatnonzero(~happens)
     opened = opens[negatives].astype(np.float64)
     rate = (
-        bootstrap(
-            lambda weights: float(weights @ opened / weights.sum()), scored.groups[negatives], resamples=resamples
-        )
+        drawn(lambda weights: float(weights @ opened / weights.sum()), scored.groups[negatives]).interval
         if len(negatives)
         else Interval(math.nan, math.nan, math.nan)
     )

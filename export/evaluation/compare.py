@@ -15,7 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from export.evaluation.calibrated import Calibrated
-from export.evaluation.intervals import FEW_GROUPS, RESAMPLES, Interval, McNemar, Resampled, mcnemar, resample
+from export.evaluation.intervals import (
+    FEW_GROUPS,
+    RESAMPLES,
+    Interval,
+    McNemar,
+    Progress,
+    Resampled,
+    Resampling,
+    mcnemar,
+)
 from export.evaluation.metrics import FIGURES, is_right
 from export.evaluation.predictions import Predictions, PredictionsError, sides_of
 from export.evaluation.scores import Scored, score
@@ -113,12 +122,13 @@ class Comparison:
 Run = tuple[Predictions, Calibrated]
 
 
-def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> Comparison:
+def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES, progress: Progress | None = None) -> Comparison:
     """Compare runs on the decisions that they share and that have both sides.
 
     Args:
         runs: At least one; the first fusion among them gives the first line.
         resamples: Of the intervals.
+        progress: Told how many of the intervals are done.
 
     Raises:
         PredictionsError: They share no decision with both sides, differ in labels, or in what is true of a decision.
@@ -128,7 +138,13 @@ def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> Comparison:
     contenders.sort(key=lambda contender: ("text", "image", "both").index(contender.sides))
     contenders, grouped = _grouped(contenders)
     notes += [note for note in (shared, grouped) if note]
-    figures = {contender.name: _resampled(contender.scored, resamples) for contender in contenders}
+    # One seed for all contenders: the draws are of the same groups, which makes differences paired.
+    drawn = Resampling(resamples, progress)
+    drawn.expect(len(contenders) * len(FIGURES))
+    figures = {
+        contender.name: {figure: drawn(of(contender.scored), contender.scored.groups) for figure, of in FIGURES.items()}
+        for contender in contenders
+    }
     groups = contenders[0].scored.groups
     if (count := len(np.unique(groups))) < FEW_GROUPS:
         notes.append(
@@ -227,11 +243,6 @@ def _numbered(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Number groups in the order of their first rows: equal groupings become equal arrays."""
     _, first, place = np.unique(groups, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[place], np.int64)
-
-
-def _resampled(scored: Scored, resamples: int) -> dict[str, Resampled]:
-    # One seed for all contenders: the draws are of the same groups, which makes differences paired.
-    return {figure: resample(of(scored), scored.groups, resamples=resamples) for figure, of in FIGURES.items()}
 
 
 def _gains(contenders: Sequence[Contender], figures: dict[str, dict[str, Resampled]]) -> Iterator[Gain]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from export.evaluation.alarms import FalseAlarms, false_alarms
 from export.evaluation.calibrated import Calibrated
-from export.evaluation.intervals import RESAMPLES, Interval, bootstrap
+from export.evaluation.intervals import RESAMPLES, Interval, Progress, Resampling
 from export.evaluation.metrics import (
     FIGURES,
     OfLabel,
@@ -31,6 +31,7 @@ FACET_VALUES = 15
 """Of a facet with more values, those with the lowest accuracy are shown."""
 FACET_DECISIONS = 5
 """Values with fewer decisions are not among the lowest: their accuracy is chance."""
+_OF_LABEL = 4  # intervals: two of its own, and at most two of its false alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def evaluate(
     frames_per_second: float | None = None,
     worst: int = 24,
     resamples: int = RESAMPLES,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Compute every figure.
 
@@ -114,6 +116,7 @@ def evaluate(
         frames_per_second: That a camera sends, for false alarms per camera and day.
         worst: How many mistakes to list.
         resamples: Of the intervals.
+        progress: Told how many of the intervals are done.
 
     Raises:
         PredictionsError: There are no rows, the labels are others, or a logit is not finite.
@@ -128,16 +131,15 @@ def evaluate(
     predictions = _with_sides(predictions)
     scored = {presence: score(predictions, calibrated.calibration, presence) for presence in PRESENCES}
     scored = {presence: found for presence, found in scored.items() if len(found)}
-    both = scored["both"]
+    both, drawn = scored["both"], Resampling(resamples, progress)
+    drawn.expect(len(scored) * len(FIGURES) + len(names) * _OF_LABEL)
     return Evaluation(
         predictions=predictions,
         calibrated=calibrated,
         scored=scored,
-        figures={presence: figures_of(found, resamples) for presence, found in scored.items()},
-        labels=tuple(_label(both, place, label, resamples) for place, label in enumerate(calibrated.labels)),
-        alarms=false_alarms(
-            both, calibrated.labels, recall=recall, frames_per_second=frames_per_second, resamples=resamples
-        ),
+        figures={presence: _figures(found, drawn) for presence, found in scored.items()},
+        labels=tuple(_label(both, place, label, drawn) for place, label in enumerate(calibrated.labels)),
+        alarms=false_alarms(both, calibrated.labels, recall=recall, frames_per_second=frames_per_second, drawn=drawn),
         facets=tuple(_facet(name, scored) for name in both.facets if len(np.unique(both.facets[name])) > 1),
         mistakes=worst_mistakes(both, worst),
     )
@@ -151,9 +153,8 @@ def names_of_rows(evaluation: Evaluation, place: int, most: int) -> list[str]:
     return [predictions.ids[row] for row in rows]
 
 
-def figures_of(scored: Scored, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Return the figures of every table, with intervals by group."""
-    return {name: bootstrap(of(scored), scored.groups, resamples=resamples) for name, of in FIGURES.items()}
+def _figures(scored: Scored, drawn: Resampling) -> dict[str, Interval]:
+    return {name: drawn(of(scored), scored.groups).interval for name, of in FIGURES.items()}
 
 
 def worst_mistakes(scored: Scored, most: int) -> npt.NDArray[np.int64]:
@@ -172,12 +173,12 @@ def _with_sides(predictions: Predictions) -> Predictions:
     return replace(predictions, facets={**predictions.facets, "sides": sides.astype(np.str_)})
 
 
-def _label(scored: Scored, place: int, label: Label, resamples: int) -> LabelFigures:
+def _label(scored: Scored, place: int, label: Label, drawn: Resampling) -> LabelFigures:
     micro, happens = scored.micro[:, place], scored.truth[:, place] > 0.5
     return LabelFigures(
         name=label.name,
-        auroc=bootstrap(auroc_of(micro, happens), scored.groups, resamples=resamples),
-        average_precision=bootstrap(average_precision_of(micro, happens), scored.groups, resamples=resamples),
+        auroc=drawn(auroc_of(micro, happens), scored.groups).interval,
+        average_precision=drawn(average_precision_of(micro, happens), scored.groups).interval,
         decided=of_label(scored, place),
         threshold=label,
         opening=opening(scored, place, label.open_at),

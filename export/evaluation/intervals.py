@@ -21,6 +21,8 @@ FEW_GROUPS = 20
 Weights = npt.NDArray[np.float64]
 Statistic = Callable[[Weights], float]
 """float64 [n], how often each row counts -> a figure; NaN where these rows have none (one class only)."""
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,31 @@ def resample(
     return Resampled(value, np.array([statistic(weights) for weights in _draws(groups, resamples, seed)]))
 
 
-def bootstrap(
-    statistic: Statistic, groups: npt.NDArray[np.int64], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Return a statistic with its 95 % percentile interval; arguments as in `resample`."""
-    return resample(statistic, groups, resamples=resamples, seed=seed).interval
+class Resampling:
+    """How the intervals of one report are drawn: how often, all from one seed, and who is told how far it is."""
+
+    def __init__(self, resamples: int, progress: Progress | None = None) -> None:
+        """Begin.
+
+        Args:
+            resamples: Draws of each statistic.
+            progress: Told after each statistic; None: nobody.
+        """
+        self._resamples = resamples
+        self._progress = progress
+        self._done = self._expected = 0
+
+    def expect(self, statistics: int) -> None:
+        """Say that so many statistics more will come, for those who are told."""
+        self._expected += statistics
+
+    def __call__(self, statistic: Statistic, groups: npt.NDArray[np.int64]) -> Resampled:
+        """Compute a statistic of the rows and of draws, as `resample`."""
+        found = resample(statistic, groups, resamples=self._resamples)
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, max(self._done, self._expected))
+        return found
 
 
 def _draws(groups: npt.NDArray[np.int64], resamples: int, seed: int) -> Iterator[Weights]:

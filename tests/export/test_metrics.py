@@ -18,7 +18,7 @@ from export.evaluation.alarms import false_alarms
 from export.evaluation.calibrated import fit
 from export.evaluation.calibration import calibrate
 from export.evaluation.evaluate import FACET_VALUES, evaluate
-from export.evaluation.intervals import bootstrap, mcnemar, resample
+from export.evaluation.intervals import Resampling, mcnemar, resample
 from export.evaluation.predictions import PredictionsError
 from export.evaluation.scores import Scored, score
 from export.evaluation.thresholds import F1
@@ -138,7 +138,7 @@ def test_figures_without_an_answer_are_not_numbers() -> None:
 
 def test_an_interval_of_a_mean_is_the_binomial_one() -> None:
     right = np.random.default_rng(0).random(400) < 0.7
-    interval = bootstrap(lambda weights: float(weights @ right / weights.sum()), np.arange(400), resamples=4000)
+    interval = resample(lambda weights: float(weights @ right / weights.sum()), np.arange(400), resamples=4000).interval
     low, high = binom.ppf((0.025, 0.975), 400, right.mean()) / 400
     assert (interval.value, interval.low, interval.high) == pytest.approx((right.mean(), low, high), abs=0.006)
 
@@ -148,7 +148,7 @@ def test_rows_that_are_copies_of_each_other_make_no_interval_narrower() -> None:
 
     def interval(copies: int) -> tuple[float, float, float]:
         right = np.repeat(once, copies)
-        found = bootstrap(lambda w: float(w @ right / w.sum()), np.repeat(np.arange(100), copies))
+        found = resample(lambda w: float(w @ right / w.sum()), np.repeat(np.arange(100), copies)).interval
         return found.value, found.low, found.high
 
     assert interval(5) == pytest.approx(interval(1))
@@ -185,7 +185,7 @@ def test_the_better_of_two_is_chosen_in_every_draw() -> None:
 
 
 def test_one_group_has_no_interval() -> None:
-    interval = bootstrap(lambda w: float(w.mean()), np.zeros(50, np.int64))
+    interval = resample(lambda w: float(w.mean()), np.zeros(50, np.int64)).interval
     assert interval.value == 1.0
     assert math.isnan(interval.low)
     assert not interval.is_clear_of_zero
@@ -207,7 +207,9 @@ def test_false_alarms_per_day_are_counted_at_the_threshold_that_reaches_the_reca
     drawn = draw("binary", rows=400)
     calibrated = fit(drawn, "platt", F1)
     scored = score(drawn, calibrated.calibration)
-    at_open, at_recall = false_alarms(scored, calibrated.labels, recall=0.9, frames_per_second=0.5, resamples=200)
+    at_open, at_recall = false_alarms(
+        scored, calibrated.labels, recall=0.9, frames_per_second=0.5, drawn=Resampling(200)
+    )
     micro, happens = scored.micro[:, 0], scored.truth[:, 0] > 0.5
     thresholds = sorted(micro[happens].tolist(), reverse=True)
     least = next(t for t in thresholds if (micro[happens] >= t).mean() >= 0.9)
@@ -227,7 +229,7 @@ def test_a_decision_that_joins_frames_uses_up_as_many_of_a_day() -> None:
         decisions = np.arange(300) // frames
         truth = drawn.truth[decisions * frames]
         scored = score(replace(drawn, decisions=decisions, truth=truth), calibrate(draw("binary"), "none"))
-        line = false_alarms(scored, labels, recall=0.9, frames_per_second=0.5, resamples=50)[0]
+        line = false_alarms(scored, labels, recall=0.9, frames_per_second=0.5, drawn=Resampling(50))[0]
         assert line.per_day is not None
         days.append((line.per_day.value / line.rate.value, line.per_day.high / line.rate.high))
     assert days == [pytest.approx((43_200, 43_200)), pytest.approx((14_400, 14_400))]
@@ -238,7 +240,7 @@ def test_no_false_alarm_in_a_sample_is_no_promise_of_none() -> None:
     calibrated = fit(drawn, "platt", F1)
     scored = score(drawn, calibrated.calibration)
     sure = replace(scored, micro=np.where(scored.truth > 0.5, 5_000_000, -5_000_000))
-    found = false_alarms(sure, calibrated.labels, recall=0.9, frames_per_second=None, resamples=50)[0]
+    found = false_alarms(sure, calibrated.labels, recall=0.9, frames_per_second=None, drawn=Resampling(50))[0]
     assert found.rate.value == 0
     assert found.rate.high == pytest.approx(3 / len(np.unique(scored.groups[scored.truth[:, 0] < 0.5])))
     assert found.rate.high > 3 / found.negatives
@@ -250,7 +252,14 @@ def test_an_evaluation_has_each_presence_facet_and_the_surest_mistakes() -> None
     many = np.array([f"yard {row // 6}" for row in range(300)])
     has_image = np.arange(300) % 10 != 0
     drawn = replace(drawn, facets={**drawn.facets, "group": many}, has_image=has_image)
-    found = evaluate(drawn, fit(draw(rows=300, seed=1), "platt", F1), resamples=30)
+    told: list[tuple[int, int]] = []
+    calibrated = fit(draw(rows=300, seed=1), "platt", F1)
+    found = evaluate(drawn, calibrated, resamples=30, progress=lambda *step: told.append(step))
+    # Seven figures of each presence; two and at most two false alarms of each label, of which the quiet one has none.
+    assert [done for done, _ in told] == list(range(1, len(told) + 1))
+    most = 3 * 7 + 4 * len(drawn.labels)
+    assert {total for _, total in told} == {most}
+    assert most - 2 <= len(told) <= most
     assert {presence: len(scored) for presence, scored in found.scored.items()} == {
         "both": 300,
         "image": 270,

@@ -303,9 +303,10 @@ def test_a_report_shows_what_the_variants_of_an_exported_run_cost(
 ) -> None:
     run = _run(tmp_path / "run", draw("binary", rows=60))
     figures = {"size_bytes": 2_000_000, "rows": 40, "accuracy": 0.9, "ece": 0.05, "logit_difference": 0.0}
+    figures["balanced_accuracy"] = 0.8
     lines = [
         {**figures, "variant": "fp32", "pairs_per_s": 100.0},
-        {**figures, "variant": "int8", "accuracy": 0.875, "ece": 0.08, "pairs_per_s": 250.0},
+        {**figures, "variant": "int8", "accuracy": 0.875, "balanced_accuracy": 0.7, "ece": 0.08, "pairs_per_s": 250.0},
     ]
     page = run.path / "reports" / "test.html"
     for content, is_shown in ((json.dumps(lines), True), (json.dumps(lines[1:]), False), ("[{", False)):
@@ -313,7 +314,7 @@ def test_a_report_shows_what_the_variants_of_an_exported_run_cost(
         status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100")
         assert status == 0, err
         text = page.read_text("utf-8")
-        for words in ("0.8750 (-0.0250)", "0.0800 (+0.0300)", "250 (x 2.50)"):
+        for words in ("0.8750 (-0.0250)", "0.7000 (-0.1000)", "0.0800 (+0.0300)", "250 (x 2.50)"):
             assert (words in text) == is_shown, words
 
 
