@@ -10,8 +10,10 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelExactMatch
 
-from export.model import FusionModel
+from export.model import FusionModel, ModelSpec
 from export.training.batches import Batch
 from export.training.config import Recipe
 from export.training.losses import row_losses
@@ -38,6 +40,7 @@ class Fusion(lightning.LightningModule):
         self.model = model
         self._recipe, self._seed, self._steps = recipe, seed, steps
         self.register_buffer("class_weights", weights, persistent=False)
+        self._right = _accuracy(model.spec)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's randomness, and thaw what its turn is."""
@@ -63,17 +66,18 @@ class Fusion(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, _number: int) -> None:
-        """Note the plain loss of a validation batch, with what its rows have."""
+        """Note the plain loss of a validation batch and its right decisions, with what its rows have."""
         logits = self._logits(batch, batch.has_image, batch.has_text)
         task = self.model.spec.task
         loss = row_losses(logits, batch.truth, task=task).mean()
         self.log("val_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch.rows))
-        right = (
-            (logits.argmax(1) == batch.truth.argmax(1)).float()
-            if task == "multiclass"
-            else ((logits > 0) == (batch.truth > 0.5)).float().mean(1)
-        )
-        self.log("val_accuracy", right.mean(), on_epoch=True, prog_bar=True, batch_size=len(batch.rows))
+        # Decisions, not logits: those of a batch may all lie in [0, 1], and torchmetrics then takes them for chances.
+        if task == "multiclass":
+            self._right.update(logits.argmax(1), batch.truth.argmax(1))
+        else:
+            says, truth = (logits >= 0).long(), (batch.truth > 0.5).long()
+            self._right.update(*((says[:, 0], truth[:, 0]) if task == "binary" else (says, truth)))
+        self.log("val_accuracy", self._right, on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW with the schedule of the recipe, stepped with every batch."""
@@ -123,3 +127,10 @@ class Fusion(lightning.LightningModule):
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         seen = self.model.encode_images(batch.images)[batch.image_of]
         return seen, self.model.encode_texts(batch.tokens, batch.length)[batch.text_of]
+
+
+def _accuracy(spec: ModelSpec) -> Metric:
+    """Return the share of right decisions, as `export.evaluation.metrics` defines them."""
+    if spec.task == "multiclass":
+        return MulticlassAccuracy(len(spec.labels), average="micro")
+    return BinaryAccuracy() if spec.task == "binary" else MultilabelExactMatch(len(spec.labels))

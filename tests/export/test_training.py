@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -25,8 +26,12 @@ from safetensors.torch import load_file  # noqa: E402 - the skips above come fir
 from export.cli import main  # noqa: E402
 from export.data import DataError  # noqa: E402
 from export.data.access import TestSplitError  # noqa: E402
+from export.evaluation.calibrated import fit as fit_calibration  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
+from export.evaluation.metrics import accuracy  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
+from export.evaluation.scores import score  # noqa: E402
+from export.evaluation.thresholds import F1  # noqa: E402
 from export.fusions.concat import ConcatHead  # noqa: E402
 from export.training.config import ConfigError, Recipe, TrainConfig, encode_config, make_config, read_config  # noqa: E402
 from export.training.fit import fit  # noqa: E402
@@ -38,7 +43,7 @@ from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
-from tests.export.folders import full_disk  # noqa: E402
+from tests.export.folders import full_disk, imagefolder  # noqa: E402
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _WORDS = {"fight": ("men hit each other", "打架"), "normal": ("nobody is there", "没有人")}
@@ -114,6 +119,39 @@ def test_the_schedule_ends_with_the_last_step(run: RunFolder) -> None:
     last = torch.load(run.checkpoints / "last.ckpt", weights_only=True)
     (schedule,) = last["lr_schedulers"]
     assert schedule["total_steps"] == last["global_step"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "task"),
+    [
+        ([{"label": "fight"}, {"label": "normal"}], "binary"),
+        ([{"label": "fight"}, {"label": "fire"}, {"label": "flood"}], "multiclass"),
+        ([{"labels": ["fight", "fire"]}, {"labels": ["fire"]}, {"labels": []}, {"labels": ["fight"]}], "multilabel"),
+    ],
+)
+def test_the_accuracy_that_training_logs_is_that_of_reports(
+    labels: list[dict[str, Any]], task: str, tmp_path: Path
+) -> None:
+    for split, count in (("train", 12), ("validation", 11)):  # of batches that differ in size
+        rows = [
+            {
+                "file_name": f"{at}.jpg",
+                "text": "" if at == 4 else f"report {at}",
+                "clip": "one",
+                **labels[at % len(labels)],
+            }
+            for at in range(count)
+        ]
+        imagefolder(tmp_path / "data" / split, rows)
+    run = RunFolder(tmp_path / "run")
+    changes: dict[str, object] = {"data__negative": ["normal"]} if task == "binary" else {"data__negative": []}
+    fit(_config(tmp_path / "data", recipe__epochs=1, recipe__batch=4, **changes), run, say=lambda _: None)
+    predictions = load_predictions(run.predictions("validation"))
+    assert predictions.task == task
+    scored = score(predictions, fit_calibration(predictions, "none", F1).calibration)
+    with (run.logs / "metrics.csv").open() as file:
+        (logged,) = [float(line["val_accuracy"]) for line in csv.DictReader(file) if line["val_accuracy"]]
+    assert logged == pytest.approx(accuracy(scored)(np.ones(len(scored))))
 
 
 def test_training_ends_once_the_validation_loss_falls_no_further(data: Path, tmp_path: Path) -> None:
