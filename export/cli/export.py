@@ -38,6 +38,10 @@ def export(  # noqa: PLR0913 - each is an option
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
     variant: Annotated[Variant | None, typer.Option(help="fp16 for GPUs, int8 for CPUs. [default: fp32]")] = None,
     within: _Within = None,
+    crossval: Annotated[
+        Path | None,
+        typer.Option("--crossval", metavar="DIR", help="Cross-validation of the same configuration, for the card."),
+    ] = None,
     sign: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Private key that signs it.")] = None,
     intended_use: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it is for.")] = "",
     limits: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it is not good for.")] = "",
@@ -83,7 +87,8 @@ def export(  # noqa: PLR0913 - each is an option
                 about=About(intended_use=intended_use, limits=limits, licence=licence),
                 key=None if sign is None else read_private_key(sign),
             )
-            result = make_bundle(open_source(RunFolder(run)), out, order, say=say)
+            source = open_source(RunFolder(run), None if crossval is None else RunFolder(crossval))
+            result = make_bundle(source, out, order, say=say)
         except (ExportRefusedError, BundleError, GraphError) as error:
             raise CommandError(str(error), status=REFUSED) from error
         except RunError as error:

@@ -37,11 +37,22 @@ def train(  # noqa: PLR0913 - one parameter an option
     image_weights: ImageWeightsOption = "",
     epochs: EpochsOption = None,
     seed: SeedOption = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Learn from all rows, those of the test split too (data.uses_all_rows).")
+    ] = False,
     settings: SettingsOption = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train, calibrate on validation rows, and leave a run that can be evaluated, compared and exported."""
-    overrides = overrides_of(settings, data=data, fusion=fusion, image_weights=image_weights, epochs=epochs, seed=seed)
+    overrides = overrides_of(
+        settings,
+        data=data,
+        fusion=fusion,
+        image_weights=image_weights,
+        epochs=epochs,
+        seed=seed,
+        all_rows=all_rows or None,
+    )
     # PyTorch takes seconds to import: --help should not.
     from export.training.fit import fit  # noqa: PLC0415
 

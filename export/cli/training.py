@@ -45,6 +45,7 @@ def overrides_of(
     image_weights: str,
     epochs: int | None,
     seed: int | None,
+    all_rows: bool | None = None,
 ) -> dict[str, Any]:
     """Return dotted key -> value of what the flags say.
 
@@ -63,6 +64,7 @@ def overrides_of(
         "image.weights": image_weights or None,
         "recipe.epochs": epochs,
         "seed": seed,
+        "data.uses_all_rows": all_rows,
     }
     return overrides | {key: value for key, value in given.items() if value is not None}
 

@@ -80,9 +80,10 @@ class Splits:
             rows = [row for row in self.dataset.rows if row.split in names]
             if lacking := [one for one in names if not self.sizes[one]]:
                 sizes = ", ".join(f"{split} {size}" for split, size in self.sizes.items())
+                also = "train --all-rows` needs none" if name == "train" else "crossval` measures without"
                 raise DataError(
                     f"expected rows of the split {lacking[0]}, found none ({sizes}, without a split "
-                    f"{len(self.dataset) - sum(self.sizes.values())}); `vigil-export data split` makes splits"
+                    f"{len(self.dataset) - sum(self.sizes.values())}); `vigil-export data split` makes splits, `{also}"
                 )
             self._opened[names] = prepare(
                 self.dataset,

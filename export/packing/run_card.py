@@ -20,6 +20,9 @@ _TASKS = {
 _SPLITS = {
     "test": "Measured on test rows, which neither training nor calibration nor thresholds saw.",
     "test-sequences": "The same rows, each text judged by all pictures of its sequence, as serving combines them.",
+    "crossval": "Measured by cross-validation: each row was judged by a model of the same configuration that had not "
+    "learned from its part. The model of this bundle may have learned from all of them.",
+    "crossval-sequences": "The same rows, each text judged by all pictures of its sequence, as serving combines them.",
     "validation": "**Measured on validation rows, which calibration and thresholds were fitted to: too good to be "
     "expected elsewhere.** `vigil-export evaluate` measures the test rows.",
 }
@@ -104,15 +107,22 @@ def _model(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+def _heading(split: str) -> str:
+    if split.startswith("crossval"):
+        return f"Figures of a cross-validation{', by sequences' if split != 'crossval' else ''}"
+    return f"Figures on {split} rows"
+
+
 def _figures(split: str, found: Mapping[str, Any]) -> str:
     figures: Mapping[str, Any] = found["figures"]
     names = list(next(iter(figures.values())))
     present = [presence for presence in PRESENCES if presence in figures]
     lines = [
-        f"## Figures on {split} rows",
+        f"## {_heading(split)}",
         "",
         (
-            f"{_SPLITS[split]} {found['rows']} rows, {found['decisions']} decisions, {found['groups']} groups; in "
+            f"{_SPLITS[split]} {found['rows']} rows, {found['decisions']} decisions, {found['groups']} groups"
+            f"{', ' + str(found['folds']) + ' parts' if found.get('folds') else ''}; in "
             "brackets 95 % intervals by drawing groups."
         ),
         "",

@@ -15,8 +15,9 @@ from export.evaluation.predictions import load_predictions
 from export.model import FusionModel
 from export.packing.bundle import Source
 from export.packing.revision import source_revision
+from export.packing.run_crossval import crossval_metrics
 from export.packing.run_metrics import run_metrics
-from export.training.run import RunError, RunFolder
+from export.training.run import RunError, RunFolder, read_json
 
 if TYPE_CHECKING:
     from export.training.load import LoadedRun
@@ -26,29 +27,36 @@ MEASURED = ("test", "test-sequences")
 _FROM_STATE = ("method", "epochs", "epoch", "best_epoch", "seed", "torch")
 
 
-def open_source(folder: RunFolder) -> Source:
+def open_source(folder: RunFolder, crossval: RunFolder | None = None) -> Source:
     """Load a run and gather what its bundle says; the one place where packing meets the loader of training.
+
+    Args:
+        folder: The run.
+        crossval: As in `source_of`.
 
     Raises:
         RunError: The folder is not one of a finished run.
     """
     from export.training.load import load_run  # noqa: PLC0415 - the loader is the heaviest part of training
 
-    return source_of(folder, load_run(folder))
+    return source_of(folder, load_run(folder), crossval)
 
 
-def source_of(folder: RunFolder, loaded: LoadedRun) -> Source:
+def source_of(folder: RunFolder, loaded: LoadedRun, crossval: RunFolder | None = None) -> Source:
     """Gather all that a bundle says of a run.
 
     Args:
         folder: The run.
         loaded: Its model.
+        crossval: A cross-validation of the same configuration on the same rows: what it found stands for what the run
+            is worth, who may have learned from all of them.
 
     Raises:
-        RunError: The run is not finished, not calibrated, or a file of it cannot be read.
+        RunError: The run is not finished, not calibrated, or a file of it cannot be read; or the cross-validation is
+            none, or of something else.
         PredictionsError: Predictions that lie there do not fit the calibration.
     """
-    state, data = _read(folder.state), _read(folder.dataset)
+    state, data = read_json(folder.state), read_json(folder.dataset)
     if state.get("finished") is False:
         raise RunError(f"{folder.path}: expected a run that is finished, found one that is not: resume its training")
     try:
@@ -67,16 +75,9 @@ def source_of(folder: RunFolder, loaded: LoadedRun) -> Source:
         labels=calibrated.labels,
         open_validation=lambda: loaded.open("validation", purpose="calibration"),
         training=_training(loaded.model, calibrated, state, data),
-        metrics=_metrics(folder, calibrated),
+        metrics=_metrics(folder, calibrated, crossval),
         revision=source_revision(),
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise RunError(f"{path}: expected a file of a finished run, found {error}") from error
 
 
 def _training(
@@ -103,7 +104,7 @@ def _training(
 
 def _data(data: dict[str, Any]) -> dict[str, Any]:
     """Take over what training wrote of the data, but for task and labels, which the manifest says, and for paths."""
-    kept = {name: value for name, value in data.items() if name not in {"task", "labels", "path"}}
+    kept = {name: value for name, value in data.items() if name not in {"task", "labels", "path", "content_sha256"}}
     renamed = {"name": "data", "sha256": "data_sha256", "sizes": "rows"}
     return {renamed.get(name, name): value for name, value in kept.items()}
 
@@ -117,8 +118,9 @@ def _name(value: str) -> str:
     return Path(value).name if Path(value).is_absolute() else value
 
 
-def _metrics(folder: RunFolder, calibrated: Calibrated) -> dict[str, Any]:
+def _metrics(folder: RunFolder, calibrated: Calibrated, crossval: RunFolder | None) -> dict[str, Any]:
     names = [name for name in MEASURED if folder.predictions(name).is_file()]
-    if not names and folder.predictions("validation").is_file():
+    if not names and crossval is None and folder.predictions("validation").is_file():
         names = ["validation"]
-    return {name: run_metrics(load_predictions(folder.predictions(name)), calibrated) for name in names}
+    found = {name: run_metrics(load_predictions(folder.predictions(name)), calibrated) for name in names}
+    return found if crossval is None else found | crossval_metrics(folder, crossval)

@@ -38,6 +38,8 @@ class DataConfig(ReadOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
         folds: Parts of a cross-validation, for one of which this is; 0: none, the data set's own splits.
         fold_column: The facet that numbers the parts, for data sets that bring theirs; `folds` then says how many.
         fold: Which part is the test split, from 0; the splits that the data set has are not looked at.
+        uses_all_rows: Learn from every row, less a share for validation, whatever its split: for the model that is
+            used, once a cross-validation has told what it is worth. There is no test split then.
         cache: Folder where prepared pictures, and what frozen encoders give for them, are kept; runs may share it.
             Empty: in the folder of the run.
         kept_gib: How many GiB of what a frozen encoder gives are kept for a split; where it would be more, the encoder
@@ -49,6 +51,7 @@ class DataConfig(ReadOptions, frozen=True, forbid_unknown_fields=True, kw_only=T
     folds: Annotated[int, msgspec.Meta(ge=0)] = 0
     fold_column: str = ""
     fold: Annotated[int, msgspec.Meta(ge=0)] = 0
+    uses_all_rows: bool = False
     cache: str = ""
     kept_gib: _Weight = 8.0
 
@@ -175,8 +178,11 @@ def open_rows(config: TrainConfig) -> Dataset:
     """Read the data set; where it has no validation rows, take some from training by whole groups.
 
     Raises:
-        DataError: As `open_dataset` and `folds`.
+        DataError: As `open_dataset`, `split` and `folds`.
     """
+    if config.data.uses_all_rows:
+        share = _validation_share(config.data)
+        return split(_open(config), {"train": 1 - share, "validation": share}, seed=config.seed)
     if config.data.folds:
         return open_folds(config)[config.data.fold % config.data.folds]
     dataset = _open(config)
@@ -194,8 +200,18 @@ def open_folds(config: TrainConfig) -> tuple[Dataset, ...]:
         DataError: As `open_dataset` and `folds`.
     """
     data = config.data
-    share = data.validation_share or DataConfig(path="").validation_share
-    return folds(_open(config), data.folds, seed=config.seed, column=data.fold_column, validation_share=share)
+    return folds(
+        _open(config),
+        data.folds,
+        seed=config.seed,
+        column=data.fold_column,
+        validation_share=_validation_share(data),
+    )
+
+
+def _validation_share(data: DataConfig) -> float:
+    """Return the share; calibration needs some rows, so none is the default."""
+    return data.validation_share or DataConfig(path="").validation_share
 
 
 def _open(config: TrainConfig) -> Dataset:

@@ -74,7 +74,7 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
     for run, part in zip(runs, parts, strict=True):
         _train(part, run, say)
     about = json.loads(runs[0].dataset.read_bytes())
-    write_json(out.dataset, {name: about[name] for name in ("name", "task", "labels", "negative")})
+    write_json(out.dataset, {name: about[name] for name in ("name", "task", "labels", "negative", "content_sha256")})
     name = out.path.name
     calibrated = [load_calibrated(run.calibration) for run in runs]
     validation = [load_predictions(run.predictions("validation")) for run in runs]
@@ -90,6 +90,8 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
 def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
     """Return the configuration of each part."""
     data = config.data
+    if data.uses_all_rows:
+        raise ConfigError("data.uses_all_rows: expected false for a cross-validation, whose parts are not to be learnt")
     if not data.fold_column and data.folds < 2:
         raise ConfigError(f"data.folds: expected at least 2, or a data.fold_column, found {data.folds}")
     datasets = open_folds(config)

@@ -30,7 +30,7 @@ from export.training.claim import claim
 from export.training.config import ConfigError, TrainConfig, open_rows
 from export.training.features import teach_guide
 from export.training.gradient import train_by_gradient
-from export.training.load import ModelFile, keep_of, open_splits, rows_sha256, write_model
+from export.training.load import ModelFile, content_sha256, keep_of, open_splits, rows_sha256, write_model
 from export.training.predict import as_predictions, predict
 from export.training.probe import fit_probe
 from export.training.run import RunError, RunFolder, write_json
@@ -181,6 +181,7 @@ def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
         "labels": dataset.labels,
         "negative": dataset.negative,
         "sha256": rows_sha256(dataset),
+        "content_sha256": content_sha256(dataset),
         "sizes": sizes,
     }
 

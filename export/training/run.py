@@ -101,6 +101,21 @@ class RunFolder:
         return self.path / "predictions" / f"{name}.npz"
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunError: There is none, or none that can be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: expected a file of a finished run, found {error}") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: expected a file of a finished run, found no object in it")
+    return content
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file so that nobody ever sees half of it."""
     write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +18,18 @@ from export.cli import main  # noqa: E402 - the skips above come first
 from export.data import open_dataset  # noqa: E402
 from export.data.rows import Task  # noqa: E402
 from export.evaluation.calibrated import Calibrated, load_calibrated  # noqa: E402
+from export.evaluation.metrics import accuracy  # noqa: E402
 from export.evaluation.pool import pool  # noqa: E402
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions  # noqa: E402
 from export.evaluation.scores import score  # noqa: E402
 from export.training.claim import claim  # noqa: E402
 from export.training.config import ConfigError, TrainConfig, make_config, open_rows, read_config  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
+from export.training.fit import fit  # noqa: E402
 from export.training.load import load_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
-from stream_app.bundle.manifest import Calibration, Label, Scaling  # noqa: E402
+from stream_app.bundle.load import load_bundle  # noqa: E402
+from stream_app.bundle.manifest import MODEL_CARD, Calibration, Label, Scaling  # noqa: E402
 from tests.export.folders import full_disk, imagefolder  # noqa: E402
 
 
@@ -249,3 +253,94 @@ def test_maps_behind_a_softmax_cannot_be_pooled() -> None:
     part = _predictions("multiclass", labels, np.random.default_rng(2)), _calibrated(labels, 1.0, has_knots=True)
     with pytest.raises(PredictionsError, match="found isotonic"):
         pool([part], name="all")
+
+
+@pytest.fixture(scope="module")
+def parts(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    out = RunFolder(tmp_path_factory.mktemp("parts") / "three")
+    crossval(_config(data), out, say=lambda _: None)
+    return out
+
+
+def _export(capsys: pytest.CaptureFixture[str], run: RunFolder, *words: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(run.path), "--threads", "1", *map(str, words)])
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+def test_the_card_of_a_model_that_learned_from_everything_has_the_figures_of_its_cross_validation(
+    data: Path, parts: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path / "whole")
+    otherwise: dict[str, object] = {"data__uses_all_rows": True, "data__validation_share": 0.25, "recipe__threads": 2}
+    fit(_config(data, **otherwise), run, say=lambda _: None)
+    sizes = json.loads(run.dataset.read_bytes())["sizes"]
+    assert (sizes["train"] + sizes["validation"], sizes["test"]) == (48, 0)
+    status, said = _export(capsys, run, "--out", tmp_path / "bundle", "--crossval", parts.path)
+    assert status == 0, said
+    metrics = load_bundle(tmp_path / "bundle").manifest.metrics
+    assert {"crossval", "crossval-sequences"} < metrics.keys()
+    assert not {"test", "validation"} & metrics.keys()
+    judged = load_predictions(parts.predictions("test"))
+    scored = score(judged, load_calibrated(parts.calibration).calibration)
+    found = metrics["crossval"]
+    assert (found["rows"], found["folds"]) == (48, 3)
+    assert found["figures"]["both"]["accuracy"][0] == pytest.approx(accuracy(scored)(np.ones(48)), abs=1e-4)
+    card = (tmp_path / "bundle" / MODEL_CARD).read_text()
+    assert "## Figures of a cross-validation\n" in card
+    assert "## Figures of a cross-validation, by sequences\n" in card
+    assert "had not learned from its part" in card
+    assert "48 rows, 48 decisions, 12 groups, 3 parts" in card
+    assert "too good to be expected" not in card
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ("configuration", "expected the configuration of .*, found another recipe.rate, seed"),
+        ("rows", "expected the rows of .*, found others"),
+        ("run", "expected a finished cross-validation, found none"),
+    ],
+)
+def test_a_cross_validation_of_something_else_is_refused(
+    other: str, says: str, data: Path, parts: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, object] = {"data__uses_all_rows": True}
+    if other == "configuration":
+        changes |= {"recipe__rate": 0.01, "seed": 9}
+    if other == "rows":
+        imagefolder(tmp_path / "data", [row for row in _rows() if row["scene"] != "s3"])
+        changes["data__path"] = str(tmp_path / "data")
+    run = RunFolder(tmp_path / "run")
+    fit(_config(data, **changes), run, say=lambda _: None)
+    found = run if other == "run" else parts
+    status, said = _export(capsys, run, "--out", tmp_path / "bundle", "--crossval", found.path)
+    assert status == 1
+    assert re.search(says, " ".join(said.split()))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_cross_validation_that_would_learn_from_what_it_is_measured_on_is_refused(data: Path, tmp_path: Path) -> None:
+    out = RunFolder(tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"data\.uses_all_rows: expected false for a cross-validation"):
+        crossval(_config(data, data__uses_all_rows=True), out, say=lambda _: None)
+    assert not out.path.exists()
+
+
+def test_rows_without_a_split_can_be_trained_on_all_together(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--data", str(data), "--epochs", "1", "--set", "image.height=16", "--set", "image.width=16"]
+
+    def run(*words: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *words])
+        return int(ended.value.code or 0)
+
+    assert run("--out", str(tmp_path / "a")) == 1
+    assert "`vigil-export data split` makes splits, `train --all-rows` needs none" in capsys.readouterr().err
+    assert run("--out", str(tmp_path / "b"), "--all-rows") == 0
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(tmp_path / "b")])
+    assert ended.value.code == 1
+    assert "expected rows of the split test, found none" in capsys.readouterr().err

@@ -367,7 +367,7 @@ def test_the_configurations_and_options_that_the_page_shows_are_read(capsys: pyt
     configs = [make_config(msgspec.toml.decode(block)) for block in blocks]
     assert [config.recipe.method for config in configs] == ["gradient", "probe"]
     helps = ""
-    for command in ("train", "crossval"):
+    for command in ("train", "crossval", "export"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         helps += capsys.readouterr().out
