@@ -232,6 +232,14 @@ def test_down_does_not_touch_a_process_that_only_has_the_same_id(tmp_path: Path)
         assert bystander.wait(5) == -signal.SIGTERM
 
 
+def test_a_process_that_was_marked_while_it_was_beginning_is_known_again() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as begun:
+        mark = mark_process(begun.pid)
+        assert mark is not None
+        assert end_marked(msgspec.structs.replace(mark, command=""), grace_s=5.0)  # as it is before exec(2) is done
+        assert begun.wait(5) == -signal.SIGTERM
+
+
 @pytest.mark.parametrize("arguments", [["up", "--nodes", "2"], ["up", "--port", "80"], ["sideways"]])
 def test_wrong_usage_has_exit_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2

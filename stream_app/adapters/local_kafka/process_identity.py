@@ -1,7 +1,7 @@
 """Recognise a process of an earlier command, so that only that one is ever signalled.
 
 A process id alone is not enough: after a reboot or a crash it may belong to anybody. In: a process id. Out: a mark that
-no other process bears (boot, start time, command line), and a safe way to end its bearer.
+no other process bears (boot and start time), and a safe way to end its bearer.
 """
 
 import os
@@ -13,7 +13,11 @@ import msgspec
 
 
 class ProcessMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A process that was started once: its id, the machine's boot, its start in clock ticks since then, its command."""
+    """A process that was started once: its id, the machine's boot, its start in clock ticks since then.
+
+    The command is for whoever reads the file: it is not compared, for it is empty while a process is only beginning
+    (exec(2) under way), and a process may change it.
+    """
 
     pid: int
     boot_id: str
@@ -37,7 +41,8 @@ def mark_process(pid: int) -> ProcessMark | None:
 
 def is_alive(mark: ProcessMark) -> bool:
     """Tell whether the marked process, and not a later one of the same id, runs."""
-    return mark_process(mark.pid) == mark
+    found = mark_process(mark.pid)
+    return found is not None and msgspec.structs.replace(found, command=mark.command) == mark
 
 
 def end_marked(mark: ProcessMark, *, grace_s: float) -> bool:
