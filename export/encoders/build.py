@@ -137,7 +137,8 @@ def _fill(embed: nn.Embedding, path: Path, tokenizer: bytes) -> frozenset[str]:
     ids: dict[str, int] = Tokenizer.from_buffer(tokenizer).get_vocab()
     known = load_vectors(path, ids)
     vectors = {ids[word]: torch.from_numpy(vector) for word, vector in known.items()}
-    stack = torch.stack(list(vectors.values()))
+    # In the order of ids: that of a vocabulary is another in each process, and so would be the last bits of a sum.
+    stack = torch.stack([vectors[number] for number in sorted(vectors)])
     with torch.no_grad():
         embed.weight.normal_().mul_(0.1 * stack.std(0, correction=0)).add_(stack.mean(0))
         for number, vector in vectors.items():

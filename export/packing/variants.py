@@ -38,6 +38,7 @@ SCALE_ROWS = 256
 
 # Range makes indices: float16 counts only to 2,048. Of the rest the list of the library is kept.
 _WIDE = (*DEFAULT_OP_BLOCK_LIST, "Range")
+_RECURRENT = frozenset({"LSTM", "GRU"})
 # What a convolutional network is made of. Additions in a text encoder may be masks of -1e4, whose range would leave no
 # steps for anything else; there only the products are quantised.
 _QUANTISED = {
@@ -63,11 +64,20 @@ def to_fp16(graphs: Mapping[str, bytes]) -> Graphs:
         proto = onnx.load_from_string(data)
         _require_float16_weights(proto, name)
         with _quiet():
-            half = convert_float_to_float16(proto, keep_io_types=True, op_block_list=list(_WIDE))
+            half = convert_float_to_float16(proto, keep_io_types=True, op_block_list=[*_WIDE, *_unsafe(proto)])
             # The converter puts its casts at the end, behind those who read them.
             OnnxModel(half).topological_sort(is_deterministic=True)
         found[name] = finished(half, name, dynamic=DYNAMIC[name])
     return found
+
+
+def _unsafe(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """Return what must stay float32 in a graph besides.
+
+    Behind an LSTM or a GRU, a Transpose in float16 before a product kills ONNX Runtime 1.31 on a CPU while it optimises
+    the graph (its MatmulTransposeFusion).
+    """
+    return ("Transpose",) if _RECURRENT & {node.op_type for node in proto.graph.node} else ()
 
 
 def _require_float16_weights(proto: onnx.ModelProto, name: str) -> None:

@@ -29,8 +29,8 @@ from export.evaluation.pool import pool
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.scores import score
 from export.training.claim import claim
-from export.training.config import ConfigError, TrainConfig, open_folds
-from export.training.fit import Say, fit, parsed_rule
+from export.training.config import ConfigError, TrainConfig, open_folds, open_rows
+from export.training.fit import Say, fit, parsed_rule, require_same_rows
 from export.training.predict import Mode, predict_run
 from export.training.run import RunFolder, write_json
 
@@ -111,6 +111,7 @@ def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
 def _train(part: TrainConfig, run: RunFolder, say: Say) -> None:
     is_begun = run.config.is_file()
     if is_begun and run.state.is_file() and json.loads(run.state.read_bytes())["finished"]:
+        require_same_rows(open_rows(part), run)
         say(f"{run.path}: finished before")
         return
     if run.path.exists() and not is_begun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import logging
 import os
@@ -126,7 +127,8 @@ def _train(
     first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
     epochs = _Epochs(batches, config.seed, (changes, words), lambda: max(first, trainer.current_epoch))
     with warnings.catch_warnings(), _said_clearly():
-        warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders and lengths of iterables
+        warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders, lengths of iterables, old logs
+        _keep_log(trainer, run, first)
         trainer.fit(
             module,
             _loader(epochs),
@@ -137,6 +139,20 @@ def _train(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return trainer
+
+
+def _keep_log(trainer: lightning.Trainer, run: RunFolder, first: int) -> None:
+    """Put what was logged of the epochs before `first` into the log that Lightning begins anew."""
+    path = run.logs / "metrics.csv"
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        lines = [
+            line for line in csv.DictReader(file) if line.get("epoch", "").isdigit() and int(line["epoch"]) < first
+        ]
+    logger = next(one for one in trainer.loggers if isinstance(one, CSVLogger))
+    logger.experiment.metrics.extend({key: value for key, value in line.items() if value} for line in lines)
+    logger.save()
 
 
 def _changes(config: TrainConfig, run: RunFolder, text: TextSpec) -> _Changes:

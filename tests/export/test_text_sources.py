@@ -183,6 +183,27 @@ def test_word_vectors_begin_an_embedding_and_learn_only_where_they_may(tmp_path:
     again.load_state_dict(model.state_dict())
 
 
+def test_word_vectors_are_put_in_alike_in_whatever_order_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(40)]
+    lines = (f"{word} {' '.join(f'{value:.6f}' for value in rng.normal(0, 3, 7))}\n" for word in words)
+    (tmp_path / "v.txt").write_text("".join(lines))
+    text = TextEncoderSpec(vectors=str(tmp_path / "v.txt"), vocabulary=60, max_tokens=12)
+    data, _ = make_tokenizer(text, [" ".join(words), "without a vector"])
+    found = []
+    for turn in (1, -1):
+        monkeypatch.setattr(
+            "export.encoders.build.load_vectors",
+            lambda path, ids, turn=turn: dict(list(load_vectors(path, sorted(ids)).items())[::turn]),
+        )
+        torch.manual_seed(1)
+        model = build_model(ModelSpec(labels=("fire",), text=text), tokenizer=data)
+        found.append(model.text.get_parameter("embed.weight").detach().numpy().tobytes())
+    assert found[0] == found[1]
+
+
 def test_a_bert_gives_its_states_and_is_built_again_from_its_spec_alone(bert: str) -> None:
     text = TextEncoderSpec(kind="bert", pretrained=bert, max_tokens=12, features=0, trainable="staged")
     model = build_model(ModelSpec(labels=("fire",), text=text)).eval()

@@ -206,10 +206,18 @@ def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(dat
     assert not json.loads(killed.state.read_bytes())["finished"]
     with pytest.raises(ConfigError, match="found another"):
         fit(_config(data), killed, say=lambda _: None, resume=True)
+    table = data / "train" / "metadata.jsonl"
+    content = table.read_text("utf-8")
+    table.write_text(content.partition("\n")[2], "utf-8")
+    with pytest.raises(RunError, match="expected the rows that it began with, found others"):
+        fit(config, killed, say=lambda _: None, resume=True)
+    table.write_text(content, "utf-8")
     fit(config, killed, say=lambda _: None, resume=True)
     one, other = load_file(whole.weights), load_file(killed.weights)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
+    logged = [(run.logs / "metrics.csv").read_text().splitlines() for run in (whole, killed)]
+    assert logged[1] == logged[0]
     with pytest.raises(RunError, match="one that is finished"):
         fit(config, killed, say=lambda _: None, resume=True)
 

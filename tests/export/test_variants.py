@@ -13,14 +13,17 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("timm")
 onnx = pytest.importorskip("onnx")
 
+import onnxruntime  # noqa: E402 - the skips above come first
+
 from export.data import Split  # noqa: E402 - the skips above come first
 from export.encoders.pooling import GuidedEnd  # noqa: E402
 from export.evaluation.scores import score  # noqa: E402
 from export.evaluation.variants import Variant, VariantFigures  # noqa: E402
+from export.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.bench import Report, measure_bundle  # noqa: E402
 from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
 from export.packing.measure import in_memory, predict, smallest_within  # noqa: E402
-from export.packing.onnx_export import ExportRefusedError  # noqa: E402
+from export.packing.onnx_export import ExportRefusedError, export_graphs  # noqa: E402
 from export.packing.run_card import About  # noqa: E402
 from export.packing.variants import to_fp16  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
@@ -31,6 +34,7 @@ from stream_app.bundle.manifest import (  # noqa: E402
     MANIFEST_NAME,
     MODEL_CARD,
     SIGNATURE_NAME,
+    TEXT_ENCODER,
 )
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key, read_public_key  # noqa: E402
 from stream_app.bundle.verify import THOROUGH_BATCHES, measure  # noqa: E402
@@ -149,6 +153,26 @@ def test_guided_pooling_and_a_saturating_head_can_be_made_smaller_too(source: So
     assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(bundle.image_encoder).graph.node}
     assert "Tanh" in {node.op_type for node in onnx.load_from_string(bundle.fusion_head).graph.node}
     assert measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("fusion", ["attention", "transformer"])
+def test_a_recurrent_encoder_of_tokens_in_float16_is_run(kind: Any, fusion: Any) -> None:  # noqa: ANN401
+    """ONNX Runtime 1.31 died of these graphs: the test run would end here."""
+    spec = ModelSpec(
+        labels=("fire",),
+        image=ImageEncoderSpec(height=32, width=32),
+        text=TextEncoderSpec(kind=kind, width=16, embedding=16, features=16, vocabulary=300, max_tokens=12),
+        fusion=FusionSpec(kind=fusion, width=16, layers=1),
+    )
+    exact = export_graphs(build_model(spec).eval()).graphs
+    half = to_fp16(exact)
+    feed = {"tokens": np.ones((3, 7), np.int64), "length": np.array([7, 1, 4], np.int64)}
+    found = [
+        onnxruntime.InferenceSession(graphs[TEXT_ENCODER], providers=["CPUExecutionProvider"]).run(None, feed)[0]
+        for graphs in (exact, half)
+    ]
+    assert np.abs(found[0] - found[1]).max() < 0.01
 
 
 def test_a_variant_that_cannot_be_made_is_left_out_of_a_choice(source: Source, tmp_path: Path) -> None:
