@@ -104,7 +104,10 @@ def _decode_jpeg(data: bytes, *, min_height: int, min_width: int) -> NDArray[np.
         if colour_space not in {"CMYK", "YCCK"}:
             pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", min_height=min_height, min_width=min_width)
             return np.asarray(pixels, dtype=np.uint8)
-    except (ValueError, KeyError) as error:  # a KeyError is simplejpeg's word for a colour space that it does not know
+    except KeyError as error:  # simplejpeg does not know the colour space or sampling; it says the number alone
+        message = f"a JPEG that is cut short in its headers, or of an unknown colour space or sampling ({error})"
+        raise ImageError(message) from error
+    except ValueError as error:
         # The decode stopped at the first remark, so a truncation behind it was not seen: look for the end marker.
         is_harmless = any(remark in str(error) for remark in _HARMLESS)
         if not is_harmless or b"\xff\xd9" not in data[-1024:]:

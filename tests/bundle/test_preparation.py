@@ -65,6 +65,13 @@ def test_a_truncated_image_is_never_half_accepted(extension: str, kept: float) -
         decode_image(data[: int(len(data) * kept)], _SPEC)
 
 
+@pytest.mark.parametrize("kept", range(20, 700, 40))
+def test_a_jpeg_that_is_cut_in_its_headers_is_refused_in_words(kept: int) -> None:
+    with pytest.raises(ImageError) as refused:
+        decode_image(_encoded(".jpg")[:kept], _SPEC)
+    assert len(str(refused.value).split()) > 3, refused.value
+
+
 def _with_stray_bytes(data: bytes) -> bytes:
     at = data.index(b"\xff\xc0")
     return data[:at] + b"\x00\x00" + data[at:]
