@@ -30,7 +30,8 @@ from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.scores import score
 from export.training.claim import claim
 from export.training.config import ConfigError, TrainConfig, open_folds, open_rows
-from export.training.fit import Say, fit, parsed_rule, require_same_rows
+from export.training.fit import Say, fit, parsed_rule
+from export.training.load import require_same_rows
 from export.training.predict import Mode, predict_run
 from export.training.run import RunFolder, write_json
 

@@ -16,7 +16,7 @@ from export.data.access import Purpose, Splits
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.config import TrainConfig, open_rows, read_config
 from export.training.frozen import Keep
-from export.training.run import RunError, RunFolder
+from export.training.run import RunError, RunFolder, read_json
 from stream_app.bundle.manifest import ImageSpec, TextSpec
 
 
@@ -54,12 +54,7 @@ class LoadedRun:
             TestSplitError: The test split was asked for to learn from it.
         """
         dataset = open_rows(self.config)
-        expected, found = _sha256_of(self.folder), rows_sha256(dataset)
-        if expected != found:
-            raise RunError(
-                f"{self.config.data.path}: expected the rows of the training (SHA-256 {expected[:12]}), found others "
-                f"({found[:12]}): put the data set back as it was, or train again"
-            )
+        require_same_rows(dataset, self.folder)
         return open_splits(self.config, dataset, self.folder).open(name, purpose=purpose)
 
 
@@ -99,11 +94,18 @@ def _said(row: Row) -> list[object]:
     return [row.id, image, row.text, row.labels, row.group, row.sequence, row.lang, row.split]
 
 
-def _sha256_of(run: RunFolder) -> str:
-    try:
-        return str(json.loads(run.dataset.read_bytes())["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{run.dataset}: expected a file of a finished run, found {error}") from error
+def require_same_rows(dataset: Dataset, run: RunFolder) -> None:
+    """See that a data set has the rows that a run began with.
+
+    Raises:
+        RunError: They are others, or the run does not say which it has.
+    """
+    expected, found = str(read_json(run.dataset).get("sha256")), rows_sha256(dataset)
+    if expected != found:
+        raise RunError(
+            f"{run.path}: expected the rows of the training (SHA-256 {expected[:12]}), found others ({found[:12]}): "
+            "put the data set back as it was, or train again"
+        )
 
 
 def load_run(run: RunFolder) -> LoadedRun:

@@ -136,6 +136,13 @@ def test_what_was_cut_short_goes_on_with_the_parts_that_are_left(data: Path, don
     # Its runs name the folder that the pictures lay in, so the copy stands where the first one stood.
     shutil.rmtree(done.path)
     cut.path.rename(done.path)
+    table = data / "metadata.jsonl"
+    content = table.read_text("utf-8")
+    table.write_text(content.replace("nobody there", "nobody is there", 1), "utf-8")
+    with pytest.raises(RunError, match="expected the rows of the training"):
+        crossval(read_config(done.config), done, say=said.append, resume=True)
+    table.write_text(content, "utf-8")
+    said.clear()
     crossval(read_config(done.config), done, say=said.append, resume=True)
     assert sum("finished before" in line for line in said) == 2
     assert len(load_predictions(done.predictions("test"))) == 48
