@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -76,10 +78,23 @@ def split(  # noqa: PLR0913 - one parameter an option
         say(_meaning(dataset))
         tied = _ties(dataset) if tie_pictures else ()
         divided = divide(dataset, shares, seed=seed, keep=kept, tied=tied)
+        for doubt in _doubts(divided, {name: share for name, share in shares.items() if share and name not in kept}):
+            say(f"WARNING: {doubt}")
         with bar("writing") as progress:
             write_dataset(out, divided, links=links, progress=progress)
     typer.echo(_sizes(divided))
     typer.echo(f"wrote {out}")
+
+
+def _doubts(divided: Dataset, wanted: dict[SplitName, float]) -> Iterator[str]:
+    whole = sum(wanted.values())
+    if len(wanted) == len(SPLIT_NAMES) and not math.isclose(whole, 1, abs_tol=1e-6):
+        taken = ", ".join(f"{name} {share / whole:.0%}" for name, share in wanted.items())
+        yield f"the shares sum to {whole:g}, not to 1; they are taken as {taken}"
+    present = {row.split for row in divided.rows}
+    if empty := [name for name in wanted if name not in present]:
+        groups = len({row.group for row in divided.rows})
+        yield f"no row is left for {', '.join(empty)}: whole groups stay together, and there are {groups}"
 
 
 @app.command()

@@ -6,6 +6,7 @@ Goes in: bytes of a file. Goes out: a `TrainConfig`; it is written back to the r
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -166,7 +167,18 @@ def make_config(table: object, overrides: dict[str, Any] | None = None, *, where
     try:
         return msgspec.convert(table, TrainConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(f"{where}: {error}{_choices(str(error))}") from error
+
+
+def _choices(message: str) -> str:
+    """Return what a key may be, where an error of msgspec names one that takes some words only."""
+    at = re.search(r"`\$\.([\w.]+)`$", message)
+    kind: msgspec.inspect.Type = msgspec.inspect.type_info(TrainConfig)
+    for name in at[1].split(".") if at else ():
+        if not isinstance(kind, msgspec.inspect.StructType):
+            return ""
+        kind = {field.encode_name: field.type for field in kind.fields}[name]
+    return f": one of {', '.join(map(str, kind.values))}" if isinstance(kind, msgspec.inspect.LiteralType) else ""
 
 
 def encode_config(config: TrainConfig) -> bytes:

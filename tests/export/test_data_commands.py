@@ -70,6 +70,30 @@ def test_what_split_writes_is_the_same_data_set_divided(tmp_path: Path, capsys: 
     assert (after.task, after.labels, after.negative) == (before.task, before.labels, before.negative)
 
 
+@pytest.mark.parametrize(
+    ("shares", "groups", "said"),
+    [
+        ((), 4, ["no row is left for test: whole groups stay together, and there are 4"]),
+        (
+            ("--train", "0.9"),
+            20,
+            ["the shares sum to 1.2, not to 1; they are taken as train 75%, validation 12%, test 12%"],
+        ),
+        (("--train", "0.6", "--validation", "0.4", "--test", "0"), 20, []),
+        ((), 20, []),
+    ],
+)
+def test_a_split_that_is_not_what_was_asked_for_is_said(
+    shares: tuple[str, ...], groups: int, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row | {"group": f"g{number % groups}"} for number, row in enumerate(fights(40))]
+    for number, row in enumerate(rows):
+        row["label"] = ("fight", "normal")[number // groups % 2]
+    assert run("data", "split", imagefolder(tmp_path / "in", rows), *shares, "--out", tmp_path / "out") == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING: ")]
+    assert [line.removeprefix("WARNING: ") for line in warnings] == said
+
+
 def test_pictures_of_one_name_in_two_folders_both_survive(tmp_path: Path) -> None:
     rows = [{"file_name": f"{n}/x.jpg", "text": "t", "label": ("fight", "normal")[n % 2]} for n in range(6)]
     source = imagefolder(tmp_path / "in", rows)

@@ -311,8 +311,8 @@ def test_a_view_without_weight_is_not_worked_out(
     [
         ({"recipe__epohcs": 3}, "epohcs"),
         ({"recipe__batch": 1}, "batch"),
-        ({"fusion__kind": "magic"}, "magic"),
-        ({"recipe__precision": "64"}, "64"),
+        ({"fusion__kind": "magic"}, "magic.*fusion.kind`: one of attention, .*concat"),
+        ({"recipe__precision": "64"}, "64.*: one of 16-mixed, 32, bf16-mixed$"),
         ({"seed__of": 3}, "seed.of: expected a table"),
     ],
 )
