@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -13,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -26,14 +24,10 @@ from safetensors.torch import load_file  # noqa: E402 - the skips above come fir
 from export.cli import main  # noqa: E402
 from export.data import DataError  # noqa: E402
 from export.data.access import TestSplitError  # noqa: E402
-from export.evaluation.calibrated import fit as fit_calibration  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
-from export.evaluation.metrics import accuracy  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.evaluation.scores import score  # noqa: E402
-from export.evaluation.thresholds import F1  # noqa: E402
 from export.fusions.concat import ConcatHead  # noqa: E402
-from export.training.config import ConfigError, Recipe, TrainConfig, encode_config, make_config, read_config  # noqa: E402
+from export.training.config import ConfigError, Recipe, encode_config, make_config, read_config  # noqa: E402
 from export.training.fit import fit  # noqa: E402
 from export.training.gradient import _said_clearly  # noqa: E402
 from export.training.load import load_run  # noqa: E402
@@ -43,10 +37,10 @@ from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
-from tests.export.folders import full_disk, imagefolder  # noqa: E402
+from tests.export.folders import full_disk  # noqa: E402
+from tests.export.trainings import small_config, write_rows  # noqa: E402
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_WORDS = {"fight": ("men hit each other", "打架"), "normal": ("nobody is there", "没有人")}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,48 +50,13 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty pictures of two kinds in three splits; some rows lack a side; two rows share a picture."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(3)
-    for split, count in (("train", 18), ("validation", 6), ("test", 6)):
-        folder = root / split
-        folder.mkdir()
-        lines = []
-        for number in range(count):
-            label = "fight" if number % 2 else "normal"
-            picture = rng.integers(0, 90, (20, 24, 3), dtype=np.uint8) + (160 if label == "fight" else 0)
-            cv2.imwrite(str(folder / f"{number}.png"), picture.astype(np.uint8))
-            row = {
-                "file_name": f"{number}.png",
-                "label": label,
-                "group": f"{split}-{number}",
-                "clip": f"c{number // 3}",
-            }
-            lines.append({**row, "text": _WORDS[label][number % 4 // 2]})
-        lines.append({**lines[0], "text": "somebody waits"})
-        lines += [{**lines[1], "text": ""}, {**lines[2], "file_name": ""}]
-        content = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-        (folder / "metadata.jsonl").write_text(content, encoding="utf-8")
-    return root
-
-
-def _config(data: Path, **changes: object) -> TrainConfig:
-    table: dict[str, Any] = {
-        "data": {"path": str(data), "negative": ["normal"], "columns": {"sequence": "clip"}},
-        "image": {"kind": "plain-cnn", "height": 16, "width": 16, "features": 8},
-        "text": {"kind": "lstm", "width": 8, "embedding": 8, "features": 8, "max_tokens": 16, "vocabulary": 300},
-        "fusion": {"kind": "concat", "width": 8},
-        "recipe": {"epochs": 3, "batch": 6, "threads": 1, "is_deterministic": True, "augment": {}},
-        "seed": 4,
-    }
-    table["recipe"]["augment_text"] = {}
-    return make_config(table, {key.replace("__", "."): value for key, value in changes.items()})
+    return write_rows(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = RunFolder(tmp_path_factory.mktemp("runs") / "one")
-    fit(_config(data), run, say=lambda _: None)
+    fit(small_config(data), run, say=lambda _: None)
     return run
 
 
@@ -106,7 +65,7 @@ def test_a_run_folder_holds_all_that_evaluation_and_export_read(data: Path, run:
     about = json.loads(run.dataset.read_bytes())
     assert (about["task"], about["labels"], about["negative"]) == ("binary", ["fight"], ["normal"])
     assert about["sizes"] == {"train": 21, "validation": 9, "test": 9}
-    assert read_config(run.config) == _config(data)
+    assert read_config(run.config) == small_config(data)
     assert load_calibrated(run.calibration).labels[0].name == "fight"
     assert {path.name for path in run.logs.iterdir()} >= {"metrics.csv"}
     predictions = load_predictions(run.predictions("validation"))
@@ -121,78 +80,17 @@ def test_the_schedule_ends_with_the_last_step(run: RunFolder) -> None:
     assert schedule["total_steps"] == last["global_step"]
 
 
-@pytest.mark.parametrize(
-    ("labels", "task"),
-    [
-        ([{"label": "fight"}, {"label": "normal"}], "binary"),
-        ([{"label": "fight"}, {"label": "fire"}, {"label": "flood"}], "multiclass"),
-        ([{"labels": ["fight", "fire"]}, {"labels": ["fire"]}, {"labels": []}, {"labels": ["fight"]}], "multilabel"),
-    ],
-)
-def test_the_accuracy_that_training_logs_is_that_of_reports(
-    labels: list[dict[str, Any]], task: str, tmp_path: Path
-) -> None:
-    for split, count in (("train", 12), ("validation", 11)):  # of batches that differ in size
-        rows = [
-            {
-                "file_name": f"{at}.jpg",
-                "text": "" if at == 4 else f"report {at}",
-                "clip": "one",
-                **labels[at % len(labels)],
-            }
-            for at in range(count)
-        ]
-        imagefolder(tmp_path / "data" / split, rows)
-    run = RunFolder(tmp_path / "run")
-    changes: dict[str, object] = {"data__negative": ["normal"]} if task == "binary" else {"data__negative": []}
-    fit(_config(tmp_path / "data", recipe__epochs=1, recipe__batch=4, **changes), run, say=lambda _: None)
-    predictions = load_predictions(run.predictions("validation"))
-    assert predictions.task == task
-    scored = score(predictions, fit_calibration(predictions, "none", F1).calibration)
-    with (run.logs / "metrics.csv").open() as file:
-        (logged,) = [float(line["val_accuracy"]) for line in csv.DictReader(file) if line["val_accuracy"]]
-    assert logged == pytest.approx(accuracy(scored)(np.ones(len(scored))))
-
-
-def test_training_ends_once_the_validation_loss_falls_no_further(data: Path, tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    config = _config(data, recipe__epochs=30, recipe__patience=2, recipe__rate=1.0, recipe__clip=0.1)
-    fit(config, run, say=lambda _: None)
-    state = json.loads(run.state.read_bytes())
-    assert state["epoch"] == state["best_epoch"] + 2 < 30
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"recipe__precision": "bf16-mixed"},
-        {"recipe__schedule": "cosine"},
-        {"recipe__loss": "focal"},
-        {"recipe__class_weights": True},
-    ],
-    ids=["bf16", "cosine", "focal", "class weights"],
-)
-def test_another_arithmetic_schedule_or_loss_trains_to_other_weights(
-    data: Path, run: RunFolder, tmp_path: Path, changes: dict[str, object]
-) -> None:
-    other = RunFolder(tmp_path / "run")
-    fit(_config(data, **changes), other, say=lambda _: None)
-    before, after = load_file(run.weights), load_file(other.weights)
-    assert all(torch.isfinite(value).all() for value in after.values())
-    assert any(not torch.equal(before[name], after[name]) for name in before)
-
-
 def test_equal_orders_give_equal_weights_and_another_seed_others(data: Path, run: RunFolder, tmp_path: Path) -> None:
     again, other = RunFolder(tmp_path / "again"), RunFolder(tmp_path / "other")
-    fit(_config(data), again, say=lambda _: None)
-    fit(_config(data, seed=5), other, say=lambda _: None)
+    fit(small_config(data), again, say=lambda _: None)
+    fit(small_config(data, seed=5), other, say=lambda _: None)
     assert again.weights.read_bytes() == run.weights.read_bytes()
     assert other.weights.read_bytes() != run.weights.read_bytes()
 
 
 @pytest.mark.timeout(240)
 def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(data: Path, tmp_path: Path) -> None:
-    config = _config(data, recipe__epochs=20)
+    config = small_config(data, recipe__epochs=20)
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
     fit(config, whole, say=lambda _: None)
     file = tmp_path / "config.toml"
@@ -205,7 +103,7 @@ def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(dat
         os.kill(process.pid, signal.SIGKILL)
     assert not json.loads(killed.state.read_bytes())["finished"]
     with pytest.raises(ConfigError, match="found another"):
-        fit(_config(data), killed, say=lambda _: None, resume=True)
+        fit(small_config(data), killed, say=lambda _: None, resume=True)
     table = data / "train" / "metadata.jsonl"
     content = table.read_text("utf-8")
     table.write_text(content.partition("\n")[2], "utf-8")
@@ -256,7 +154,7 @@ def test_a_run_becomes_a_signed_bundle_that_serving_takes_and_that_judges_alike(
 
 def test_a_data_set_that_changed_is_refused(data: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    fit(_config(data, recipe__epochs=1), run, say=lambda _: None)
+    fit(small_config(data, recipe__epochs=1), run, say=lambda _: None)
     about = json.loads(run.dataset.read_bytes())
     run.dataset.write_text(json.dumps({**about, "sha256": "0" * 64}), encoding="utf-8")
     with pytest.raises(RunError, match="expected the rows of the training"):
@@ -279,7 +177,7 @@ def test_each_text_meets_every_picture_of_its_sequence_and_nothing_else(run: Run
 def test_words_cannot_be_cut_into_pieces_they_are_not_made_of(data: Path, tmp_path: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("somebody 0.1 0.2\nfights 0.3 0.4\n", "utf-8")
-    config = _config(data, text__vectors=str(vectors), text__embedding=2)
+    config = small_config(data, text__vectors=str(vectors), text__embedding=2)
     with pytest.raises(ConfigError, match=r"augment_text\.pieces: .* set it to 0"):
         fit(config, RunFolder(tmp_path / "run"), say=lambda _: None)
 
@@ -289,7 +187,7 @@ def test_a_view_without_weight_is_not_worked_out(
     data: Path, tmp_path: Path, image: float, text: float, views: int
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    config = _config(data, recipe__epochs=1, recipe__image_alone_weight=image, recipe__text_alone_weight=text)
+    config = small_config(data, recipe__epochs=1, recipe__image_alone_weight=image, recipe__text_alone_weight=text)
     calls = {True: 0, False: 0}
     forward = ConcatHead.forward
 
@@ -318,12 +216,12 @@ def test_a_view_without_weight_is_not_worked_out(
 )
 def test_a_configuration_that_does_not_fit_is_refused_by_its_key(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        _config(Path("somewhere"), **changes)
+        small_config(Path("somewhere"), **changes)
 
 
 @pytest.mark.parametrize("suffix", [".toml", ".yaml"])
 def test_a_configuration_is_read_from_either_format_and_flags_win(suffix: str, tmp_path: Path, data: Path) -> None:
-    config = _config(data)
+    config = small_config(data)
     file = tmp_path / f"config{suffix}"
     table = msgspec.to_builtins(config)
     file.write_bytes(msgspec.toml.encode(table) if suffix == ".toml" else msgspec.yaml.encode(table))
@@ -337,7 +235,7 @@ def test_a_configuration_is_read_from_either_format_and_flags_win(suffix: str, t
 def test_a_folder_that_exists_is_refused_and_left_as_it_is(data: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"mine")
     with pytest.raises(RunError, match="expected no"):
-        fit(_config(data), RunFolder(tmp_path), say=lambda _: None)
+        fit(small_config(data), RunFolder(tmp_path), say=lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -351,20 +249,20 @@ def test_an_interrupted_training_says_so_and_can_be_resumed(
 
     monkeypatch.setattr(Fusion, "on_train_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fit(_config(data), run, say=lambda _: None)
+        fit(small_config(data), run, say=lambda _: None)
     monkeypatch.undo()
-    fit(_config(data), run, say=lambda _: None, resume=True)
+    fit(small_config(data), run, say=lambda _: None, resume=True)
     assert json.loads(run.state.read_bytes())["finished"]
 
 
 def test_data_that_cannot_be_read_leaves_no_run_behind(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a folder"):
-        fit(_config(data / "nowhere"), RunFolder(tmp_path / "run"), say=lambda _: None)
+        fit(small_config(data / "nowhere"), RunFolder(tmp_path / "run"), say=lambda _: None)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_no_number_ends_training_with_advice(data: Path, tmp_path: Path) -> None:
-    config = _config(data, recipe__rate=1e30, recipe__clip=0, recipe__epochs=20)
+    config = small_config(data, recipe__rate=1e30, recipe__clip=0, recipe__epochs=20)
     with pytest.raises(TrainingError, match="try a lower"):
         fit(config, RunFolder(tmp_path / "run"), say=lambda _: None)
 
@@ -393,7 +291,7 @@ def test_a_full_disk_ends_training_with_what_to_do_and_leaves_no_half_of_a_resul
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = tmp_path / "config.toml", tmp_path / "run"
-    file.write_bytes(encode_config(_config(data, text__vocabulary=600, text__embedding=64)))
+    file.write_bytes(encode_config(small_config(data, text__vocabulary=600, text__embedding=64)))
     with full_disk(60_000), pytest.raises(SystemExit) as ended:  # less than a checkpoint has
         main(["train", str(file), "--out", str(out)])
     assert ended.value.code == 1
