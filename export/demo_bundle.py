@@ -32,6 +32,11 @@ FUSIONS = Path(__file__).parent / "site_fusions.md"
 _USE = (
     "Showing Vigil at work on its drawn site: one yard with fence, gate and barrier, and texts in English and Chinese."
 )
+_ORIGIN = (
+    "Drawn and composed by Vigil itself (`vigil-export data site`), pictures and texts alike: no photograph, and no "
+    "sentence that a person wrote. Apache-2.0."
+)
+_FACETS = ("claims", "hour", "kind", "picture", "scene", "wording")
 _LIMITS = """- **Real cameras and real alarms.** It has never seen a photograph or a sentence that a person wrote. Its
   scores on them mean nothing; train a model of your own (docs/train-your-own.md).
 - Other languages, other events.
@@ -99,6 +104,8 @@ def make_demo_bundle(out: Path, order: Order, *, say: Say, work: Path | None = N
         fit(read_config(CONFIG, {**order.overrides, **given}), run, say=say)
         predict_run(run, "test").save(run.predictions("test"))
         say("judged the test rows")
-        about = About(intended_use=_USE, limits=_LIMITS, licence=_LICENCE, notes=FUSIONS.read_text("utf-8"))
+        about = About(
+            intended_use=_USE, data_origin=_ORIGIN, limits=_LIMITS, licence=_LICENCE, notes=FUSIONS.read_text("utf-8")
+        )
         packing = Packing(name=order.name, version=order.version, about=about)
-        return make_bundle(open_source(run), out, packing, say=say).manifest
+        return make_bundle(open_source(run, facets=_FACETS), out, packing, say=say).manifest

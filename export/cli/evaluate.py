@@ -138,7 +138,7 @@ def _document(found: Evaluation) -> dict[str, Any]:
         "rule": found.calibrated.rule,
         "figures": found.figures,
         "labels": found.labels,
-        "false_alarms": found.alarms,
+        "operating_points": found.operating_points,
         "facets": found.facets,
     }
 
@@ -155,7 +155,7 @@ def _show(found: Evaluation) -> None:
     console = Console()
     console.print(table)
     console.print(_labels(found))
-    console.print(_alarms(found))
+    console.print(_operating_points(found))
 
 
 def _labels(found: Evaluation) -> Table:
@@ -167,12 +167,17 @@ def _labels(found: Evaluation) -> Table:
     return table
 
 
-def _alarms(found: Evaluation) -> Table:
-    table = _table("alarms", "label", "threshold by", "threshold", "recall", "false alarms", "per camera and day")
-    for line in found.alarms:
+def _operating_points(found: Evaluation) -> Table:
+    columns = ("label", "threshold by", "at", "recall", "precision", "false alarms", "per day")
+    table = _table("at the thresholds; per day: of each camera", *columns)
+    for line in found.operating_points:
         per_day = Text(span(line.per_day, 1) if line.per_day else "-")
         rate = Text(f"{span(line.rate, 4)} of {line.negatives}")
-        table.add_row(Text(line.label), line.at, f"{line.threshold:.4g}", number(line.recall), rate, per_day)
+        shares = (
+            number(line.recall.value),
+            number(line.precision.value),
+        )  # with intervals only on the page: 80 columns
+        table.add_row(Text(line.label), line.at, f"{line.threshold:.4g}", *shares, rate, per_day)
     return table
 
 

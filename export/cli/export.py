@@ -44,9 +44,17 @@ def export(  # noqa: PLR0913 - each is an option
     ] = None,
     sign: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Private key that signs it.")] = None,
     intended_use: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it is for.")] = "",
+    data_origin: Annotated[
+        str, typer.Option(metavar="TEXT", help="For the card: where pictures and texts come from.")
+    ] = "",
     limits: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it is not good for.")] = "",
     licence: Annotated[str, typer.Option(metavar="TEXT", help="For the card: on what terms.")] = "",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 2,
+    facets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--facet", metavar="COLUMN", help="Name its values on the card, with the accuracy of each; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Export the three graphs of a run, check them against PyTorch, write the card, and pack them as a bundle.
 
@@ -65,8 +73,6 @@ def export(  # noqa: PLR0913 - each is an option
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", run.resolve().name).strip("-._") or "run"
     _require_names(name, version)
     # PyTorch takes seconds to import: --help and wrong usage should not wait for it.
-    import torch  # noqa: PLC0415
-
     from export.packing.bundle import Order, make_bundle  # noqa: PLC0415
     from export.packing.onnx_export import ExportRefusedError  # noqa: PLC0415
     from export.packing.run_card import About  # noqa: PLC0415
@@ -76,7 +82,6 @@ def export(  # noqa: PLR0913 - each is an option
     from stream_app.bundle.graphs import GraphError  # noqa: PLC0415
     from stream_app.bundle.signature import read_private_key  # noqa: PLC0415
 
-    torch.set_num_threads(threads)
     with failures():
         try:
             order = Order(
@@ -84,10 +89,10 @@ def export(  # noqa: PLR0913 - each is an option
                 version=version,
                 variant=variant or "fp32",
                 within=within,
-                about=About(intended_use=intended_use, limits=limits, licence=licence),
+                about=About(intended_use, data_origin, limits, licence),
                 key=None if sign is None else read_private_key(sign),
             )
-            source = open_source(RunFolder(run), None if crossval is None else RunFolder(crossval))
+            source = open_source(RunFolder(run), None if crossval is None else RunFolder(crossval), facets=facets or ())
             result = make_bundle(source, out, order, say=say)
         except (ExportRefusedError, BundleError, GraphError) as error:
             raise CommandError(str(error), status=REFUSED) from error

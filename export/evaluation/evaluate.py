@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from export.evaluation.alarms import FalseAlarms, false_alarms
 from export.evaluation.calibrated import Calibrated
 from export.evaluation.intervals import RESAMPLES, Interval, Progress, Resampling
 from export.evaluation.metrics import (
@@ -21,6 +21,7 @@ from export.evaluation.metrics import (
     loss,
     of_label,
 )
+from export.evaluation.operating_points import OperatingPoint, operating_points
 from export.evaluation.predictions import Predictions, PredictionsError
 from export.evaluation.scores import Scored, score
 from export.evaluation.thresholds import Opening, opening
@@ -31,7 +32,10 @@ FACET_VALUES = 15
 """Of a facet with more values, those with the lowest accuracy are shown."""
 FACET_DECISIONS = 5
 """Values with fewer decisions are not among the lowest: their accuracy is chance."""
-_OF_LABEL = 4  # intervals: two of its own, and at most two of its false alarms
+_OF_LABEL = 8  # intervals: two of its own, and three at each of at most two operating points
+
+
+Shown = Literal["all", "lowest", "most decisions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class FacetLine:
 
     value: str
     decisions: int
-    accuracy: dict[Presence, float]
+    groups: int
+    accuracy: dict[Presence, Interval]
     auroc: float
     loss: float
 
@@ -63,12 +68,14 @@ class Facet:
 
     Attributes:
         name: Of the facet.
-        values: How many there are; more than lines where only the lowest are shown.
-        lines: Sorted by value, or by accuracy where only the lowest are shown.
+        values: How many there are; more than lines where only some are shown.
+        shown: Which: all of them, the lowest in accuracy, or, where each has few decisions, those with the most.
+        lines: Sorted by value, by accuracy from the lowest, or by decisions from the most.
     """
 
     name: str
     values: int
+    shown: Shown
     lines: tuple[FacetLine, ...]
 
 
@@ -82,7 +89,7 @@ class Evaluation:
         scored: Decisions of each presence that any row has.
         figures: Presence -> name in `FIGURES` -> value with interval.
         labels: With all sides.
-        alarms: With all sides.
+        operating_points: With all sides.
         facets: Breakdowns.
         mistakes: Places in `scored["both"]` of the worst wrong decisions, worst first.
     """
@@ -92,7 +99,7 @@ class Evaluation:
     scored: dict[Presence, Scored]
     figures: dict[Presence, dict[str, Interval]]
     labels: tuple[LabelFigures, ...]
-    alarms: tuple[FalseAlarms, ...]
+    operating_points: tuple[OperatingPoint, ...]
     facets: tuple[Facet, ...]
     mistakes: npt.NDArray[np.int64]
 
@@ -132,15 +139,19 @@ def evaluate(
     scored = {presence: score(predictions, calibrated.calibration, presence) for presence in PRESENCES}
     scored = {presence: found for presence, found in scored.items() if len(found)}
     both, drawn = scored["both"], Resampling(resamples, progress)
-    drawn.expect(len(scored) * len(FIGURES) + len(names) * _OF_LABEL)
+    facets = {name: _shown(both, name) for name in both.facets if len(np.unique(both.facets[name])) > 1}
+    lines = sum(len(kept) for _, kept in facets.values())
+    drawn.expect(len(scored) * (len(FIGURES) + lines) + len(names) * _OF_LABEL)
     return Evaluation(
         predictions=predictions,
         calibrated=calibrated,
         scored=scored,
         figures={presence: _figures(found, drawn) for presence, found in scored.items()},
         labels=tuple(_label(both, place, label, drawn) for place, label in enumerate(calibrated.labels)),
-        alarms=false_alarms(both, calibrated.labels, recall=recall, frames_per_second=frames_per_second, drawn=drawn),
-        facets=tuple(_facet(name, scored) for name in both.facets if len(np.unique(both.facets[name])) > 1),
+        operating_points=operating_points(
+            both, calibrated.labels, recall=recall, frames_per_second=frames_per_second, drawn=drawn
+        ),
+        facets=tuple(_facet(name, chosen, scored, drawn) for name, chosen in facets.items()),
         mistakes=worst_mistakes(both, worst),
     )
 
@@ -185,24 +196,37 @@ def _label(scored: Scored, place: int, label: Label, drawn: Resampling) -> Label
     )
 
 
-def _facet(name: str, scored: dict[Presence, Scored]) -> Facet:
-    found, count = np.unique(scored["both"].facets[name], return_counts=True)
-    is_long = len(found) > FACET_VALUES
-    kept = found[count >= FACET_DECISIONS] if is_long else found
-    lines = [_line(name, str(value), scored) for value in kept]
-    if is_long:
-        lines = sorted(lines, key=lambda line: (line.accuracy["both"], line.value))[:FACET_VALUES]
-    return Facet(name=name, values=len(found), lines=tuple(lines))
+_Chosen = tuple[Shown, npt.NDArray[np.str_]]
 
 
-def _line(name: str, value: str, scored: dict[Presence, Scored]) -> FacetLine:
+def _shown(both: Scored, name: str) -> _Chosen:
+    """Choose the values of a facet that a table has room for, in its order."""
+    found, count = np.unique(both.facets[name], return_counts=True)
+    if len(found) <= FACET_VALUES:
+        return "all", found
+    enough = count >= FACET_DECISIONS
+    if not enough.any():
+        return "most decisions", found[np.argsort(-count, kind="stable")][:FACET_VALUES]
+    right = is_right(both)
+    rates = np.array([right[both.facets[name] == value].mean() for value in found[enough]])
+    return "lowest", found[enough][np.argsort(rates, kind="stable")][:FACET_VALUES]
+
+
+def _facet(name: str, chosen: _Chosen, scored: dict[Presence, Scored], drawn: Resampling) -> Facet:
+    shown, kept = chosen
+    lines = tuple(_line(name, str(value), scored, drawn) for value in kept)
+    return Facet(name=name, values=len(np.unique(scored["both"].facets[name])), shown=shown, lines=lines)
+
+
+def _line(name: str, value: str, scored: dict[Presence, Scored], drawn: Resampling) -> FacetLine:
     parts = {presence: found.take(found.facets[name] == value) for presence, found in scored.items()}
     both = parts["both"]
     ones = np.ones(len(both))
     return FacetLine(
         value=value,
         decisions=len(both),
-        accuracy={presence: accuracy(part)(np.ones(len(part))) for presence, part in parts.items() if len(part)},
+        groups=len(np.unique(both.groups)),
+        accuracy={p: drawn(accuracy(part), part.groups).interval for p, part in parts.items() if len(part)},
         auroc=auroc(both)(ones),
         loss=loss(both)(ones),
     )

@@ -6,11 +6,13 @@ One function per stage; nothing is written before `write_bundle` at the very end
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from export.data import Split
@@ -121,10 +123,11 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
         OSError: The disk is full, or the place cannot be written; nothing is left behind.
     """
     refuse_existing(out)  # at once, not after minutes
-    exported = export_graphs(source.model)
-    say(f"exported: greatest difference from PyTorch {max(exported.difference.values()):.1e}")
-    metrics = {**source.metrics, "export_difference": exported.difference}
-    draft = _manifest(source, order, metrics)
+    with _one_thread():
+        exported = export_graphs(source.model)
+        say(f"exported: greatest difference from PyTorch {max(exported.difference.values()):.1e}")
+        metrics = {**source.metrics, "export_difference": exported.difference}
+        draft = _manifest(source, order, metrics)
     made: dict[Variant, Graphs] = {"fp32": exported.graphs}
     figures: dict[Variant, VariantFigures] = {}
     calibrations: dict[Variant, Calibration] = {"fp32": source.calibration}
@@ -139,7 +142,20 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
     draft = msgspec.structs.replace(draft, calibration=calibrations[chosen])
     manifest, files = _assemble(source, order, draft, made[chosen], chosen, figures)
     write_bundle(out, manifest, files, key=order.key)
+    if held_back := sorted({name for found in source.metrics.values() for name in found.get("facets_held_back", ())}):
+        say(f"not in card and manifest, as values may name people or places: accuracy by {', '.join(held_back)}")
     return Result(manifest, figures)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch to one thread: sums that several share differ in their last digits, and with them known results."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _variant(source: Source, graphs: Graphs, variant: Variant, split: Split) -> Graphs:

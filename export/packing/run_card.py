@@ -5,7 +5,7 @@ Figures, data and calibration come from the manifest; what nobody said is said t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class About:
     """What only a person can say. Empty: the card says that nobody did. `notes` is Markdown with its own headings."""
 
     intended_use: str = ""
+    data_origin: str = ""
     limits: str = ""
     licence: str = ""
     notes: str = ""
@@ -53,7 +54,7 @@ def write_run_card(manifest: Manifest, about: About) -> str:
         f"# Model card: {manifest.name} {manifest.version}",
         f"An image and text model for Vigil. It scores pictures and texts for: {labels} ({_TASKS[manifest.task]}).",
         _use(manifest, about),
-        _data(manifest.training),
+        _data(manifest.training, about),
         _model(manifest),
         *(_figures(name, manifest.metrics[name]) for name in _SPLITS if name in manifest.metrics),
         _calibration(manifest),
@@ -81,11 +82,11 @@ def _alerting(manifest: Manifest) -> list[str]:
     return [label.name for label in manifest.labels if label.alerts]
 
 
-def _data(training: Mapping[str, Any]) -> str:
-    lines = ["## Data", ""]
+def _data(training: Mapping[str, Any], about: About) -> str:
     known = [(name, training[name]) for name in ("data", "data_sha256", "rows", "negative") if training.get(name)]
-    lines += [f"- {_title(name)}: {_value(value)}" for name, value in known]
-    return "\n".join(lines) if known else "## Data\n\nThe run says nothing of its data."
+    lines = [f"- {_title(name)}: {_value(value)}" for name, value in known] or ["The run says nothing of its data."]
+    origin = about.data_origin or "Nobody stated where the pictures and texts come from, nor on what terms."
+    return "\n".join(["## Data", "", origin, "", *lines])
 
 
 def _model(manifest: Manifest) -> str:
@@ -139,15 +140,40 @@ def _figures(split: str, found: Mapping[str, Any]) -> str:
                 for name, label in found["labels"].items()
             ),
         ),
+        *_at_open(found["labels"]),
     ]
     for facet, values in found["facets"].items():
         rows = (
-            [value, str(line["decisions"]), *(_number(line["accuracy"].get(p)) for p in present)]
+            [
+                value,
+                str(line["decisions"]),
+                *(_span(line["accuracy"][p]) if p in line["accuracy"] else "-" for p in present),
+            ]
             for value, line in values.items()
         )
         lines += ["", f"Accuracy by {facet}:", "", *_table([facet, "decisions", *(_WORDS[p] for p in present)], rows)]
+    if held_back := found["facets_held_back"]:
+        lines += ["", f"Not listed, since its maker did not ask for it: accuracy by {', '.join(held_back)}."]
     lines += ["", *found["notes"]] if found.get("notes") else []
     return "\n".join(lines)
+
+
+def _at_open(labels: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        [name, _WORDS[presence], _span(at["recall"]), _span(at["precision"]), _span(at["false_alarms"], 4)]
+        for name, label in labels.items()
+        for presence, at in label["at_open"].items()
+    ]
+    if not rows:
+        return
+    yield ""
+    yield (
+        "What reaches the threshold `open_at` of each label that alerts. False alarms are the share of the decisions "
+        "without the label: a camera that causes a thousand of these a day raises a thousand times as many, before the "
+        "live system joins what follows one another into one incident."
+    )
+    yield ""
+    yield from _table(["label", "judged by", "recall", "precision", "false alarms"], rows)
 
 
 def _calibration(manifest: Manifest) -> str:
@@ -235,13 +261,11 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-def _span(value: Sequence[float | None]) -> str:
+def _span(value: Sequence[float | None], digits: int = 3) -> str:
     middle, low, high = value
-    return _number(middle) if low is None or high is None else f"{_number(middle)} [{low:.3f}, {high:.3f}]"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    if middle is None:
+        return "-"
+    return f"{middle:.{digits}f}" + ("" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]")
 
 
 def _title(name: str) -> str:

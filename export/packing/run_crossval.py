@@ -6,7 +6,7 @@ the same rows is what is known of it; whether it is that is checked here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -34,12 +34,13 @@ _FREE = frozenset(
 _MODES = {"test": "crossval", "test-sequences": "crossval-sequences"}
 
 
-def crossval_metrics(run: RunFolder, crossval: RunFolder) -> dict[str, Any]:
+def crossval_metrics(run: RunFolder, crossval: RunFolder, *, facets: Collection[str] = ()) -> dict[str, Any]:
     """Return the figures of a cross-validation, to be kept with a run.
 
     Args:
         run: A run with a model.
         crossval: Of the same configuration, on the same rows.
+        facets: As in `run_metrics`.
 
     Returns:
         `crossval`, and `crossval-sequences` where texts have several pictures: as `run_metrics`, and `folds`.
@@ -63,7 +64,7 @@ def crossval_metrics(run: RunFolder, crossval: RunFolder) -> dict[str, Any]:
         raise RunError(str(error)) from error
     folds = read_json(crossval.state).get("folds")
     return {
-        kept: {**run_metrics(load_predictions(crossval.predictions(name)), calibrated), "folds": folds}
+        kept: {**run_metrics(load_predictions(crossval.predictions(name)), calibrated, facets=facets), "folds": folds}
         for name, kept in _MODES.items()
         if crossval.predictions(name).is_file()
     }

@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from export.evaluation.calibrated import Calibrated
 from export.evaluation.compare import compare
-from export.evaluation.evaluate import Evaluation, Facet, evaluate
-from export.evaluation.intervals import RESAMPLES, Interval
+from export.evaluation.evaluate import FACET_VALUES, Evaluation, Facet, evaluate
+from export.evaluation.intervals import RESAMPLES, Interval, Resampling
+from export.evaluation.operating_points import at_open
 from export.evaluation.predictions import Predictions
+from export.evaluation.scores import Scored
+from stream_app.bundle.manifest import Label
 
-#: The most values of a facet that a card lists; texts or scenes by the hundred are no table.
-FACET_VALUES = 15
+SAFE_FACETS = frozenset({"language", "sides", "fold"})
+"""Facets that go into a bundle unasked: what they hold is known. A column of one's own may hold names of people."""
 
 
-def run_metrics(predictions: Predictions, calibrated: Calibrated, *, resamples: int = RESAMPLES) -> dict[str, Any]:
+def run_metrics(
+    predictions: Predictions, calibrated: Calibrated, *, facets: Collection[str] = (), resamples: int = RESAMPLES
+) -> dict[str, Any]:
     """Return figures of a split with 95 % intervals by group.
 
     Args:
         predictions: Of a split, `test` wherever there is one.
         calibrated: Calibration and thresholds of the run.
+        facets: Columns whose values may be named, beside `SAFE_FACETS`.
         resamples: Of the intervals.
 
     Returns:
         JSON: `rows`, `decisions`, `groups`; `figures`: presence -> figure -> [value, low, high]; `labels`: label ->
-        figures; `facets`: name -> value -> decisions and accuracy of each presence; `gain`: the sentence on fusion;
-        `notes`. What has no value (no interval with one group) is null.
+        figures, and `at_open`: presence -> recall, precision and false alarms at its own threshold; `facets`: name ->
+        value -> decisions, groups, and accuracy of each presence; `facets_held_back`: names of those not asked for;
+        `gain`: the sentence on fusion; `notes`. What has no value (no interval with one group) is null.
 
     Raises:
         PredictionsError: The labels are others, or a logit is not finite.
     """
     found = evaluate(predictions, calibrated, resamples=resamples)
     both = found.scored["both"]
+    listed = {facet.name: facet for facet in found.facets if facet.values <= FACET_VALUES}
+    safe = SAFE_FACETS.union(facets)
     content: dict[str, Any] = {
         "rows": len(predictions),
         "decisions": len(both),
@@ -43,8 +53,9 @@ def run_metrics(predictions: Predictions, calibrated: Calibrated, *, resamples: 
             presence: {name: _span(value) for name, value in figures.items()}
             for presence, figures in found.figures.items()
         },
-        "labels": {label.name: _label(found, at) for at, label in enumerate(found.labels)},
-        "facets": {facet.name: _facet(facet) for facet in found.facets if facet.values <= FACET_VALUES},
+        "labels": {label.name: _label(found, at, Resampling(resamples)) for at, label in enumerate(found.labels)},
+        "facets": {name: _facet(facet) for name, facet in listed.items() if name in safe},
+        "facets_held_back": sorted(listed.keys() - safe),
     }
     if {"image", "text"} <= set(found.scored):
         comparison = compare([(predictions, calibrated)], resamples=resamples)
@@ -52,19 +63,38 @@ def run_metrics(predictions: Predictions, calibrated: Calibrated, *, resamples: 
     return content
 
 
-def _label(found: Evaluation, at: int) -> dict[str, Any]:
+def _label(found: Evaluation, at: int, drawn: Resampling) -> dict[str, Any]:
     label = found.labels[at]
     happens = found.scored["both"].truth[:, at] > 0.5
     return {
         "decisions": int(happens.sum()),
         "auroc": _span(label.auroc),
         "average_precision": _span(label.average_precision),
+        "at_open": {
+            presence: _at_open(scored, at, label.threshold, drawn)
+            for presence, scored in found.scored.items()
+            if label.threshold.alerts
+        },
+    }
+
+
+def _at_open(scored: Scored, at: int, threshold: Label, drawn: Resampling) -> dict[str, Any]:
+    point = at_open(scored, at, threshold, drawn=drawn)
+    return {
+        "recall": _span(point.recall),
+        "precision": _span(point.precision),
+        "false_alarms": _span(point.rate),
+        "without": point.negatives,
     }
 
 
 def _facet(facet: Facet) -> dict[str, Any]:
     return {
-        line.value: {"decisions": line.decisions, "accuracy": {p: _number(v) for p, v in line.accuracy.items()}}
+        line.value: {
+            "decisions": line.decisions,
+            "groups": line.groups,
+            "accuracy": {presence: _span(interval) for presence, interval in line.accuracy.items()},
+        }
         for line in facet.lines
     }
 

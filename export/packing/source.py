@@ -5,12 +5,14 @@ Nothing of the machine goes on: files are named without their folders, and the d
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from export.evaluation.calibrated import Calibrated, CalibratedError, load_calibrated
+from export.evaluation.evaluate import FACET_VALUES
 from export.evaluation.predictions import load_predictions
 from export.model import FusionModel
 from export.packing.bundle import Source
@@ -27,22 +29,25 @@ MEASURED = ("test", "test-sequences")
 _FROM_STATE = ("method", "epochs", "epoch", "best_epoch", "seed", "torch")
 
 
-def open_source(folder: RunFolder, crossval: RunFolder | None = None) -> Source:
+def open_source(folder: RunFolder, crossval: RunFolder | None = None, *, facets: Collection[str] = ()) -> Source:
     """Load a run and gather what its bundle says; the one place where packing meets the loader of training.
 
     Args:
         folder: The run.
         crossval: As in `source_of`.
+        facets: As in `source_of`.
 
     Raises:
         RunError: The folder is not one of a finished run.
     """
     from export.training.load import load_run  # noqa: PLC0415 - the loader is the heaviest part of training
 
-    return source_of(folder, load_run(folder), crossval)
+    return source_of(folder, load_run(folder), crossval, facets=facets)
 
 
-def source_of(folder: RunFolder, loaded: LoadedRun, crossval: RunFolder | None = None) -> Source:
+def source_of(
+    folder: RunFolder, loaded: LoadedRun, crossval: RunFolder | None = None, *, facets: Collection[str] = ()
+) -> Source:
     """Gather all that a bundle says of a run.
 
     Args:
@@ -50,10 +55,11 @@ def source_of(folder: RunFolder, loaded: LoadedRun, crossval: RunFolder | None =
         loaded: Its model.
         crossval: A cross-validation of the same configuration on the same rows: what it found stands for what the run
             is worth, who may have learned from all of them.
+        facets: Columns of the data whose values card and manifest may name, with the accuracy of each.
 
     Raises:
         RunError: The run is not finished, not calibrated, or a file of it cannot be read; or the cross-validation is
-            none, or of something else.
+            none, or of something else; or a facet is none of its rows, or has too many values for a table.
         PredictionsError: Predictions that lie there do not fit the calibration.
     """
     state, data = read_json(folder.state), read_json(folder.dataset)
@@ -75,7 +81,7 @@ def source_of(folder: RunFolder, loaded: LoadedRun, crossval: RunFolder | None =
         labels=calibrated.labels,
         open_validation=lambda: loaded.open("validation", purpose="calibration"),
         training=_training(loaded.model, calibrated, state, data),
-        metrics=_metrics(folder, calibrated, crossval),
+        metrics=_metrics(folder, calibrated, crossval, facets),
         revision=source_revision(),
     )
 
@@ -118,9 +124,20 @@ def _name(value: str) -> str:
     return Path(value).name if Path(value).is_absolute() else value
 
 
-def _metrics(folder: RunFolder, calibrated: Calibrated, crossval: RunFolder | None) -> dict[str, Any]:
+def _metrics(
+    folder: RunFolder, calibrated: Calibrated, crossval: RunFolder | None, facets: Collection[str]
+) -> dict[str, Any]:
     names = [name for name in MEASURED if folder.predictions(name).is_file()]
     if not names and crossval is None and folder.predictions("validation").is_file():
         names = ["validation"]
-    found = {name: run_metrics(load_predictions(folder.predictions(name)), calibrated) for name in names}
-    return found if crossval is None else found | crossval_metrics(folder, crossval)
+    found = {name: run_metrics(load_predictions(folder.predictions(name)), calibrated, facets=facets) for name in names}
+    if crossval is not None:
+        found |= crossval_metrics(folder, crossval, facets=facets)
+    listed = {name for metrics in found.values() for name in metrics["facets"]}
+    if missing := sorted(set(facets) - listed):
+        others = sorted({name for metrics in found.values() for name in metrics["facets_held_back"]})
+        raise RunError(
+            f"--facet {missing[0]}: expected a column with 2 to {FACET_VALUES} values in the measured rows, found none "
+            f"of that name; there are {', '.join(others) or 'no others'}"
+        )
+    return found

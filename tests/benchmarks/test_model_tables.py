@@ -36,6 +36,8 @@ features = 4
 max_tokens = 8
 vocabulary = 270
 [fusion]
+kind = "decision"
+rule = "saturating"
 width = 4
 [recipe]
 epochs = 2
@@ -78,6 +80,7 @@ def test_the_command_trains_each_model_once_and_writes_the_table_between_the_mar
     (tmp_path / "fight-uca.toml").write_text(_TINY, "utf-8")
     monkeypatch.setattr(model_tables, "_CONFIGS", tmp_path)
     variants = {
+        "decision, average": {"fusion.kind": "decision", "fusion.rule": "average"},
         "decision, saturating": {"fusion.kind": "decision", "fusion.rule": "saturating"},
         "image_only": {"fusion.kind": "image_only"},
     }
@@ -90,12 +93,14 @@ def test_the_command_trains_each_model_once_and_writes_the_table_between_the_mar
     first, told = page.read_text("utf-8"), capsys.readouterr().out
     assert "--- decision-saturating" in told
     assert first.startswith("before\n<!-- fight-uca: begin -->\n**Each row by itself**: 48 decisions of 12 groups. ")
+    assert first.count("groups. decision, saturating: fusion gains ") == 2  # that of the configuration, not the first
     assert first.endswith("<!-- fight-uca: end -->\nafter\n")
     assert "the old one" not in first
     for mode in first.split("**Each ")[1:]:
         table = {row.split(" | ")[0].strip("| "): row for row in mode.splitlines() if row.startswith("| ")}
         assert set(table) == {
             "model",
+            "decision, average",
             "decision, saturating",
             "image_only",
             "image alone, linear",

@@ -271,7 +271,7 @@ def parts(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def _export(capsys: pytest.CaptureFixture[str], run: RunFolder, *words: object) -> tuple[int, str]:
     with pytest.raises(SystemExit) as ended:
-        main(["export", str(run.path), "--threads", "1", *map(str, words)])
+        main(["export", str(run.path), *map(str, words)])
     return int(ended.value.code or 0), capsys.readouterr().err
 
 

@@ -18,7 +18,9 @@ pytest.importorskip("pytorch_lightning")
 
 from export.cli import main  # noqa: E402 - the skips above come first
 from export.data import Split  # noqa: E402
+from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import Predictions  # noqa: E402
+from export.evaluation.scores import score  # noqa: E402
 from export.packing.bundle import Order, make_bundle  # noqa: E402
 from export.packing.source import source_of  # noqa: E402
 from export.training.load import LoadedRun, load_run  # noqa: E402
@@ -57,7 +59,7 @@ def loaded(whole: RunFolder) -> LoadedRun:
 
 def _export(capsys: pytest.CaptureFixture[str], run: RunFolder, *arguments: object) -> tuple[int, str]:
     with pytest.raises(SystemExit) as ended:
-        main(["export", str(run.path), "--threads", "1", *map(str, arguments)])
+        main(["export", str(run.path), *map(str, arguments)])
     output = capsys.readouterr()
     return ended.value.code if isinstance(ended.value.code, int) else 0, output.out + output.err
 
@@ -81,7 +83,8 @@ def test_a_run_becomes_a_signed_bundle_with_the_figures_of_its_test_rows(
         path.write_bytes(data)
     out = tmp_path / "models" / "colours" / "1"
     words = ("--choose-smallest-within", "1", "--sign", tmp_path / "a.key", "--licence", "CC0-1.0")
-    status, output = _export(capsys, run, "--out", out, *words)
+    told = ("--facet", "hour", "--data-origin", "Drawn squares.")
+    status, output = _export(capsys, run, "--out", out, *words, *told)
     assert status == 0, output
     assert "int8: " in output
     assert "signed, verified" in output
@@ -95,9 +98,10 @@ def test_a_run_becomes_a_signed_bundle_with_the_figures_of_its_test_rows(
     assert low <= value <= high
     assert set(found["figures"]) == {"both", "image", "text"}
     assert "fusion gains" in found["gain"]
-    card = (out / MODEL_CARD).read_text()
+    card = (out / MODEL_CARD).read_text("utf-8")
     for words_of_card in (
         "CC0-1.0",
+        "## Data\n\nDrawn squares.\n",
         "- Data: yard",
         "- Method: probe",
         "; the figures above are of fp32",
@@ -105,14 +109,52 @@ def test_a_run_becomes_a_signed_bundle_with_the_figures_of_its_test_rows(
         f"{value:.3f} [{low:.3f}, {high:.3f}]",
         "| ECE |",
         "Accuracy by hour",
+        "| label | judged by | recall | precision | false alarms |",
     ):
         assert words_of_card in card, words_of_card
+    _require_table_of_thresholds(card, found["labels"], run, predictions)
     assert str(tmp_path) not in card + json.dumps(bundle.manifest.training)
     assert [line["variant"] for line in json.loads((run.path / "variants.json").read_text())] == [
         "fp32",
         "fp16",
         "int8",
     ]
+
+
+def _require_table_of_thresholds(card: str, labels: Any, run: RunFolder, predictions: Predictions) -> None:  # noqa: ANN401
+    """Count again what reaches each threshold, from probabilities."""
+    calibrated = load_calibrated(run.calibration)
+    for place, label in enumerate(calibrated.labels):
+        for presence, words in (("both", "all that a row has"), ("image", "image alone"), ("text", "text alone")):
+            scored = score(predictions, calibrated.calibration, presence)  # type: ignore[arg-type]
+            opens, happens = scored.probabilities[:, place] >= label.open_at, scored.truth[:, place] > 0.5
+            hits = int((opens & happens).sum())
+            at = labels[label.name]["at_open"][presence]
+            assert at["recall"][0] == pytest.approx(hits / happens.sum(), abs=1e-4)
+            assert at["precision"][0] == (pytest.approx(hits / opens.sum(), abs=1e-4) if opens.any() else None)
+            assert at["false_alarms"][0] == pytest.approx((opens & ~happens).sum() / (~happens).sum(), abs=1e-4)
+            assert at["without"] == (~happens).sum()
+            assert f"| {label.name} | {words} | {at['recall'][0]:.3f}" in card
+
+
+def test_values_of_columns_go_into_a_bundle_only_if_they_are_asked_for(
+    run: RunFolder, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guards = np.where(np.arange(len(predictions)) % 2, "A. Guard", "B. Watch").astype(np.str_)
+    _save(replace(predictions, facets={**predictions.facets, "seen_by": guards}), run.predictions("test"))
+    status, output = _export(capsys, run, "--out", tmp_path / "out")
+    assert status == 0, output
+    assert "values may name people or places: accuracy by hour, seen_by" in output
+    for path in (tmp_path / "out").iterdir():
+        assert b"A. Guard" not in path.read_bytes()
+    assert "Not listed, since its maker did not ask for it: accuracy by hour, seen_by." in (
+        tmp_path / "out" / MODEL_CARD
+    ).read_text("utf-8")
+    status, output = _export(capsys, run, "--out", tmp_path / "other", "--facet", "guard")
+    assert status == 1
+    assert "--facet guard: expected a column with 2 to 15 values" in output
+    assert "there are hour, seen_by" in output
+    assert not (tmp_path / "other").exists()
 
 
 def test_figures_of_validation_rows_are_said_to_be_flattering_and_give_way_to_those_of_test_rows(

@@ -14,11 +14,11 @@ from sklearn import metrics as known
 
 from export.data.rows import Task
 from export.evaluation import metrics
-from export.evaluation.alarms import false_alarms
 from export.evaluation.calibrated import fit
 from export.evaluation.calibration import calibrate
 from export.evaluation.evaluate import FACET_VALUES, evaluate
 from export.evaluation.intervals import Resampling, mcnemar, resample
+from export.evaluation.operating_points import operating_points
 from export.evaluation.predictions import PredictionsError
 from export.evaluation.scores import Scored, score
 from export.evaluation.thresholds import F1
@@ -207,13 +207,16 @@ def test_false_alarms_per_day_are_counted_at_the_threshold_that_reaches_the_reca
     drawn = draw("binary", rows=400)
     calibrated = fit(drawn, "platt", F1)
     scored = score(drawn, calibrated.calibration)
-    at_open, at_recall = false_alarms(
+    at_open, at_recall = operating_points(
         scored, calibrated.labels, recall=0.9, frames_per_second=0.5, drawn=Resampling(200)
     )
     micro, happens = scored.micro[:, 0], scored.truth[:, 0] > 0.5
     thresholds = sorted(micro[happens].tolist(), reverse=True)
     least = next(t for t in thresholds if (micro[happens] >= t).mean() >= 0.9)
-    assert at_recall.recall == (micro[happens] >= least).mean()
+    assert at_recall.recall.value == (micro[happens] >= least).mean()
+    assert at_recall.recall.low < at_recall.recall.value < at_recall.recall.high
+    assert at_recall.precision.value == pytest.approx(happens[micro >= least].mean())
+    assert at_recall.precision.low < at_recall.precision.value < at_recall.precision.high
     assert at_recall.rate.value == pytest.approx((micro[~happens] >= least).mean())
     assert at_recall.per_day is not None
     assert at_recall.per_day.value == pytest.approx(at_recall.rate.value * 86_400 / 2)
@@ -229,7 +232,7 @@ def test_a_decision_that_joins_frames_uses_up_as_many_of_a_day() -> None:
         decisions = np.arange(300) // frames
         truth = drawn.truth[decisions * frames]
         scored = score(replace(drawn, decisions=decisions, truth=truth), calibrate(draw("binary"), "none"))
-        line = false_alarms(scored, labels, recall=0.9, frames_per_second=0.5, drawn=Resampling(50))[0]
+        line = operating_points(scored, labels, recall=0.9, frames_per_second=0.5, drawn=Resampling(50))[0]
         assert line.per_day is not None
         days.append((line.per_day.value / line.rate.value, line.per_day.high / line.rate.high))
     assert days == [pytest.approx((43_200, 43_200)), pytest.approx((14_400, 14_400))]
@@ -240,7 +243,7 @@ def test_no_false_alarm_in_a_sample_is_no_promise_of_none() -> None:
     calibrated = fit(drawn, "platt", F1)
     scored = score(drawn, calibrated.calibration)
     sure = replace(scored, micro=np.where(scored.truth > 0.5, 5_000_000, -5_000_000))
-    found = false_alarms(sure, calibrated.labels, recall=0.9, frames_per_second=None, drawn=Resampling(50))[0]
+    found = operating_points(sure, calibrated.labels, recall=0.9, frames_per_second=None, drawn=Resampling(50))[0]
     assert found.rate.value == 0
     assert found.rate.high == pytest.approx(3 / len(np.unique(scored.groups[scored.truth[:, 0] < 0.5])))
     assert found.rate.high > 3 / found.negatives
@@ -251,15 +254,18 @@ def test_an_evaluation_has_each_presence_facet_and_the_surest_mistakes() -> None
     drawn = draw(rows=300, split="test")
     many = np.array([f"yard {row // 6}" for row in range(300)])
     has_image = np.arange(300) % 10 != 0
-    drawn = replace(drawn, facets={**drawn.facets, "group": many}, has_image=has_image)
+    drawn = replace(
+        drawn, facets={**drawn.facets, "group": many}, has_image=has_image, groups=np.arange(300, dtype=np.int64) // 6
+    )
     told: list[tuple[int, int]] = []
     calibrated = fit(draw(rows=300, seed=1), "platt", F1)
     found = evaluate(drawn, calibrated, resamples=30, progress=lambda *step: told.append(step))
-    # Seven figures of each presence; two and at most two false alarms of each label, of which the quiet one has none.
+    # Seven figures of each presence and one of each line of a facet; eight of each label, of which those that no row
+    # has or that nothing reaches have fewer.
     assert [done for done, _ in told] == list(range(1, len(told) + 1))
-    most = 3 * 7 + 4 * len(drawn.labels)
+    most = 3 * (7 + 2 + 2 + FACET_VALUES) + 8 * len(drawn.labels)
     assert {total for _, total in told} == {most}
-    assert most - 2 <= len(told) <= most
+    assert most - 8 <= len(told) <= most
     assert {presence: len(scored) for presence, scored in found.scored.items()} == {
         "both": 300,
         "image": 270,
@@ -272,11 +278,29 @@ def test_an_evaluation_has_each_presence_facet_and_the_surest_mistakes() -> None
     assert (facets["group"].values, len(facets["group"].lines)) == (50, FACET_VALUES)
     scored = found.scored["both"]
     chance = metrics.accuracy(scored.take(scored.facets["language"] == "en"))(np.ones(150))
-    assert facets["language"].lines[0].accuracy["both"] == pytest.approx(chance)
+    english = facets["language"].lines[0].accuracy["both"]
+    assert english.value == pytest.approx(chance)
+    assert english.low < english.value < english.high
+    # A yard is a group: there is nothing to draw.
+    assert all(math.isnan(line.accuracy["both"].low) and line.groups == 1 for line in facets["group"].lines)
+    rates = [line.accuracy["both"].value for line in facets["group"].lines]
+    assert (facets["group"].shown, rates) == ("lowest", sorted(rates))
     wrong = ~metrics.is_right(scored)
     miss = np.abs(scored.probabilities - scored.truth).max(1)
     assert wrong[found.mistakes].all()
     assert miss[found.mistakes[0]] == miss[wrong].max()
+
+
+def test_a_breakdown_of_values_with_few_decisions_each_shows_those_with_the_most() -> None:
+    drawn = draw(rows=60, split="test")
+    scenes = np.array([f"scene {min(row // 3, 18):02}" for row in range(60)])
+    found = evaluate(replace(drawn, facets={"scene": scenes}), fit(draw(rows=60, seed=1), "platt", F1), resamples=10)
+    (facet,) = found.facets
+    assert (facet.shown, facet.values, len(facet.lines)) == ("lowest", 19, 1)
+    few = replace(drawn, facets={"scene": np.array([f"scene {row // 3:02}" for row in range(60)])})
+    (facet,) = evaluate(few, fit(draw(rows=60, seed=1), "platt", F1), resamples=10).facets
+    assert (facet.shown, facet.values) == ("most decisions", 20)
+    assert [line.value for line in facet.lines] == [f"scene {at:02}" for at in range(FACET_VALUES)]
 
 
 def test_other_labels_than_those_of_the_calibration_are_refused() -> None:

@@ -89,7 +89,8 @@ def test_a_run_with_predictions_is_evaluated_and_calibrated_on_its_validation_ro
     document = json.loads(out)
     assert document["decisions"] == {"both": 200, "image": 200, "text": 200}
     assert 0.5 < document["figures"]["both"]["AUROC"]["value"] < 1
-    assert document["false_alarms"][0]["per_day"] is None
+    assert document["operating_points"][0]["per_day"] is None
+    assert 0 < document["operating_points"][0]["precision"]["low"] < 1
 
 
 def test_calibration_and_thresholds_can_be_chosen_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,9 +134,7 @@ def test_a_run_becomes_a_signed_bundle_that_serving_takes_and_that_judges_alike(
     private, _ = create_key_pair()
     signing_key.write_bytes(private)
     with pytest.raises(SystemExit) as ended:
-        main(
-            ["export", str(run.path), "--out", str(tmp_path / "b" / "1"), "--sign", str(signing_key), "--threads", "1"]
-        )
+        main(["export", str(run.path), "--out", str(tmp_path / "b" / "1"), "--sign", str(signing_key)])
     assert not ended.value.code
     bundle = load_bundle(tmp_path / "b" / "1")
     check_signature(bundle, read_private_key(signing_key).public_key())

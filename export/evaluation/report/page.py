@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from export.evaluation.alarms import ASSUMPTION
 from export.evaluation.compare import HEADLINE, Comparison
 from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
 from export.evaluation.intervals import FEW_GROUPS, Interval
 from export.evaluation.metrics import FIGURES, LESS_IS_BETTER, decided
+from export.evaluation.operating_points import ASSUMPTION
 from export.evaluation.report.history import History
 from export.evaluation.report.pictures import confusions, curves, forest, progress, reliabilities
 from export.evaluation.report.samples import Sample
@@ -46,7 +46,7 @@ def evaluation_page(
         groups=len(np.unique(both.groups)),
         combined=int(both.rows.max()),
         assumption=ASSUMPTION,
-        has_days=any(line.per_day for line in evaluation.alarms),
+        has_days=any(line.per_day for line in evaluation.operating_points),
         progress=progress(history or {}),
         curves=curves(evaluation.scored, [label.auroc.value for label in evaluation.labels]),
         confusion=confusions(both),

@@ -1,4 +1,4 @@
-"""What a threshold means where cameras run: false alarms per camera and day. Goes in: scored decisions. No PyTorch."""
+"""What a threshold means: recall, precision, false alarms a day. Goes in: scored decisions. No PyTorch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from export.evaluation.intervals import Interval, Resampling
 from export.evaluation.scores import Scored
@@ -19,15 +20,19 @@ ASSUMPTION = (
 )
 
 
+_BOOLS = npt.NDArray[np.bool_]
+
+
 @dataclass(frozen=True, slots=True)
-class FalseAlarms:
-    """False alarms of one label at one threshold.
+class OperatingPoint:
+    """What one label does at one threshold.
 
     Attributes:
         label: Its name.
         at: What the threshold was set by, in words.
         threshold: Probability that a decision must reach.
-        recall: Share of the decisions with the label that reach it; NaN without any.
+        recall: Share of the decisions with the label that reach it, with its interval; NaN without any.
+        precision: Share of the decisions reaching it that have the label, with its interval; NaN where none reaches it.
         rate: Share of the decisions without the label that reach it, with its interval.
         negatives: Decisions without the label.
         per_day: False alarms per camera and day with their interval; None without a rate of frames.
@@ -36,21 +41,22 @@ class FalseAlarms:
     label: str
     at: str
     threshold: float
-    recall: float
+    recall: Interval
+    precision: Interval
     rate: Interval
     negatives: int
     per_day: Interval | None
 
 
-def false_alarms(
+def operating_points(
     scored: Scored,
     labels: tuple[Label, ...],
     *,
     recall: float,
     frames_per_second: float | None,
     drawn: Resampling,
-) -> tuple[FalseAlarms, ...]:
-    """Count the false alarms of each alerting label, at its open_at and at a chosen recall.
+) -> tuple[OperatingPoint, ...]:
+    """Say what each alerting label does, at its open_at and at a chosen recall.
 
     Args:
         scored: Decisions.
@@ -64,7 +70,7 @@ def false_alarms(
     for place, label in enumerate(labels):
         if not label.alerts:
             continue
-        found.append(_at(scored, place, "open_at", micro_logit(label.open_at), frames_per_second, drawn))
+        found.append(at_open(scored, place, label, frames_per_second=frames_per_second, drawn=drawn))
         positives = np.sort(scored.micro[scored.truth[:, place] > 0.5, place])
         if len(positives):
             # The highest score such that enough of the positives reach it.
@@ -74,33 +80,44 @@ def false_alarms(
     return tuple(found)
 
 
+def at_open(
+    scored: Scored, place: int, label: Label, *, frames_per_second: float | None = None, drawn: Resampling
+) -> OperatingPoint:
+    """Say what the label at this place does at its open_at; arguments as in `operating_points`."""
+    return _at(scored, place, "open_at", micro_logit(label.open_at), frames_per_second, drawn)
+
+
 def _at(
     scored: Scored, place: int, at: str, least: int, frames_per_second: float | None, drawn: Resampling
-) -> FalseAlarms:
+) -> OperatingPoint:
     opens, happens = scored.micro[:, place] >= least, scored.truth[:, place] > 0.5
-    negatives = np.flatnonzero(~happens)
-    opened = opens[negatives].astype(np.float64)
-    rate = (
-        drawn(lambda weights: float(weights @ opened / weights.sum()), scored.groups[negatives]).interval
-        if len(negatives)
-        else Interval(math.nan, math.nan, math.nan)
-    )
-    if len(negatives) and not opened.any():
+    rate = _share(opens, ~happens, scored, drawn)
+    negatives = scored.groups[~happens]
+    if len(negatives) and not opens[~happens].any():
         # None was seen: with 95 % certainty the rate is below this (the rule of three, of groups, since rows of a group
         # are not independent).
-        rate = Interval(0.0, 0.0, min(1.0, 3 / len(np.unique(scored.groups[negatives]))))
+        rate = Interval(0.0, 0.0, min(1.0, 3 / len(np.unique(negatives))))
     per_day = None
     if frames_per_second is not None:
         # Decisions that join several frames are as many fewer.
-        joined = float(scored.rows[negatives].mean()) if len(negatives) else 1.0
+        joined = float(scored.rows[~happens].mean()) if len(negatives) else 1.0
         day = SECONDS_PER_DAY * frames_per_second / joined
         per_day = Interval(rate.value * day, rate.low * day, rate.high * day)
-    return FalseAlarms(
+    return OperatingPoint(
         label=scored.labels[place],
         at=at,
         threshold=probability(least),
-        recall=float(opens[happens].mean()) if happens.any() else math.nan,
+        recall=_share(opens, happens, scored, drawn),
+        precision=_share(happens, opens, scored, drawn),
         rate=rate,
         negatives=len(negatives),
         per_day=per_day,
     )
+
+
+def _share(wanted: _BOOLS, among: _BOOLS, scored: Scored, drawn: Resampling) -> Interval:
+    """Return the share of some decisions that is wanted; NaN without any."""
+    hits = wanted[among].astype(np.float64)
+    if not len(hits):
+        return Interval(math.nan, math.nan, math.nan)
+    return drawn(lambda weights: float(weights @ hits / weights.sum()), scored.groups[among]).interval
