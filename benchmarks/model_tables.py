@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from benchmarks.measured import this_machine
 from export import demo_bundle
 from export.evaluation.calibrated import Calibrated, load_calibrated
 from export.evaluation.compare import Comparison, compare
+from export.evaluation.intervals import RESAMPLES, Resampling
+from export.evaluation.metrics import FIGURES, auroc
+from export.evaluation.pool import FOLD
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.report.page import span
 from export.packing.bench import measure_bundle
@@ -225,7 +229,26 @@ def _table(name: SetName, mode: tuple[str, str], models: Sequence[Model], costs:
         cells = [one.name, span(figures["accuracy"]), span(figures["AUROC"])]
         cells += [gains.get((one.name, figure), "") for figure in ("accuracy", "AUROC")]
         lines.append(f"| {' | '.join((*cells, *_cells(of.get(one.name), costs)))} |")
-    return "\n".join((*lines, *(f"\n{note}" for note in found.notes)))
+    return "\n".join((*lines, *_chosen_elsewhere(found), *(f"\n{note}" for note in found.notes)))
+
+
+def _chosen_elsewhere(found: Comparison) -> Iterator[str]:
+    """Say what choosing from the table is worth: each part judged by the fusion that is best on the other parts."""
+    fusions = [one for one in found.contenders if one.sides == "both"]
+    parts = fusions[0].scored.facets.get(FOLD) if fusions else None
+    if parts is None or len(fusions) < 2:
+        return
+    micro, chosen = np.empty_like(fusions[0].scored.micro), Counter[str]()
+    for part in np.unique(parts):
+        elsewhere = parts != part
+        rest = [one.scored.take(elsewhere) for one in fusions]
+        best = fusions[int(np.argmax([auroc(scored)(np.ones(len(scored))) for scored in rest]))]
+        micro[~elsewhere] = best.scored.micro[~elsewhere]
+        chosen[best.name] += 1
+    scored, drawn = replace(fusions[0].scored, micro=micro), Resampling(RESAMPLES)
+    figures = [f"{name} {span(drawn(FIGURES[name](scored), scored.groups).interval)}" for name in ("accuracy", "AUROC")]
+    names = ", ".join(f"{name} for {count}" for name, count in chosen.most_common())
+    yield f"\nWhere each part is judged by the fusion that is best on the other parts ({names}): {', '.join(figures)}."
 
 
 def _headline(name: SetName, found: Comparison) -> str:

@@ -108,6 +108,9 @@ def test_the_command_trains_each_model_once_and_writes_the_table_between_the_mar
         }
         assert re.search(r"[+-]0\.\d{3} \[", table["decision, saturating"])  # its gain
         assert " MB | " in table["image_only"]
+        elsewhere = re.search(r"best on the other parts \((.*)\): accuracy 0\.\d{3} \[.*\], AUROC 0\.\d{3} \[", mode)
+        assert elsewhere is not None
+        assert sum(int(count) for count in re.findall(r"decision, \w+ for (\d)", elsewhere[1])) == 2  # parts
     model_tables.main()
     assert page.read_text("utf-8") == first
     assert "---" not in capsys.readouterr().out.partition("**Each")[0]  # nothing was trained again
