@@ -134,7 +134,7 @@ def _document(found: Evaluation) -> dict[str, Any]:
         "task": found.predictions.task,
         "split": found.predictions.split,
         "decisions": {presence: len(scored) for presence, scored in found.scored.items()},
-        "calibration": found.calibrated.method,
+        "calibration": found.calibrated.words,
         "rule": found.calibrated.rule,
         "figures": found.figures,
         "labels": found.labels,

@@ -16,7 +16,7 @@ import typer
 
 from export.cli.outcome import USAGE, CommandError, failures, say
 from export.data.rows import SplitName
-from export.evaluation.calibrated import Calibrated, CalibratedError, Mode, fit, load_calibrated
+from export.evaluation.calibrated import Calibrated, CalibratedError, Mode, fit, load_calibrated, shortages
 from export.evaluation.calibration import METHODS, Method
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 from export.evaluation.thresholds import F1, RuleError, parse_rule
@@ -123,8 +123,10 @@ def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "", mode: str
     rows = predictions_of(run, "validation", "rows")
     fitted = fit(rows, chosen, parsed, silent=silent, sequences=sequences)
     write_whole(run.calibration, fitted.encoded)
+    for shortage in shortages(rows, fitted):
+        say(f"WARNING: {shortage}")
     say(
-        f"{run.calibration}: fitted {chosen} on {fitted.rows} validation rows, chose thresholds by {parsed} on "
+        f"{run.calibration}: fitted {fitted.words} on {fitted.rows} validation rows, chose thresholds by {parsed} on "
         f"{fitted.decisions} decisions ({chosen_on})"
     )
     return fitted

@@ -9,13 +9,13 @@ from typing import Literal
 import msgspec
 
 from export.data.access import TestSplitError
-from export.evaluation.calibration import Method, calibrate
+from export.evaluation.calibration import ISOTONIC_ROWS, Method, calibrate, rows_of, without_map
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
 from export.evaluation.thresholds import Rule, choose
 from export.files import write_whole
 from stream_app.bundle.errors import BundleError
-from stream_app.bundle.manifest import Calibration, Label, check_calibration
+from stream_app.bundle.manifest import PRESENCES, Calibration, Label, Presence, check_calibration
 
 Mode = Literal["rows", "sequences"]
 
@@ -27,8 +27,9 @@ class CalibratedError(ValueError):
 class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the manifest says of calibration, and where it came from.
 
-    `rule` is as `parse_rule` reads it; to `rows` the calibration was fitted, on `decisions` the thresholds were chosen:
-    the rows themselves, or with `mode` `sequences` texts with all pictures of their sequence.
+    `method` is what was asked for, `words` what came of it; `rule` is as `parse_rule` reads it; to `rows` the
+    calibration was fitted, on `decisions` the thresholds were chosen: the rows themselves, or with `mode` `sequences`
+    texts with all pictures of their sequence.
     """
 
     method: Method
@@ -38,6 +39,21 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     calibration: Calibration
     labels: tuple[Label, ...]
     mode: Mode = "rows"
+
+    @property
+    def words(self) -> str:
+        """What stands there: where isotonic had too few rows, Platt's."""
+        if self.method != "isotonic":
+            return self.method
+        without = {presence: without_map(self.calibration.of(presence)) for presence in PRESENCES}
+        if all(len(places) == len(self.labels) for places in without.values()):
+            return "platt (too few rows for isotonic)"
+        lacking = "; ".join(self._place(presence, places) for presence, places in without.items() if places)
+        return f"isotonic, platt where rows were too few ({lacking})" if lacking else "isotonic"
+
+    def _place(self, presence: Presence, places: list[int]) -> str:
+        names = ", ".join(self.labels[place].name for place in places)
+        return presence if len(places) == len(self.labels) else f"{presence}: {names}"
 
     @property
     def encoded(self) -> bytes:
@@ -85,6 +101,29 @@ def fit(
         labels=choose(scored, rule, silent=silent),
         mode="rows" if sequences is None else "sequences",
     )
+
+
+def shortages(predictions: Predictions, calibrated: Calibrated) -> list[str]:
+    """Say for which presences and labels there were too few rows for the method, one line a presence.
+
+    Args:
+        predictions: What the calibration was fitted to.
+        calibrated: Of `fit`.
+    """
+    found = []
+    for presence in PRESENCES if calibrated.method == "isotonic" else ():
+        truth = predictions.truth[rows_of(predictions, presence)] > 0.5
+        counts = [
+            f"{int(truth[:, place].sum())} with {predictions.labels[place]} and {int((~truth[:, place]).sum())} without"
+            for place in without_map(calibrated.calibration.of(presence))
+        ]
+        if counts:
+            found.append(
+                f"isotonic calibration of {presence}: expected at least {ISOTONIC_ROWS} validation rows with a label "
+                f"and {ISOTONIC_ROWS} without it, found {', '.join(counts)}: Platt's stands there; it needs more "
+                "validation rows"
+            )
+    return found
 
 
 def load_calibrated(path: Path) -> Calibrated:

@@ -60,6 +60,13 @@ def calibrate(predictions: Predictions, method: Method = "platt") -> Calibration
     return Calibration(both=both, image=image, text=text)
 
 
+def without_map(scaling: Scaling) -> list[int]:
+    """Return the places of the labels that have no isotonic map."""
+    if not scaling.knots:
+        return list(range(len(scaling.scale)))
+    return [place for place, knots in enumerate(scaling.knots) if not knots]
+
+
 def rows_of(predictions: Predictions, presence: Presence) -> npt.NDArray[np.bool_]:
     """Return which rows can be judged with exactly these sides, bool [n]."""
     has = {"image": predictions.has_image, "text": predictions.has_text}

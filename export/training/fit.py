@@ -22,6 +22,7 @@ from export.data.access import Splits
 from export.data.tokens import count_words
 from export.encoders import coverage, make_tokenizer
 from export.evaluation.calibrated import fit as fit_calibration
+from export.evaluation.calibrated import shortages
 from export.evaluation.predictions import Predictions
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.files import write_whole
@@ -89,7 +90,10 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         told, predictions = _learn(config, run, model, splits, words, say=say, shows_progress=shows_progress)
     write_whole(run.weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
     predictions.save(run.predictions("validation"))
-    fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative).save(run.calibration)
+    calibrated = fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative)
+    calibrated.save(run.calibration)
+    for shortage in shortages(predictions, calibrated):
+        say(f"WARNING: {shortage}")
     state = {
         "finished": True,
         "method": config.recipe.method,

@@ -13,7 +13,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from export.data.access import TestSplitError
 from export.data.rows import Task
-from export.evaluation.calibrated import CalibratedError, fit, load_calibrated
+from export.evaluation.calibrated import CalibratedError, fit, load_calibrated, shortages
 from export.evaluation.calibration import METHODS, Method, calibrate
 from export.evaluation.predictions import Predictions, PredictionsError
 from export.evaluation.scores import score
@@ -112,6 +112,33 @@ def test_isotonic_keeps_to_platt_where_a_label_is_too_rare() -> None:
     assert found.knots[0]
     assert found.knots[1] == ()
     assert found.scale == calibrate(replace(drawn, truth=truth)).both.scale
+
+
+def test_what_is_isotonic_only_in_part_is_said_with_its_rows() -> None:
+    drawn = draw(rows=300)
+    truth = drawn.truth.copy()
+    truth[:, 1] = 0
+    truth[:19, 1] = 1
+    has_text = np.arange(300) >= 290
+    partial = replace(drawn, truth=truth, has_text=has_text)
+    found = fit(partial, "isotonic", F1)
+    assert found.method == "isotonic"
+    assert found.words == "isotonic, platt where rows were too few (both; image: fire; text)"
+    both, image, text = shortages(partial, found)
+    assert "of image: expected at least 20 validation rows with a label and 20 without it" in image
+    assert "found 19 with fire and 281 without: Platt's stands there" in image
+    fights = int(truth[290:, 0].sum())
+    for line in (both, text):
+        assert f"found {fights} with fight and {10 - fights} without, 0 with fire and 10 without" in line
+
+
+def test_what_is_isotonic_wholly_or_nowhere_is_called_so() -> None:
+    many, few = draw("multiclass", rows=600), draw("multiclass", rows=30)
+    found = fit(many, "isotonic", F1)
+    assert (found.words, shortages(many, found)) == ("isotonic", [])
+    assert fit(few, "isotonic", F1).words == "platt (too few rows for isotonic)"
+    platt = fit(few, "platt", F1)
+    assert (platt.words, shortages(few, platt)) == ("platt", [])
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -108,6 +108,25 @@ def test_calibration_and_thresholds_can_be_chosen_anew(tmp_path: Path, capsys: p
     assert [label.alerts for label in again.labels] == [True, True, False]
 
 
+def test_a_calibration_that_had_too_few_rows_is_not_called_isotonic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    draw("binary", rows=30).save(run.predictions("validation"))
+    words = ("evaluate", str(run.path), "--resamples", "100", "--json")
+    status, out, err = _call(capsys, *words, "--calibration", "isotonic")
+    assert status == 0, err
+    for presence in ("both", "image", "text"):
+        assert f"WARNING: isotonic calibration of {presence}: expected at least 20 validation rows" in err
+    assert json.loads(out)["calibration"] == "platt (too few rows for isotonic)"
+    page = (run.path / "reports" / "test.html").read_text("utf-8")
+    assert "Calibration: platt (too few rows for isotonic), on 30 other rows" in page
+    assert "WARNING" not in _call(capsys, *words)[2]
+    draw("binary", rows=300).save(run.predictions("validation"))
+    assert _call(capsys, *words, "--thresholds", "f=2")[0] == 0
+    assert load_calibrated(run.calibration).words == "isotonic"
+
+
 def test_thresholds_can_be_chosen_on_texts_with_all_pictures_of_their_sequence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

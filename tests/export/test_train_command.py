@@ -93,6 +93,15 @@ def test_validation_rows_of_one_class_and_a_missing_side_are_said(
     assert "WARNING: the validation rows have all or none fight" in said
 
 
+def test_a_calibration_that_has_too_few_rows_for_what_was_asked_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(data, tmp_path / "run", settings=("image.kind=plain-cnn", "recipe.calibration=isotonic")) == 0
+    said = capsys.readouterr().err
+    assert said.count("WARNING: isotonic calibration of ") == 3
+    assert "20 without it, found 2 with fight and 2 without: Platt's stands there" in said
+
+
 def test_training_says_how_many_words_have_a_vector(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
