@@ -34,7 +34,7 @@ from export.evaluation.report import Sample, evaluation_page, read_history, read
 from export.evaluation.report.page import PICTURES, number, span
 from export.evaluation.variants import read_variants
 from export.files import write_whole
-from export.training.run import RunFolder
+from export.training.run import RunFolder, read_doubts
 
 app = typer.Typer(add_completion=False)
 
@@ -85,6 +85,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             _samples(folder, data, found),
             read_history(folder.logs / "metrics.csv"),
             read_variants(folder.path / "variants.json"),
+            read_doubts(folder),
         )
         name = split if mode == "rows" else f"{split}-{mode}"
         place = out or folder.path / "reports" / f"{name}.html"

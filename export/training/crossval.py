@@ -33,7 +33,7 @@ from export.training.config import ConfigError, TrainConfig, open_folds, open_ro
 from export.training.fit import Say, fit, parsed_rule
 from export.training.load import require_same_rows
 from export.training.predict import Mode, predict_run
-from export.training.run import RunFolder, write_json
+from export.training.run import RunFolder, read_doubts, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,9 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
     pooled.save(out.predictions("validation"))
     found = {mode: _test(out, runs, calibrated, mode, say) for mode in _modes(parts[0])}
     write_json(out.path / "folds.json", msgspec.to_builtins(found))
-    write_json(out.state, {"finished": True, "folds": len(parts), "seconds": round(time.monotonic() - begun, 1)})
+    doubts = [f"{run.path.name}: {doubt}" for run in runs for doubt in read_doubts(run)]
+    state = {"finished": True, "folds": len(parts), "seconds": round(time.monotonic() - begun, 1)}
+    write_json(out.state, state | ({"doubts": doubts} if doubts else {}))
     return found
 
 

@@ -29,6 +29,7 @@ from export.files import write_whole
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.claim import claim
 from export.training.config import ConfigError, TrainConfig, open_rows
+from export.training.doubts import doubts_of_result, doubts_of_rows
 from export.training.features import teach_guide
 from export.training.gradient import train_by_gradient
 from export.training.load import (
@@ -63,7 +64,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         RunError: The folder exists already, or is none that can be resumed.
         ConfigError: The configuration does not fit the data, or is another than that of the run.
         DataError: The data cannot be used.
-        TrainingError: The loss is no number, or the memory is too small.
+        TrainingError: The loss or a logit is no number, or the memory is too small.
         OSError: The disk is full, or refuses.
         KeyboardInterrupt: It was interrupted; it can be resumed.
     """
@@ -80,7 +81,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
             f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, "
             f"{', '.join(dataset.labels)}"
         )
-        for doubt in _doubts(train, validation, dataset):
+        for doubt in doubts_of_rows(train, validation, dataset):
             say(f"WARNING: {doubt}")
         write_json(run.dataset, _about(dataset, config))
         torch.manual_seed(config.seed)
@@ -88,17 +89,19 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         known = _known_words(model, train, text, say)
         words = Tokenizer(tokenizer, text), text
         told, predictions = _learn(config, run, model, splits, words, say=say, shows_progress=shows_progress)
+    doubts = doubts_of_result(predictions, train.truth, config.recipe)
     write_whole(run.weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
     predictions.save(run.predictions("validation"))
     calibrated = fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative)
     calibrated.save(run.calibration)
-    for shortage in shortages(predictions, calibrated):
-        say(f"WARNING: {shortage}")
+    for doubt in (*doubts, *shortages(predictions, calibrated)):
+        say(f"WARNING: {doubt}")
     state = {
         "finished": True,
         "method": config.recipe.method,
         **told,
         **known,
+        **({"doubts": doubts} if doubts else {}),
         "seconds": round(time.monotonic() - begun, 1),
         "cpu_seconds": round(time.process_time() - worked, 1),
         "seed": config.seed,
@@ -167,24 +170,6 @@ def _learn(
         keep=keep,
     )
     return told | ({"is_guided": True} if is_guided else {}), predictions
-
-
-def _doubts(train: Split, validation: Split, dataset: Dataset) -> list[str]:
-    """Say what can be trained, but will hardly be worth it."""
-    found = []
-    for side, column, is_there in (("text", "text", any(train.texts)), ("picture", "file_name", train.has_image.any())):
-        if not is_there:
-            found.append(
-                f"no training row has a {side}; if it lies in another column, --set data.columns.{column}=NAME"
-            )
-    with_label = validation.truth.mean(axis=0)
-    lonely = [name for name, share in zip(dataset.labels, with_label, strict=True) if share in {0, 1}]
-    if lonely:
-        found.append(
-            f"the validation rows have all or none {', '.join(lonely)}: calibration and thresholds of it are guesses; "
-            "`vigil-export data split` gives every split its share"
-        )
-    return found
 
 
 def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:

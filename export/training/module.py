@@ -18,6 +18,11 @@ from export.training.batches import Batch
 from export.training.config import Recipe
 from export.training.losses import row_losses
 
+ADVICE = (
+    "try a lower recipe.rate, recipe.clip above 0, or precision 32, in another folder: a run keeps its configuration"
+)
+"""Of trainings that diverge."""
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and what to do."""
@@ -59,8 +64,7 @@ class Fusion(lightning.LightningModule):
         loss = both + others
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"epoch {self.current_epoch + 1}: expected a finite loss, found {loss.item()}; try a lower "
-                "recipe.rate, recipe.clip above 0, or precision 32, in another folder: a run keeps its configuration"
+                f"epoch {self.current_epoch + 1}: expected a finite loss, found {loss.item()}; {ADVICE}"
             )
         self.log("train_loss", both, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.rows))
         return loss

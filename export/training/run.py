@@ -6,7 +6,7 @@ RUN/config.toml              what was asked for, all defaults written out
     model.json               the model's parts and the bounds of texts, enough to build it without any other file
     tokenizer.json           of the bundle
     weights.safetensors      the best weights
-    state.json               finished or not, epoch, best epoch, seconds, torch version, parameters
+    state.json               finished or not, epoch, best epoch, doubts, seconds, torch version, parameters
     calibration.json         calibration and labels with thresholds, fitted on validation
     predictions/<split>.npz  export.evaluation.predictions, validation and (after `evaluate`) test
     checkpoints/             last.ckpt to resume from
@@ -114,6 +114,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected a file of a finished run, found no object in it")
     return content
+
+
+def read_doubts(run: RunFolder) -> list[str]:
+    """Return what was doubtful about how a training ended; nothing where there is no word of it."""
+    try:
+        found = read_json(run.state).get("doubts")
+    except RunError:
+        return []
+    return [str(doubt) for doubt in found] if isinstance(found, list) else []
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -121,6 +121,13 @@ def test_mean_and_spread_are_those_of_the_parts(done: RunFolder) -> None:
     assert accuracy["deviation"] == pytest.approx(np.std(accuracy["values"], ddof=1))
 
 
+def test_what_is_doubtful_about_a_part_is_kept_with_its_name(data: Path, tmp_path: Path) -> None:
+    out = RunFolder(tmp_path / "out")
+    crossval(_config(data, data__fold_column="", data__folds=2, recipe__rate=1000), out, say=lambda _: None)
+    doubts = json.loads(out.state.read_bytes())["doubts"]
+    assert [doubt.partition(": expected")[0] for doubt in doubts] == ["fold-1", "fold-2"]
+
+
 def test_what_was_cut_short_goes_on_with_the_parts_that_are_left(data: Path, done: RunFolder, tmp_path: Path) -> None:
     cut = RunFolder(tmp_path / "whole")
     shutil.copytree(done.path, cut.path)

@@ -30,6 +30,7 @@ def evaluation_page(
     samples: Mapping[str, Sample] | None = None,
     history: History | None = None,
     variants: Sequence[VariantFigures] = (),
+    doubts: Sequence[str] = (),
 ) -> str:
     """Return the report of one run.
 
@@ -38,6 +39,7 @@ def evaluation_page(
         samples: Name of a row -> how it looks; the mistakes are shown with them.
         history: How the training went.
         variants: What smaller variants of the model cost, fp32 first.
+        doubts: What was doubtful about how the training ended.
     """
     both = evaluation.scored["both"]
     return _template("evaluation.html.j2").render(
@@ -52,6 +54,7 @@ def evaluation_page(
         confusion=confusions(both),
         reliability=reliabilities(evaluation.scored),
         variants=variants,
+        doubts=doubts,
         mistakes=[_mistake(evaluation, int(place), samples or {}) for place in evaluation.mistakes],
         **_COMMON,
     )

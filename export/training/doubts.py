@@ -1,0 +1,100 @@
+"""Says what is doubtful about a training. Goes in: rows, predictions of validation rows. Goes out: sentences.
+
+Shapes: `n` rows, `L` labels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from export.data import Dataset, Split, Task
+from export.evaluation.calibration import rows_of
+from export.evaluation.predictions import Predictions
+from export.training.config import Recipe
+from export.training.losses import class_weights, row_losses
+from export.training.module import ADVICE, TrainingError
+from stream_app.bundle.manifest import PRESENCES
+
+LARGEST_LOGIT = 500.0
+"""Beyond, neighbours of float32 lie 6e-5 apart: the export's check, to 1e-4, hardly holds."""
+
+_NOTHING_LEARNED = {
+    "gradient": "try another recipe.rate or more recipe.epochs, and look whether the labels fit the rows",
+    "probe": "try other pretrained encoders or more rows, and look whether the labels fit the rows",
+}
+
+
+def doubts_of_rows(train: Split, validation: Split, dataset: Dataset) -> list[str]:
+    """Say what can be trained, but will hardly be worth it."""
+    found = []
+    for side, column, is_there in (("text", "text", any(train.texts)), ("picture", "file_name", train.has_image.any())):
+        if not is_there:
+            found.append(
+                f"no training row has a {side}; if it lies in another column, --set data.columns.{column}=NAME"
+            )
+    with_label = validation.truth.mean(axis=0)
+    lonely = [name for name, share in zip(dataset.labels, with_label, strict=True) if share in {0, 1}]
+    if lonely:
+        found.append(
+            f"the validation rows have all or none {', '.join(lonely)}: calibration and thresholds of it are guesses; "
+            "`vigil-export data split` gives every split its share"
+        )
+    return found
+
+
+def doubts_of_result(predictions: Predictions, learned: npt.NDArray[np.float32], recipe: Recipe) -> list[str]:
+    """Say what of a model went wrong without an error: it diverged, or knows no more than how often labels are.
+
+    Args:
+        predictions: Of validation rows, by the model as it is kept.
+        learned: float32 [n, L], the truth of the training rows.
+        recipe: How it was trained; losses are compared as it weighs them.
+
+    Raises:
+        TrainingError: A logit is not finite.
+    """
+    largest = _largest(predictions)
+    loss, constant = _losses(predictions, learned, recipe)
+    found = []
+    if largest > LARGEST_LOGIT:
+        found.append(
+            f"expected logits within {LARGEST_LOGIT:g} of 0, found {largest:.4g}, and a validation loss of {loss:.4g}: "
+            f"the model diverged, and `vigil-export export` will hardly take it; {ADVICE}"
+        )
+    elif loss >= constant:
+        found.append(
+            f"expected a validation loss below {constant:.4g}, that of an answer that is the same for every row, "
+            f"found {loss:.4g}: nothing was learned that holds for other rows; {_NOTHING_LEARNED[recipe.method]}"
+        )
+    return found
+
+
+def _largest(predictions: Predictions) -> float:
+    logits = np.concatenate([predictions.logits[one][rows_of(predictions, one)] for one in PRESENCES])
+    if not np.isfinite(logits).all():
+        raise TrainingError(f"expected finite logits of validation rows, found NaN or infinity: {ADVICE}")
+    return float(np.abs(logits).max(initial=0))
+
+
+def _losses(predictions: Predictions, learned: npt.NDArray[np.float32], recipe: Recipe) -> tuple[float, float]:
+    """Return the mean loss over rows, and that of the constant which suits the training rows best."""
+    rows = predictions.has_image | predictions.has_text
+    truth = torch.from_numpy(predictions.truth[rows])
+    weights = class_weights(learned, predictions.task) if recipe.class_weights else None
+    gamma = recipe.focal_gamma if (recipe.method, recipe.loss) == ("gradient", "focal") else 0.0
+    constant = _constant(torch.from_numpy(learned), predictions.task, weights).expand(len(truth), -1)
+    ours, theirs = (
+        float(row_losses(logits.double(), truth.double(), task=predictions.task, weights=weights, gamma=gamma).mean())
+        for logits in (torch.from_numpy(predictions.logits["both"][rows]), constant)
+    )
+    return ours, theirs
+
+
+def _constant(learned: Tensor, task: Task, weights: Tensor | None) -> Tensor:
+    """Return the logits that say how often labels are, each counting its weight; half a row more, so that they end."""
+    having = learned.sum(0) + 0.5
+    weighed = having if weights is None else having * weights
+    return weighed.log() if task == "multiclass" else (weighed / (len(learned) - having + 1)).log()
