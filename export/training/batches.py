@@ -111,9 +111,9 @@ class Batches:
         """
         return self._batches(self._shuffled_parts(rng), rng, changes, words)
 
-    def count(self, rng: np.random.Generator) -> int:
-        """Return how many batches `shuffled` gives with a generator in the state of `rng`."""
-        return sum(1 for _ in _packed(self._shuffled_parts(rng), self._batch))
+    def count(self, rng: np.random.Generator | None = None) -> int:
+        """Return how many batches `shuffled` gives with a generator in the state of `rng`; without one, `in_order`."""
+        return sum(1 for _ in _packed(self._parts if rng is None else self._shuffled_parts(rng), self._batch))
 
     def _shuffled_parts(self, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
         return [self._parts[place] for place in rng.permutation(len(self._parts))]

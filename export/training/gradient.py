@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -27,6 +27,7 @@ from export.training.config import ConfigError, TrainConfig
 from export.training.frozen import Keep
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
+from export.training.progress import Bar
 from export.training.run import RunFolder
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
@@ -119,9 +120,9 @@ def _train(
     judged = Batches(validation, tokenizer, **sizes).keep(model, keep)
     weights = class_weights(train.truth, model.spec.task) if recipe.class_weights else None
     # How many batches an epoch has depends on its order; the schedule ends with the last of them.
-    steps = sum(batches.count(_rng_of(config.seed, epoch)) for epoch in range(recipe.epochs))
-    module = Fusion(model, recipe, seed=config.seed, steps=steps, weights=weights)
-    trainer = _trainer(config, run, shows_progress)
+    counts = [batches.count(_rng_of(config.seed, epoch)) for epoch in range(recipe.epochs)]
+    module = Fusion(model, recipe, seed=config.seed, steps=sum(counts), weights=weights)
+    trainer = _trainer(config, run, Bar(counts, judged.count()) if shows_progress else None)
     last = run.checkpoints / "last.ckpt"
     # Lightning asks for the first batches before it knows where it resumes.
     first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
@@ -171,7 +172,7 @@ def _loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
     return DataLoader(batches, batch_size=None, generator=torch.Generator())
 
 
-def _trainer(config: TrainConfig, run: RunFolder, shows_progress: bool) -> lightning.Trainer:  # noqa: FBT001
+def _trainer(config: TrainConfig, run: RunFolder, bar: Bar | None) -> lightning.Trainer:
     recipe = config.recipe
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it advertises
     if recipe.threads:
@@ -189,8 +190,8 @@ def _trainer(config: TrainConfig, run: RunFolder, shows_progress: bool) -> light
     ]
     if recipe.patience:
         callbacks.append(EarlyStopping("val_loss", patience=recipe.patience))
-    if shows_progress:
-        callbacks.append(TQDMProgressBar())
+    if bar is not None:
+        callbacks.append(bar)
     loggers: list[Logger] = [
         CSVLogger(run.path, name="logs", version=""),
         TensorBoardLogger(run.path, name="logs", version=""),
@@ -206,7 +207,7 @@ def _trainer(config: TrainConfig, run: RunFolder, shows_progress: bool) -> light
             deterministic=recipe.is_deterministic,
             callbacks=callbacks,
             logger=loggers,
-            enable_progress_bar=shows_progress,
+            enable_progress_bar=bar is not None,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=10,

@@ -80,6 +80,21 @@ def test_the_schedule_ends_with_the_last_step(run: RunFolder) -> None:
     assert schedule["total_steps"] == last["global_step"]
 
 
+def test_the_bar_of_a_training_says_how_many_batches_each_epoch_has(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    fit(small_config(data), run, say=lambda _: None, shows_progress=True)
+    said = capsys.readouterr()
+    assert said.out == ""
+    ends = re.findall(r"Epoch (\d) of 3: 100%\|[^|]*\| (\d+)/(\d+)", said.err)
+    assert sorted({epoch for epoch, _, _ in ends}) == ["1", "2", "3"]
+    assert all(done == total for _, done, total in ends)
+    last = torch.load(run.checkpoints / "last.ckpt", weights_only=True)
+    assert sum(int(total) for total in {epoch: total for epoch, _, total in ends}.values()) == last["global_step"]
+    assert "Validation DataLoader 0: 100%" in said.err
+
+
 def test_equal_orders_give_equal_weights_and_another_seed_others(data: Path, run: RunFolder, tmp_path: Path) -> None:
     again, other = RunFolder(tmp_path / "again"), RunFolder(tmp_path / "other")
     fit(small_config(data), again, say=lambda _: None)
