@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ from export.evaluation.evaluate import evaluate, names_of_rows
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.report import comparison_page, evaluation_page, read_history, read_samples
 from export.evaluation.report.page import PICTURES
+from export.evaluation.report.pictures import progress
 from export.evaluation.scores import score
 from export.evaluation.thresholds import F1, choose, parse_rule
 from export.training.run import RunFolder
@@ -285,9 +287,20 @@ def test_a_run_shows_its_pictures_and_how_it_was_trained(tmp_path: Path, capsys:
     assert kinds.count("data:image/jpeg") == 5
     assert kinds.count("data:image/svg+xml") == 4
     assert read_history(run.logs / "metrics.csv") == {
-        "train_loss": ((0.0, 1.0), (0.7, 0.5)),
-        "validation_AUROC": ((0.0, 1.0), (0.6, 0.8)),
+        "train_loss": ((1.0, 2.0), (0.7, 0.5)),
+        "validation_AUROC": ((1.0, 2.0), (0.6, 0.8)),
     }
+
+
+@pytest.mark.parametrize("epochs", [2, 4, 30])
+def test_the_curves_of_a_training_are_over_whole_epochs(epochs: int) -> None:
+    line = tuple(float(epoch) for epoch in range(1, epochs + 1)), (0.5,) * epochs
+    picture = progress({"val_loss": line, "val_accuracy": line})
+    assert picture is not None
+    drawn = base64.b64decode(picture.partition(",")[2]).decode()
+    ticks = re.findall(r'id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', drawn, re.DOTALL)
+    assert len(ticks) >= 4
+    assert [tick for tick in ticks if not tick.isdigit()] == []
 
 
 def test_mistakes_of_sequences_are_shown_as_their_text_with_the_pictures_that_it_was_judged_by(tmp_path: Path) -> None:

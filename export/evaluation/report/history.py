@@ -8,13 +8,15 @@ from collections import defaultdict
 from pathlib import Path
 
 History = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
-"""Name of a column -> epochs and the column's mean in each."""
+"""Name of a column -> epochs, counted from 1 as messages count them, and the column's mean in each."""
 
 _NO_FIGURES = {"epoch", "step"}
 
 
 def read_history(path: Path) -> History:
-    """Read a CSV with a column `epoch` and any others; cells that are empty or no numbers are passed over.
+    """Read a CSV with a column `epoch`, counted from 0, and any others.
+
+    Cells that are empty or no numbers are passed over.
 
     Returns:
         Columns with values in at least two epochs; empty where there is no such file.
@@ -23,7 +25,7 @@ def read_history(path: Path) -> History:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                epoch = _number(row.get("epoch"))
+                epoch = _number(row.get("epoch")) + 1
                 for name, cell in row.items():
                     value = _number(cell) if isinstance(name, str) and name not in _NO_FIGURES else math.nan
                     if math.isfinite(value) and math.isfinite(epoch):

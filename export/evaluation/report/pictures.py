@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from export.evaluation.evaluate import MISSING_WORDS
@@ -94,6 +95,7 @@ def progress(history: History) -> str | None:
             for name, (epochs, values) in lines.items():
                 axis.plot(epochs, values, "o-", markersize=2.5, label=name)
             axis.set(title=title, xlabel="epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.legend(fontsize=8)
         return _svg(figure)
 
