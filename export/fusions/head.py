@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import nn
 
 from export.layers import Form
+from stream_app.bundle.manifest import Presence
 
 
 class FusionHead(nn.Module):
@@ -18,6 +19,8 @@ class FusionHead(nn.Module):
 
     Attributes:
         FORM: Which form of features it takes.
+        LOOKS_AT: The side that alone has an influence, or both.
     """
 
     FORM: ClassVar[Form] = "pooled"
+    LOOKS_AT: ClassVar[Presence] = "both"

@@ -16,6 +16,8 @@ from export.layers import classifier, present_or
 class ImageOnlyHead(FusionHead):
     """image -> dense with ReLU -> one logit per label. The text has no influence, present or not."""
 
+    LOOKS_AT = "image"
+
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec
     ) -> None:
@@ -42,6 +44,8 @@ class ImageOnlyHead(FusionHead):
 
 class TextOnlyHead(FusionHead):
     """text -> dense with ReLU -> one logit per label. The picture has no influence, present or not."""
+
+    LOOKS_AT = "text"
 
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec

@@ -107,12 +107,14 @@ def teach_guide(model: FusionModel, train: Split, keep: Keep) -> bool:
         keep: Where to keep what the backbone gives.
 
     Returns:
-        Whether there was a guide, and something to teach it.
+        Whether there was a guide that the model looks through, and something to teach it.
     """
     encoder = model.image
     end = getattr(encoder, "end", None)
-    moved = movements(train, end.size) if isinstance(end, GuidedEnd) else {}
-    if not isinstance(encoder, TwoPartEncoder) or not isinstance(end, GuidedEnd) or not moved:
+    if not isinstance(encoder, TwoPartEncoder) or not isinstance(end, GuidedEnd) or model.head.LOOKS_AT == "text":
+        return False
+    moved = movements(train, end.size)
+    if not moved:
         return False
     was_training = encoder.training
     encoder.eval()

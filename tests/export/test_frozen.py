@@ -260,6 +260,10 @@ def test_a_training_by_gradient_begins_with_the_guide_of_a_probe_and_keeps_it(we
     assert json.loads(run.state.read_bytes())["is_guided"]
     alone = replace(train, sequences=np.full(len(train), -1))
     assert not teach_guide(loaded.model, alone, Keep(tmp_path / "cache", _ROOM))
+    blind = RunFolder(tmp_path / "blind")
+    fit(msgspec.structs.replace(config, fusion=FusionSpec(kind="text_only")), blind, say=lambda _: None)
+    assert not load_file(blind.weights)["image.end.guide.weight"].any()
+    assert "is_guided" not in json.loads(blind.state.read_bytes())
 
 
 def test_a_row_without_a_side_has_nothing_kept(weights: Path, bert: Path, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from export.fusions.head import FusionHead  # noqa: E402
 
 IMAGE = {"pooled": (12,), "tokens": (6, 12)}
 TEXT = {"pooled": (10,), "tokens": (5, 11)}
-ONE_SIDED = {"image_only": "text", "text_only": "image"}
 Sides = tuple["Tensor", "Tensor"]
 
 
@@ -76,8 +75,8 @@ def test_a_side_that_is_present_counts_unless_the_head_is_of_the_other_side_alon
         both, other_image, other_text = (
             head(*sides, *_flags(1, 1)) for sides in ((image, text), (image_2, text), (image, text_2))
         )
-    assert torch.equal(both, other_image) == (ONE_SIDED.get(kind) == "image")
-    assert torch.equal(both, other_text) == (ONE_SIDED.get(kind) == "text")
+    assert torch.equal(both, other_image) == (head.LOOKS_AT == "text")
+    assert torch.equal(both, other_text) == (head.LOOKS_AT == "image")
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
