@@ -5,6 +5,7 @@ OUT/fold-1 ...               runs, each with its own calibration
     predictions/test.npz     every row of the data set, judged by the model that did not see it, calibrated
     folds.json               figures of each part, their mean and spread
     calibration.json ...     as in a run; thresholds are chosen on the validation rows of all parts
+    predictions/validation.npz, validation-sequences.npz     those rows, to choose thresholds anew
 ```
 
 It has no weights: to export, train a run on everything.
@@ -22,6 +23,7 @@ from statistics import fmean, stdev
 import msgspec
 import numpy as np
 
+from export.data import SplitName
 from export.evaluation.calibrated import Calibrated, load_calibrated
 from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.metrics import FIGURES
@@ -82,7 +84,12 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
     pooled = pool(list(zip(validation, calibrated, strict=True)), name=name, are_ids_unique=False)
     fit_calibration(pooled, "none", rule, silent=about["negative"]).save(out.calibration)
     pooled.save(out.predictions("validation"))
-    found = {mode: _test(out, runs, calibrated, mode, say) for mode in _modes(parts[0])}
+    modes = _modes(parts[0])
+    if "sequences" in modes:
+        sequences = [_judged(run, "validation", "sequences") for run in runs]
+        whole = pool(list(zip(sequences, calibrated, strict=True)), name=name, are_ids_unique=False)
+        whole.save(out.predictions("validation-sequences"))
+    found = {mode: _test(out, runs, calibrated, mode, say) for mode in modes}
     write_json(out.path / "folds.json", msgspec.to_builtins(found))
     doubts = [f"{run.path.name}: {doubt}" for run in runs for doubt in read_doubts(run)]
     state = {"finished": True, "folds": len(parts), "seconds": round(time.monotonic() - begun, 1)}
@@ -128,15 +135,19 @@ def _modes(part: TrainConfig) -> tuple[Mode, ...]:
     return ("rows", "sequences") if len(set(sequences)) < len(sequences) else ("rows",)
 
 
+def _judged(run: RunFolder, split: SplitName, mode: Mode) -> Predictions:
+    """Return a part's predictions, computed and kept where they are missing."""
+    path = run.predictions(split if mode == "rows" else f"{split}-{mode}")
+    if not path.is_file():
+        predict_run(run, split, mode).save(path)
+    return load_predictions(path)
+
+
 def _test(
     out: RunFolder, runs: Sequence[RunFolder], calibrated: Sequence[Calibrated], mode: Mode, say: Say
 ) -> dict[str, Spread]:
+    parts = [_judged(run, "test", mode) for run in runs]
     name = "test" if mode == "rows" else f"test-{mode}"
-    parts: list[Predictions] = []
-    for run in runs:
-        if not run.predictions(name).is_file():
-            predict_run(run, "test", mode).save(run.predictions(name))
-        parts.append(load_predictions(run.predictions(name)))
     pool(list(zip(parts, calibrated, strict=True)), name=out.path.name).save(out.predictions(name))
     scored = [score(one, its.calibration) for one, its in zip(parts, calibrated, strict=True)]
     found = {}

@@ -22,6 +22,7 @@ from export.evaluation.metrics import accuracy  # noqa: E402
 from export.evaluation.pool import pool  # noqa: E402
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions  # noqa: E402
 from export.evaluation.scores import score  # noqa: E402
+from export.evaluation.thresholds import choose, parse_rule  # noqa: E402
 from export.training.claim import claim  # noqa: E402
 from export.training.config import ConfigError, TrainConfig, make_config, open_rows, read_config  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
@@ -110,6 +111,28 @@ def test_what_comes_out_scores_as_the_parts_do_and_can_be_evaluated(
             main([command[0], str(done.path), *command[1:], "--resamples", "100"])
         assert not ended.value.code
     assert "fusion gains" in capsys.readouterr().out
+
+
+def test_thresholds_can_be_chosen_on_all_pictures_of_a_text(
+    done: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(done.path, copy.path)
+    words = ["--mode", "sequences", "--thresholds", "recall=0.9", "--resamples", "100"]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(copy.path), *words])
+    assert not ended.value.code, capsys.readouterr().err
+    rows, pairs = (load_predictions(copy.predictions(f"validation{mode}")) for mode in ("", "-sequences"))
+    chosen = load_calibrated(copy.calibration)
+    assert (chosen.mode, chosen.rows, chosen.decisions) == ("sequences", len(rows), len(rows))
+    assert len(pairs) > len(rows)
+    scored = score(pairs, chosen.calibration)
+    assert chosen.labels == choose(scored, parse_rule("recall=0.9"), silent=["normal"])
+    parts = [
+        score(load_predictions(run.predictions("validation-sequences")), load_calibrated(run.calibration).calibration)
+        for run in map(RunFolder, sorted(done.path.glob("fold-*")))
+    ]
+    np.testing.assert_allclose(scored.micro, np.concatenate([part.micro for part in parts]), atol=2)
 
 
 def test_mean_and_spread_are_those_of_the_parts(done: RunFolder) -> None:
