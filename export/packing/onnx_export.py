@@ -258,7 +258,7 @@ def _check_parity(data: bytes, graph: _Graph, model: FusionModel) -> float:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    worst = 0.0
+    worst = largest = 0.0
     for inputs in _grid(graph.name, model):
         found = session.run([graph.output], dict(zip(graph.inputs, inputs, strict=True)))[0]
         with torch.inference_mode():
@@ -268,12 +268,21 @@ def _check_parity(data: bytes, graph: _Graph, model: FusionModel) -> float:
         # NaN is no difference that a comparison would notice.
         if not np.isfinite(found).all() or not np.isfinite(expected).all():
             raise ExportRefusedError(
-                f"{graph.name}: expected finite results for {_shapes(inputs)}, found NaN or infinity"
+                f"{graph.name}: expected finite results for {_shapes(inputs)}, found NaN or infinity: {_DIVERGED}"
             )
         worst = max(worst, float(np.abs(found - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
     if worst > TOLERANCE:
-        raise ExportRefusedError(f"{graph.name}: expected at most {TOLERANCE} from PyTorch, found {worst}")
+        why = f"; {_differs(largest)}" if np.spacing(np.float32(largest)) > TOLERANCE / 4 else ""
+        raise ExportRefusedError(f"{graph.name}: expected at most {TOLERANCE} from PyTorch, found {worst:.3g}{why}")
     return worst
+
+
+_DIVERGED = "the model diverged; train again with a lower recipe.rate or with recipe.clip above 0"
+
+
+def _differs(largest: float) -> str:
+    return f"results are as large as {largest:.3g}, for which float32 has no such digits: {_DIVERGED}"
 
 
 def _shapes(inputs: tuple[Array, ...]) -> str:

@@ -101,7 +101,7 @@ def _training(
         "parameters": sum(weight.numel() for weight in model.parameters()),
         **known,
         **({"pretrained": pretrained} if pretrained else {}),
-        "calibration": f"{calibrated.method}, {calibrated.rows} rows",
+        "calibration": f"{calibrated.words}, {calibrated.rows} rows",
         "threshold_rule": calibrated.rule,
         **({"threshold_mode": calibrated.mode} if calibrated.mode != "rows" else {}),
         **_data(data),

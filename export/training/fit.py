@@ -41,8 +41,8 @@ from export.training.load import (
     rows_sha256,
     write_model,
 )
-from export.training.predict import as_predictions, predict
-from export.training.probe import fit_probe
+from export.training.predict import Mode, across_sequences, as_predictions, predict
+from export.training.probe import Inner, fit_probe, judge_inner
 from export.training.run import RunError, RunFolder, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
@@ -88,10 +88,12 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         model, tokenizer, text = _build(config, dataset, train, run)
         known = _known_words(model, train, text, say)
         words = Tokenizer(tokenizer, text), text
-        told, predictions = _learn(config, run, model, splits, words, say=say, shows_progress=shows_progress)
+        told, judged = _learn(config, run, model, splits, words, say=say, shows_progress=shows_progress)
+    predictions = judged["rows"]
     doubts = doubts_of_result(predictions, train.truth, config.recipe)
     write_whole(run.weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
-    predictions.save(run.predictions("validation"))
+    for mode, found in judged.items():
+        found.save(run.predictions("validation" if mode == "rows" else f"validation-{mode}"))
     calibrated = fit_calibration(predictions, config.recipe.calibration, rule, silent=dataset.negative)
     calibrated.save(run.calibration)
     for doubt in (*doubts, *shortages(predictions, calibrated)):
@@ -147,15 +149,18 @@ def _learn(
     *,
     say: Say,
     shows_progress: bool,
-) -> tuple[dict[str, Any], Predictions]:
-    """Train in place; return how it went, and the predictions by which it is calibrated."""
+) -> tuple[dict[str, Any], dict[Mode, Predictions]]:
+    """Train in place; return how it went, and the predictions by which it is calibrated.
+
+    Those in mode `sequences` only of a probe, whose final layers have learned from the validation rows; another model
+    can judge them whenever somebody asks.
+    """
     keep = keep_of(config, run)
     train = splits.open("train", purpose="training")
     if config.recipe.method == "probe":
         everything = splits.open("train", "validation", purpose="training")
-        told, judged = fit_probe(model, everything, words, config=config, keep=keep, say=say)
-        places = np.arange(len(everything), dtype=np.int64)
-        return told, as_predictions(model, everything, judged, places, name=run.path.name, split_name="validation")
+        told, inner = fit_probe(model, everything, words, config=config, keep=keep, say=say)
+        return told, _judged_inside(model, inner, everything, run.path.name)
     validation = splits.open("validation", purpose="calibration")
     is_guided = teach_guide(model, train, keep)
     rows = train, validation, *words
@@ -169,7 +174,19 @@ def _learn(
         split_name="validation",
         keep=keep,
     )
-    return told | ({"is_guided": True} if is_guided else {}), predictions
+    return told | ({"is_guided": True} if is_guided else {}), {"rows": predictions}
+
+
+def _judged_inside(model: FusionModel, inner: Inner, split: Split, name: str) -> dict[Mode, Predictions]:
+    """Return what layers said of rows that they had not learned from, and of their texts with all their pictures."""
+    pairs = across_sequences(split)
+    rows = judge_inner(model, inner, split)
+    sequences = judge_inner(model, inner, pairs.rows, pictures=pairs.pictures, texts=pairs.texts)
+    places = np.arange(len(split), dtype=np.int64)
+    return {
+        "rows": as_predictions(model, split, rows, places, name=name, split_name="validation"),
+        "sequences": as_predictions(model, pairs.rows, sequences, pairs.texts, name=name, split_name="validation"),
+    }
 
 
 def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:

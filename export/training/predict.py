@@ -6,7 +6,7 @@ decision, as the live system combines the results of a text.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from export.model import FusionModel
 from export.training.batches import Batches
 from export.training.frozen import Keep
 from export.training.load import keep_of, load_run
-from export.training.run import RunFolder
+from export.training.run import RunError, RunFolder
 from stream_app.bundle.manifest import PRESENCES, Presence, TextSpec
 from stream_app.bundle.text import Tokenizer
 
@@ -32,10 +32,16 @@ def predict_run(run: RunFolder, name: SplitName, mode: Mode = "rows") -> Predict
     """Judge a split of the data that a run was trained on.
 
     Raises:
-        RunError: The folder is not one of a finished run, or its data has changed.
+        RunError: The folder is not one of a finished run, or its data has changed; or the run is a probe and the split
+            validation, of which it learned: what its training judged of them is what there is.
         DataError: The data set cannot be read.
     """
     loaded = load_run(run)
+    if loaded.config.recipe.method == "probe" and name == "validation":
+        raise RunError(
+            f"{run.path}: expected what the training of a probe judged of the validation rows in its predictions/, "
+            "found none, and its final layers have learned from these rows: train it again"
+        )
     split = loaded.open(name, purpose="evaluation")
     return predict(
         loaded.model,
@@ -78,7 +84,8 @@ def predict(
     """
     decisions = np.arange(len(split), dtype=np.int64)
     if mode == "sequences":
-        split, decisions = across_sequences(split)
+        pairs = across_sequences(split)
+        split, decisions = pairs.rows, pairs.texts
     batches = Batches(split, Tokenizer(tokenizer, text), pad_id=text.pad_id, max_tokens=text.max_tokens, batch=_BATCH)
     logits = _logits(model, len(split), batches.keep(model, keep) if keep else batches)
     return as_predictions(model, split, logits, decisions, name=name, split_name=split_name)
@@ -110,15 +117,29 @@ def as_predictions(
     )
 
 
-def across_sequences(split: Split) -> tuple[Split, npt.NDArray[np.int64]]:
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Texts beside pictures of their sequences.
+
+    Attributes:
+        rows: k rows, one a pair.
+        texts: int64 [k], which row of the split each text is of; the pairs of one make a decision.
+        pictures: int64 [k], which row each picture is of.
+    """
+
+    rows: Split
+    texts: npt.NDArray[np.int64]
+    pictures: npt.NDArray[np.int64]
+
+
+def across_sequences(split: Split) -> Pairs:
     """Pair each text with every picture of its sequence.
 
     Args:
         split: n rows.
 
     Returns:
-        The pairs as rows, and int64 [k] which row of `split` each belongs to. Rows without a text, or without a
-        sequence, stay as they are.
+        The pairs; rows without a text, or without a sequence, stay as they are.
     """
     pictures: dict[int, list[int]] = {}
     for row, (sequence, image) in enumerate(zip(split.sequences.tolist(), split.image_of.tolist(), strict=True)):
@@ -129,13 +150,13 @@ def across_sequences(split: Split) -> tuple[Split, npt.NDArray[np.int64]]:
         partners = pictures.get(sequence, []) if split.texts[row] else []
         texts += [row] * max(1, len(partners))
         images += partners or [row]
-    decisions, partners_of = np.array(texts, np.int64), np.array(images, np.int64)
-    pairs = split.take(decisions)
+    texts_of, pictures_of = np.array(texts, np.int64), np.array(images, np.int64)
     ids = tuple(
         split.ids[text] if text == image else f"{split.ids[text]} {split.ids[image]}"
         for text, image in zip(texts, images, strict=True)
     )
-    return replace(pairs, image_of=split.image_of[partners_of], ids=ids), decisions
+    rows = replace(split.take(texts_of), image_of=split.image_of[pictures_of], ids=ids)
+    return Pairs(rows, texts_of, pictures_of)
 
 
 def _logits(model: FusionModel, count: int, batches: Batches) -> dict[Presence, npt.NDArray[np.float32]]:

@@ -61,7 +61,7 @@ def fit_probe(
     config: TrainConfig,
     keep: Keep,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], dict[Presence, npt.NDArray[np.float32]]]:
+) -> tuple[dict[str, Any], Inner]:
     """Fit in place.
 
     Args:
@@ -73,8 +73,7 @@ def fit_probe(
         say: Told one line after each step.
 
     Returns:
-        How it went, for `state.json`; and raw logits of every row by layers that did not see its part, float32 [n, L]
-        for each presence, NaN where the row lacks the only side.
+        How it went, for `state.json`; and judgements of every row by layers that did not see its part.
 
     Raises:
         ConfigError: The model is none that a probe can fit, or the rows have too few groups.
@@ -108,13 +107,45 @@ def fit_probe(
         "text_strength": fitted["text"][1],
         "inner_loss": round(loss, 6),
     }
-    return told, _judged(head, fitted["image"][0], fitted["text"][0], train)
+    return told, Inner(fitted["image"][0], fitted["text"][0])
 
 
-def _judged(head: DecisionHead, image: Tensor, text: Tensor, train: Split) -> dict[Presence, npt.NDArray[np.float32]]:
-    """Join judgements of the sides; of the joining itself each row was a part, but that has a handful of weights."""
-    seen, read = (torch.from_numpy(flags.astype(np.float32)) for flags in (train.has_image, train.has_text))
-    none = torch.zeros(len(train))
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """Judgements by layers that did not see a row's part: those to calibrate on and to choose thresholds by.
+
+    Attributes:
+        image: float32 [n, L], what each row's picture says; 0 without one.
+        text: float32 [n, L], what its text says.
+    """
+
+    image: Tensor
+    text: Tensor
+
+
+def judge_inner(
+    model: FusionModel,
+    inner: Inner,
+    split: Split,
+    *,
+    pictures: npt.NDArray[np.int64] | slice = slice(None),
+    texts: npt.NDArray[np.int64] | slice = slice(None),
+) -> dict[Presence, npt.NDArray[np.float32]]:
+    """Join judgements of the sides; of the joining itself each row was a part, but that has a handful of weights.
+
+    Args:
+        model: A fitted probe.
+        inner: Of `fit_probe`.
+        split: k rows: those of `fit_probe`, or pairs of their texts and pictures.
+        pictures: int64 [k], which row of `inner` each picture is of.
+        texts: int64 [k], which row each text is of.
+
+    Returns:
+        Raw logits, float32 [k, L] for each presence, NaN where the row lacks the only side.
+    """
+    head, image, text = _head_of(model), inner.image[pictures], inner.text[texts]
+    seen, read = (torch.from_numpy(flags.astype(np.float32)) for flags in (split.has_image, split.has_text))
+    none = torch.zeros(len(split))
     found: dict[Presence, npt.NDArray[np.float32]] = {}
     for presence, flags in {"both": (seen, read), "image": (seen, none), "text": (none, read)}.items():
         with torch.no_grad():

@@ -136,8 +136,20 @@ def test_a_graph_that_differs_from_pytorch_is_refused(model: FusionModel) -> Non
     assert onnx_export._check_parity(proto.SerializeToString(), head, model) <= 1e-4
     bias = next(weight for weight in proto.graph.initializer if weight.name.endswith("out.bias"))
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
-    with pytest.raises(ExportRefusedError, match="expected at most"):
+    with pytest.raises(ExportRefusedError, match=r"expected at most 0\.0001 from PyTorch, found 0\.01$"):
         onnx_export._check_parity(proto.SerializeToString(), head, model)
+
+
+def test_a_model_that_diverged_is_refused_with_what_to_do(model: FusionModel) -> None:
+    head = onnx_export._plan(model)[2]
+    other = build_model(model.spec).eval()
+    with torch.no_grad():
+        for weight in other.head.parameters():
+            weight.mul_(100)
+    wild = replace(head, module=other.head)
+    data = onnx_export._export(wild).SerializeToString()
+    with pytest.raises(ExportRefusedError, match=r"the model diverged; train again with a lower recipe\.rate"):
+        onnx_export._check_parity(data, wild, model)
 
 
 def test_a_path_is_found_in_names_and_attributes_and_not_in_weights(model: FusionModel) -> None:

@@ -16,16 +16,21 @@ from export.data import Split, Task  # noqa: E402 - the skips above come first
 from export.data.tokens import train_tokenizer  # noqa: E402
 from export.encoders.pooling import Block, GuidedEnd, StatisticsEnd  # noqa: E402
 from export.encoders.spec import SpecError  # noqa: E402
+from export.evaluation.predictions import load_predictions  # noqa: E402
 from export.fusions import DecisionHead, FusionSpec  # noqa: E402
 from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.onnx_export import export_graphs  # noqa: E402
 from export.training import probe  # noqa: E402
 from export.training.config import ConfigError, Recipe, TrainConfig, make_config  # noqa: E402
 from export.training.features import Side, image_side  # noqa: E402
+from export.training.fit import fit  # noqa: E402
 from export.training.frozen import Keep  # noqa: E402
 from export.training.guide import Guides, movements  # noqa: E402
+from export.training.predict import across_sequences, predict, predict_run  # noqa: E402
+from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
+from tests.export.trainings import small_config, write_rows  # noqa: E402
 
 _TEXT = TextSpec(max_tokens=8, pad_id=0)
 
@@ -133,7 +138,8 @@ def test_a_probe_learns_folds_itself_into_the_head_and_its_graphs_say_the_same(
     split = _split(90)
     model, tokenizer = _model(split)
     config = _config(recipe__strengths=[0.03])  # random features are tiny; with large weights logits go into thousands
-    told, judged = probe.fit_probe(model, split, (tokenizer, _TEXT), config=config, keep=_NOWHERE, say=lambda _: None)
+    told, inner = probe.fit_probe(model, split, (tokenizer, _TEXT), config=config, keep=_NOWHERE, say=lambda _: None)
+    judged = probe.judge_inner(model, inner, split)
     assert told["is_guided"]
     assert told["inner_loss"] < 0.55  # the text alone, right in three of four cases, has 0.562
     with torch.no_grad():
@@ -192,7 +198,8 @@ def test_a_row_without_a_side_is_no_row_of_that_side(monkeypatch: pytest.MonkeyP
         side, _ = image_side(model, lacking, np.arange(36) % 3, _NOWHERE)
     assert (side.place == -1).tolist() == (image_of == -1).tolist()
     assert len(side.features[0]) == (image_of >= 0).sum()
-    _, judged = probe.fit_probe(model, lacking, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+    _, inner = probe.fit_probe(model, lacking, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+    judged = probe.judge_inner(model, inner, lacking)
     for presence, has in {
         "both": lacking.has_image | lacking.has_text,
         "image": lacking.has_image,
@@ -202,6 +209,42 @@ def test_a_row_without_a_side_is_no_row_of_that_side(monkeypatch: pytest.MonkeyP
     alone = ~lacking.has_image & lacking.has_text
     np.testing.assert_array_equal(judged["both"][alone], judged["text"][alone])
     assert all(torch.isfinite(value).all() for value in model.head.state_dict().values())
+
+
+def test_texts_with_all_their_pictures_are_judged_by_layers_that_saw_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_check_encoders", lambda _: None)
+    split = replace(_split(36), sequences=np.arange(36) // 3, groups=np.arange(36) // 6)
+    model, tokenizer = _model(split)
+    _, inner = probe.fit_probe(model, split, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+    rows, pairs = probe.judge_inner(model, inner, split), across_sequences(split)
+    assert len(pairs.rows) == 3 * 36
+    judged = probe.judge_inner(model, inner, pairs.rows, pictures=pairs.pictures, texts=pairs.texts)
+    np.testing.assert_array_equal(judged["image"], rows["image"][pairs.pictures])
+    np.testing.assert_array_equal(judged["text"], rows["text"][pairs.texts])
+    own = pairs.texts == pairs.pictures
+    np.testing.assert_array_equal(judged["both"][own], rows["both"])
+    assert (judged["both"][~own] != rows["both"][pairs.texts[~own]]).any()
+    data = train_tokenizer(split.texts, spec=_TEXT, vocabulary=270)
+    final = predict(model, split, data, text=_TEXT, name="p", split_name="validation", mode="sequences")
+    assert np.abs(final.logits["image"] - judged["image"]).max() > 1e-3  # the last layer has seen them all
+
+
+def test_a_probe_is_never_asked_for_validation_rows_that_its_last_layers_learned_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(probe, "_check_encoders", lambda _: None)
+    small: dict[str, object] = {"image__kind": "timm", "image__backbone": "test_resnet", "image__pooling": "guided"}
+    small |= {"image__features": 0, "image__height": 32, "image__width": 32, "text__features": 0, "text__kind": "bag"}
+    rule = {"fusion__kind": "decision", "fusion__rule": "stack", "fusion__width": 0}
+    config = small_config(write_rows(tmp_path), recipe__method="probe", recipe__inner_folds=3, **small, **rule)
+    run = RunFolder(tmp_path / "run")
+    fit(config, run, say=lambda _: None)
+    rows, sequences = (load_predictions(run.predictions(name)) for name in ("validation", "validation-sequences"))
+    assert len(np.unique(sequences.decisions)) == len(rows) < len(sequences)
+    for mode in ("rows", "sequences"):
+        with pytest.raises(RunError, match="final layers have learned"):
+            predict_run(run, "validation", mode)
+    assert len(predict_run(run, "test", "sequences")) > 9
 
 
 @pytest.mark.parametrize(("task", "labels"), [("binary", 1), ("multilabel", 2), ("multiclass", 3)])

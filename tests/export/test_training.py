@@ -176,7 +176,8 @@ def test_a_data_set_that_changed_is_refused(data: Path, tmp_path: Path) -> None:
 
 def test_each_text_meets_every_picture_of_its_sequence_and_nothing_else(run: RunFolder) -> None:
     split = load_run(run).open("validation", purpose="evaluation")
-    pairs, decisions = across_sequences(split)
+    found = across_sequences(split)
+    pairs, decisions = found.rows, found.texts
     for text in range(len(split)):
         own = np.flatnonzero(decisions == text)
         alike = (split.sequences == split.sequences[text]) & split.has_image
