@@ -133,6 +133,7 @@ def _row(record: Record, names: Mapping[str, str], separator: str, seen: dict[Pa
     if image is None and not text:
         raise DataError(f"{record.place}: expected a picture, a text, or both, found neither")
     sequence = word("sequence")
+    group = word("group")
     split = word("split")
     if split and record.split and split_name(split, record.place) != record.split:
         raise DataError(f"{record.place}: expected split {record.split}, as its folder says, found {split!r}")
@@ -143,11 +144,12 @@ def _row(record: Record, names: Mapping[str, str], separator: str, seen: dict[Pa
         image=image,
         text=text,
         labels=_labels(record, names, separator),
-        group=word("group") or sequence or _alone(record, name),
+        group=group or sequence or _alone(record, name),
         sequence=sequence,
         lang=word("lang"),
         split=record.split or (split_name(split, record.place) if split else ""),
         facets=tuple(sorted((name, value) for name, value in facets.items() if value is not None)),
+        is_group_named=bool(group),
     )
 
 

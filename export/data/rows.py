@@ -33,6 +33,8 @@ class Row:
         lang: The language of the text, or empty.
         split: The split that the data set gives it, or empty.
         facets: Further columns by which figures can be broken down, (name, value) sorted by name.
+        is_group_named: Whether the data set names the group. A name that was made up in reading means nothing beside
+            another data set, so it is not written.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Row:
     lang: str = ""
     split: str = ""
     facets: tuple[tuple[str, str], ...] = ()
+    is_group_named: bool = True
 
 
 @dataclass(frozen=True, slots=True)

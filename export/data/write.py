@@ -63,7 +63,9 @@ class _Split:
         self.path.mkdir(exist_ok=True)
         line: dict[str, Any] = {"file_name": None if row.image is None else self._picture(row.image), "text": row.text}
         line |= {"labels": row.labels} if has_list else {"label": row.labels[0] if row.labels else None}
-        line |= {"group": row.group, "sequence": row.sequence or None, "lang": row.lang or None}
+        # A group that was made up follows again from sequence or picture; as a given name, it could be another set's.
+        group = row.group if row.is_group_named else None
+        line |= {"group": group, "sequence": row.sequence or None, "lang": row.lang or None}
         line |= {f"found_{name}" if name in _OURS else name: value for name, value in row.facets}
         self.lines.append(line)
 

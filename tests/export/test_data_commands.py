@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from export.cli import main
 from export.data import ReadOptions, open_dataset
 from export.data.partition import crossing_groups
 from tests.conftest import REPOSITORY
-from tests.export.folders import fights, full_disk, imagefolder
+from tests.export.folders import fights, full_disk, imagefolder, picture
 
 
 def run(*arguments: str | Path) -> int:
@@ -68,6 +70,40 @@ def test_what_split_writes_is_the_same_data_set_divided(tmp_path: Path, capsys: 
 
     assert sorted(map(told, after.rows)) == sorted(map(told, before.rows))
     assert (after.task, after.labels, after.negative) == (before.task, before.labels, before.negative)
+
+
+def test_pictures_of_one_name_share_no_group_when_divided_sets_are_joined(tmp_path: Path) -> None:
+    for number, name in enumerate(("x", "y")):
+        rows: list[dict[str, Any]] = [{"text": f"{name} {row['text']}"} | row for row in fights(20)]
+        rows += [row | {"text": f"also {row['text']}"} for row in rows] + [{"text": f"{name} says", "label": "fight"}]
+        for place, row in enumerate(rows[:20]):
+            picture(tmp_path / name / row["file_name"], seed=100 * number + place)
+        imagefolder(tmp_path / name, rows)
+        assert run("data", "split", tmp_path / name, "--out", tmp_path / f"{name}1") == 0
+    assert run("data", "split", tmp_path / "x1", tmp_path / "y1", "--out", tmp_path / "both") == 0
+    joined = open_dataset(tmp_path / "both")
+    assert crossing_groups(joined) == {}
+    shown: dict[str, set[bytes]] = {}
+    for one in joined.rows:
+        shown.setdefault(one.group, set()).add(one.image.read_bytes() if one.image else b"")
+    assert Counter(map(len, shown.values())) == {1: 42}  # 2 x 20 pictures with two texts each, and 2 texts alone
+    assert Counter(Counter(one.group for one in joined.rows).values()) == {2: 40, 1: 2}
+
+
+def test_groups_that_are_named_stay_one_group_beside_rows_that_name_none(tmp_path: Path) -> None:
+    reviewed = [row | {"group": f"zone-{place % 2}", "sequence": f"t/{place}"} for place, row in enumerate(fights(8))]
+    clips = [row | {"sequence": f"clip-{place // 2}"} for place, row in enumerate(fights(20))]
+    for name, rows in (("old", clips), ("older", fights(20, group="zone-1")), ("reviewed", reviewed)):
+        imagefolder(tmp_path / name, rows)
+    sources = [tmp_path / "old1", tmp_path / "older", tmp_path / "reviewed"]
+    assert run("data", "split", tmp_path / "old", "--out", sources[0]) == 0
+    assert run("data", "split", *sources, "--out", tmp_path / "next") == 0
+    joined = open_dataset(tmp_path / "next")
+    assert crossing_groups(joined) == {}
+    sizes = Counter(row.group for row in joined.rows)
+    assert sizes == {"zone-1": 24, "zone-0": 4} | {f"clip-{number}": 2 for number in range(10)}
+    named = Counter(line["group"] for file in (tmp_path / "next").glob("*/metadata.jsonl") for line in _lines(file))
+    assert named == {"zone-1": 24, "zone-0": 4, None: 20}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ pytest.importorskip("pytorch_lightning")
 from safetensors.torch import load_file  # noqa: E402 - the skips above come first
 
 from export.cli import main  # noqa: E402
-from export.data import DataError  # noqa: E402
+from export.data import DataError, open_dataset  # noqa: E402
 from export.data.access import TestSplitError  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
@@ -30,14 +30,14 @@ from export.fusions.concat import ConcatHead  # noqa: E402
 from export.training.config import ConfigError, Recipe, encode_config, make_config, read_config  # noqa: E402
 from export.training.fit import fit  # noqa: E402
 from export.training.gradient import _said_clearly  # noqa: E402
-from export.training.load import load_run  # noqa: E402
+from export.training.load import content_sha256, load_run  # noqa: E402
 from export.training.module import Fusion, TrainingError  # noqa: E402
 from export.training.predict import across_sequences, predict_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
-from tests.export.folders import full_disk  # noqa: E402
+from tests.export.folders import fights, full_disk, imagefolder  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -133,6 +133,14 @@ def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(dat
     assert logged[1] == logged[0]
     with pytest.raises(RunError, match="one that is finished"):
         fit(config, killed, say=lambda _: None, resume=True)
+
+
+def test_what_rows_say_is_the_same_once_they_are_divided(tmp_path: Path) -> None:
+    source = imagefolder(tmp_path / "in", fights(20))
+    with pytest.raises(SystemExit, match="0"):
+        main(["data", "split", str(source), "--out", str(tmp_path / "out")])
+    before, after = (open_dataset(folder) for folder in (source, tmp_path / "out"))
+    assert content_sha256(after) == content_sha256(before)
 
 
 def test_a_loaded_run_judges_as_it_did_and_keeps_the_test_split_from_learning(run: RunFolder) -> None:
