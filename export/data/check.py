@@ -19,6 +19,7 @@ from export.data.parts import Part, parts_of
 from export.data.prepare import Progress
 from export.data.rows import SPLIT_NAMES, Dataset, Row
 from export.data.scan import Picture, distinct, hashes_of, scan
+from export.data.sides import missing_sides
 
 Severity = Literal["error", "warning", "note"]
 #: What may be found, and how bad it is.
@@ -27,6 +28,7 @@ KINDS: Mapping[str, Severity] = {
     "groups-cross": "error",
     "same-pictures-cross": "error",
     "near-pictures-cross": "error",
+    "unused-columns": "error",
     "same-texts-cross": "warning",
     "contradictions": "warning",
     "tiny": "warning",
@@ -179,20 +181,10 @@ def _about_near_pictures(pictures: Sequence[Picture], bits: int, progress: Progr
 
 
 def _about_sides(rows: Sequence[Row]) -> list[Finding]:
-    others = ", ".join(sorted({name for row in rows for name, _ in row.facets})) or "none"
     return [
         finding
-        for side, column, is_absent in (
-            ("text", "text", all(not row.text for row in rows)),
-            ("picture", "file_name", all(row.image is None for row in rows)),
-        )
-        if is_absent
-        for finding in _finding(
-            "one-sided",
-            len(rows),
-            f"rows, which is all, have no {side}; if it lies in another column ({others}), name that: "
-            f"--column {column}=NAME",
-        )
+        for one in missing_sides(rows)
+        for finding in _finding("unused-columns" if one.unused else "one-sided", len(rows), one.words)
     ]
 
 
@@ -228,11 +220,15 @@ def _about_contradictions(rows: Sequence[Row], pictures: Sequence[Picture]) -> l
     key_of: dict[Path | None, str] = {picture.file: picture.key for picture in pictures}
     seen: dict[tuple[str, str], Row] = {}
     found = []
+    repeated: Counter[str] = Counter()
     for row in rows:
         earlier = seen.setdefault((key_of.get(row.image, ""), normalise(row.text)), row)
         if set(earlier.labels) != set(row.labels):
             found.append(f"{earlier.id} ({_names(earlier)}) and {row.id} ({_names(row)})")
-    words = "rows have picture and text of another row, but not its labels"
+            sides = "picture and text" if row.image and row.text else "picture alone" if row.image else "text alone"
+            repeated[sides] += 1
+    what = ", ".join(f"{count} {sides}" for sides, count in repeated.most_common())
+    words = f"rows repeat what another row has ({what}), but not its labels"
     return _finding("contradictions", len(found), words, found)
 
 

@@ -17,6 +17,7 @@ from export.data.augment import AugmentSpec
 from export.data.augment_text import TextAugmentSpec
 from export.data.partition import folds, split
 from export.data.read import ReadOptions, open_dataset
+from export.data.sides import missing_sides
 from export.encoders import ImageEncoderSpec, TextEncoderSpec
 from export.fusions import FusionSpec
 
@@ -219,6 +220,20 @@ def open_folds(config: TrainConfig) -> tuple[Dataset, ...]:
         column=data.fold_column,
         validation_share=_validation_share(data),
     )
+
+
+def require_sides(dataset: Dataset, config: TrainConfig) -> None:
+    """See that some row has each side that the fusion looks at.
+
+    Raises:
+        ConfigError: None has one.
+    """
+    for missing in missing_sides(dataset.rows):
+        other = "image_only" if missing.side == "text" else "text_only"
+        if config.fusion.kind != other:
+            raise ConfigError(
+                f"{config.data.path}: {len(dataset)} {missing.words}; else train the other side alone: --fusion {other}"
+            )
 
 
 def _validation_share(data: DataConfig) -> float:

@@ -31,7 +31,7 @@ from export.evaluation.pool import pool
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.scores import score
 from export.training.claim import claim
-from export.training.config import ConfigError, TrainConfig, open_folds, open_rows
+from export.training.config import ConfigError, TrainConfig, open_folds, open_rows, require_sides
 from export.training.fit import Say, fit, parsed_rule
 from export.training.load import require_same_rows
 from export.training.predict import Mode, predict_run
@@ -105,6 +105,7 @@ def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
     if not data.fold_column and data.folds < 2:
         raise ConfigError(f"data.folds: expected at least 2, or a data.fold_column, found {data.folds}")
     datasets = open_folds(config)
+    require_sides(datasets[0], config)
     if datasets[0].task == "multiclass" and config.recipe.calibration == "isotonic":
         raise ConfigError(
             "recipe.calibration: expected platt, temperature or none where several labels exclude each other and parts "

@@ -28,7 +28,7 @@ from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.files import write_whole
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.claim import claim
-from export.training.config import ConfigError, TrainConfig, open_rows
+from export.training.config import ConfigError, TrainConfig, open_rows, require_sides
 from export.training.doubts import doubts_of_result, doubts_of_rows
 from export.training.features import teach_guide
 from export.training.gradient import train_by_gradient
@@ -71,6 +71,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     begun, worked = time.monotonic(), time.process_time()
     rule = parsed_rule(config)
     dataset = open_rows(config)
+    require_sides(dataset, config)
     with _claimed(config, run, resume=resume):
         if resume and run.dataset.is_file():  # else it was cut short before it wrote down which rows it has
             require_same_rows(dataset, run)

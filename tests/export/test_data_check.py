@@ -97,7 +97,7 @@ def test_each_fault_is_found(tmp_path: Path) -> None:
         "near-pictures": 2,
         "same-texts": 4,
     }
-    assert set(_found(report)) == set(KINDS) - {"one-sided"}, "a kind without a test"
+    assert set(_found(report)) == set(KINDS) - {"one-sided", "unused-columns"}, "a kind without a test"
     words = {found.kind: " ".join(found.examples) for found in report.findings}
     assert "test/6.jpg" in words["unreadable"]
     assert "train-0: train, test" in words["groups-cross"]
@@ -134,13 +134,34 @@ def test_a_data_set_without_pictures_is_checked_and_divided(tmp_path: Path) -> N
     assert _run("data", "split", tmp_path / "data", "--tie-pictures", "--out", tmp_path / "out") == 0
 
 
-def test_texts_in_a_column_of_another_name_are_missed_and_the_column_is_named(tmp_path: Path) -> None:
-    rows = [{"caption" if name == "text" else name: value for name, value in row.items()} for row in fights(20)]
+@pytest.mark.parametrize(
+    ("ours", "theirs", "side"), [("text", "sentence", "text"), ("file_name", "picture", "picture")]
+)
+def test_a_side_in_a_column_of_another_name_is_an_error_that_names_both(
+    ours: str, theirs: str, side: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = fights(20)
     imagefolder(tmp_path, rows)
+    imagefolder(tmp_path, [{theirs if name == ours else name: row[name] for name in row} for row in rows])
     found = {one.kind: one for one in check(open_dataset(tmp_path)).findings}
-    assert "have no text; if it lies in another column (caption), name that: --column text=" in found["one-sided"].words
-    named = check(open_dataset(tmp_path, ReadOptions(columns={"text": "caption"})))
-    assert "one-sided" not in _found(named)
+    assert (
+        f"have no {side}: expected it in the column {ours}, found columns that were not used ({theirs}); if another "
+        f"column holds it, name that: --column {ours}=NAME"
+    ) in found["unused-columns"].words
+    assert _run("data", "check", tmp_path) == 4
+    assert "REFUSED: unused-columns" in capsys.readouterr().err
+    assert _run("data", "check", tmp_path, "--allow", "unused-columns") == 0
+    named = check(open_dataset(tmp_path, ReadOptions(columns={ours: theirs})))
+    assert not {"unused-columns", "one-sided"} & set(_found(named))
+
+
+def test_rows_that_contradict_each_other_are_told_by_what_they_have(tmp_path: Path) -> None:
+    rows = fights(6)
+    rows += [rows[0] | {"label": "fire"}, rows[1] | {"label": "fire"}]
+    rows += [{"text": "smoke", "label": label} for label in ("fire", "normal")]
+    rows += [{"file_name": "9.jpg", "label": label} for label in ("fire", "normal")]
+    found = {one.kind: one.words for one in check(open_dataset(imagefolder(tmp_path, rows))).findings}
+    assert "(2 picture and text, 1 text alone, 1 picture alone)" in found["contradictions"]
 
 
 def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:

@@ -102,6 +102,28 @@ def test_a_calibration_that_has_too_few_rows_for_what_was_asked_is_said(
     assert "20 without it, found 2 with fight and 2 without: Platt's stands there" in said
 
 
+@pytest.mark.parametrize("command", ["train", "crossval"])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "other"), [("text", "sentence", "image_only"), ("file_name", "picture", "text_only")]
+)
+def test_a_fusion_is_not_trained_without_a_single_row_of_one_side(
+    command: str, ours: str, theirs: str, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{theirs if name == ours else name: value for name, value in row.items()} for row in fights(12)]
+    data = imagefolder(tmp_path / "data", [row | {"split": "train"} for row in rows])
+    arguments = [command, "--data", str(data), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    more = ("--folds", "2") if command == "crossval" else ()
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, *more])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert f"expected it in the column {ours}, found columns that were not used ({theirs})" in said
+    assert f"--fusion {other}" in said
+    assert not (tmp_path / "run").exists()
+    small = ("image.kind=plain-cnn",) if other == "text_only" else ()
+    assert command == "crossval" or _train(data, tmp_path / "run", "--fusion", other, settings=small) == 0
+
+
 def test_training_says_how_many_words_have_a_vector(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
