@@ -111,12 +111,22 @@ def _given_folds(dataset: Dataset, column: str) -> list[int]:
     values = [dict(row.facets).get(column) for row in dataset.rows]
     for row, value in zip(dataset.rows, values, strict=True):
         if value is None:
-            known = ", ".join(sorted({name for name, _ in row.facets})) or "none"
-            raise DataError(f"{row.id}: expected a column {column!r} that names the fold, found the columns {known}")
+            raise DataError(f"{row.id}: expected a column {column!r} that names the fold, found {_usable(dataset)}")
     names = sorted({str(value) for value in values})
     if len(names) < 2:
         raise DataError(f"expected at least 2 folds in {column}, found {', '.join(names)}")
     return [names.index(str(value)) for value in values]
+
+
+def _usable(dataset: Dataset) -> str:
+    """Say which columns could number folds: none that has a meaning of its own."""
+    known = sorted({name for row in dataset.rows for name, _ in row.facets})
+    if not known:
+        return (
+            "none beside those that have a meaning of their own (group, lang, ...): add one, or give a number of folds, "
+            "which divides by whole groups"
+        )
+    return f"the columns {', '.join(known)}, of which one with a value in every row may be used"
 
 
 def _groups(rows: Sequence[Row], tied: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:

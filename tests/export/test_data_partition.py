@@ -86,6 +86,8 @@ def test_folds_of_a_column_are_taken_as_they_are() -> None:
     assert tested == [[str(n) for n in range(first, 12, 3)] for first in range(3)]
     with pytest.raises(DataError, match=r"expected a column 'part' that names the fold, found the columns fold"):
         folds(replace(dataset, rows=rows), seed=0, column="part")
+    with pytest.raises(DataError, match=r"found none beside those that have a meaning of their own \(group, lang"):
+        folds(dataset, seed=0, column="part")
 
 
 @pytest.mark.parametrize(
