@@ -166,9 +166,15 @@ def make_config(table: object, overrides: dict[str, Any] | None = None, *, where
             raise ConfigError(f"{key}: expected a table to hold it, found a value")
         place[last] = value
     try:
-        return msgspec.convert(table, TrainConfig, strict=False)
+        config = msgspec.convert(table, TrainConfig, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {error}{_choices(str(error))}") from error
+    if config.text.kind == "bert" and not config.text.pretrained:
+        raise ConfigError(
+            f"{where}: expected text.pretrained beside text.kind = bert, found none: a folder, or a name on the "
+            "Hugging Face hub such as google-bert/bert-base-uncased"
+        )
+    return config
 
 
 def _choices(message: str) -> str:

@@ -124,6 +124,16 @@ def test_a_fusion_is_not_trained_without_a_single_row_of_one_side(
     assert command == "crossval" or _train(data, tmp_path / "run", "--fusion", other, settings=small) == 0
 
 
+def test_a_bert_without_a_name_is_asked_for_before_anything_is_read(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(data, tmp_path / "run", settings=("text.kind=bert",)) == 2
+    said = capsys.readouterr().err
+    assert "expected text.pretrained beside text.kind = bert, found none" in said
+    assert "such as google-bert/bert-base-uncased" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_says_how_many_words_have_a_vector(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
