@@ -73,6 +73,7 @@ def export(  # noqa: PLR0913 - each is an option
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", run.resolve().name).strip("-._") or "run"
     _require_names(name, version)
     # PyTorch takes seconds to import: --help and wrong usage should not wait for it.
+    from export.evaluation.predictions import PredictionsError  # noqa: PLC0415
     from export.packing.bundle import Order, make_bundle  # noqa: PLC0415
     from export.packing.onnx_export import ExportRefusedError  # noqa: PLC0415
     from export.packing.run_card import About  # noqa: PLC0415
@@ -96,7 +97,7 @@ def export(  # noqa: PLR0913 - each is an option
             result = make_bundle(source, out, order, say=say)
         except (ExportRefusedError, BundleError, GraphError) as error:
             raise CommandError(str(error), status=REFUSED) from error
-        except RunError as error:
+        except (RunError, PredictionsError) as error:
             raise CommandError(str(error)) from error
     _note_variants(run, result)
     size = sum(path.stat().st_size for path in out.iterdir())

@@ -123,8 +123,8 @@ def _usable(dataset: Dataset) -> str:
     known = sorted({name for row in dataset.rows for name, _ in row.facets})
     if not known:
         return (
-            "none beside those that have a meaning of their own (group, lang, ...): add one, or give a number of folds, "
-            "which divides by whole groups"
+            "none beside those that have a meaning of their own (group, lang, ...): add one, or give a number of "
+            "folds, which divides by whole groups"
         )
     return f"the columns {', '.join(known)}, of which one with a value in every row may be used"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -144,10 +145,12 @@ def load_predictions(path: Path) -> Predictions:
             split=head.get("split", ""),
             looks_at=_looks_at(path, head.get("looks_at")),
         )
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
         if isinstance(error, PredictionsError):
             raise
-        raise PredictionsError(f"{path}: expected a file of predictions, found {error}") from error
+        advice = "remove it, and `vigil-export evaluate` computes it anew (of a cross-validation: `crossval --resume`)"
+        advice = "" if isinstance(error, OSError) else f"; {advice}"
+        raise PredictionsError(f"{path}: expected a file of predictions, found {error}{advice}") from error
 
 
 def _looks_at(path: Path, found: object) -> Presence | None:

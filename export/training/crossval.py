@@ -13,7 +13,6 @@ It has no weights: to export, train a run on everything.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ from export.training.config import ConfigError, TrainConfig, open_folds, open_ro
 from export.training.fit import Say, fit, parsed_rule
 from export.training.load import require_same_rows
 from export.training.predict import Mode, predict_run
-from export.training.run import RunFolder, read_doubts, write_json
+from export.training.run import RunFolder, is_finished, read_doubts, read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
     runs = [RunFolder(out.path / f"fold-{number}") for number in range(1, len(parts) + 1)]
     for run, part in zip(runs, parts, strict=True):
         _train(part, run, say)
-    about = json.loads(runs[0].dataset.read_bytes())
+    about = read_json(runs[0].dataset)
     write_json(out.dataset, {name: about[name] for name in ("name", "task", "labels", "negative", "content_sha256")})
     name = out.path.name
     calibrated = [load_calibrated(run.calibration) for run in runs]
@@ -121,7 +120,7 @@ def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
 
 def _train(part: TrainConfig, run: RunFolder, say: Say) -> None:
     is_begun = run.config.is_file()
-    if is_begun and run.state.is_file() and json.loads(run.state.read_bytes())["finished"]:
+    if is_begun and is_finished(run):
         require_same_rows(open_rows(part), run)
         say(f"{run.path}: finished before")
         return

@@ -5,7 +5,6 @@ The test split is never opened here.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +42,7 @@ from export.training.load import (
 )
 from export.training.predict import Mode, across_sequences, as_predictions, predict
 from export.training.probe import Inner, fit_probe, judge_inner
-from export.training.run import RunError, RunFolder, write_json
+from export.training.run import RunError, RunFolder, is_finished, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
@@ -131,7 +130,7 @@ def parsed_rule(config: TrainConfig) -> Rule:
 def _claimed(config: TrainConfig, run: RunFolder, *, resume: bool) -> Iterator[None]:
     """Take the folder; give it back if what was asked for turns out not to fit, so that it can be asked for better."""
     claim(config, run, resume=resume)
-    if run.state.is_file() and json.loads(run.state.read_bytes()).get("finished"):
+    if is_finished(run):
         raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
     try:
         yield

@@ -9,6 +9,8 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ from export.training.frozen import Keep
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
 from export.training.progress import Bar
-from export.training.run import RunFolder
+from export.training.run import RunError, RunFolder, broken
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
@@ -92,7 +94,7 @@ def train_by_gradient(
     model.to(memory_format=torch.channels_last)  # convolutions learn faster in it
     trainer = _train(config, run, model, rows, keep, shows_progress)
     # Where it lies now: after a resumption Lightning may remember a folder that has been moved since.
-    best = torch.load(run.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
+    best = _read_checkpoint(run.checkpoints / "best.ckpt")
     model.cpu().load_state_dict({name.removeprefix("model."): value for name, value in best["state_dict"].items()})
     return {
         "epochs": config.recipe.epochs,
@@ -125,7 +127,7 @@ def _train(
     trainer = _trainer(config, run, Bar(counts, judged.count()) if shows_progress else None)
     last = run.checkpoints / "last.ckpt"
     # Lightning asks for the first batches before it knows where it resumes.
-    first = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 if last.is_file() else 0
+    first = _read_checkpoint(last)["epoch"] + 1 if last.is_file() else 0
     epochs = _Epochs(batches, config.seed, (changes, words), lambda: max(first, trainer.current_epoch))
     with warnings.catch_warnings(), _said_clearly():
         warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders, lengths of iterables, old logs
@@ -140,6 +142,24 @@ def _train(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return trainer
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what Lightning saved.
+
+    Raises:
+        RunError: It is not whole.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        best = path.with_name("best.ckpt")
+        copied = f"copy {best} over it to go on from the best epoch, " if path != best and best.is_file() else ""
+        raise RunError(
+            f"{path}: expected a whole checkpoint, found {broken(path.read_bytes())}; {copied}remove the folder "
+            f"{path.parent} to go on from the first epoch, or train anew under another name"
+        ) from error
+    return content
 
 
 def _keep_log(trainer: lightning.Trainer, run: RunFolder, first: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from export.training.config import TrainConfig, open_rows, read_config
 from export.training.frozen import Keep
 from export.training.run import RunError, RunFolder, read_json
 from stream_app.bundle.manifest import ImageSpec, TextSpec
+from stream_app.bundle.text import Tokenizer
 
 
 class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -116,17 +119,33 @@ def load_run(run: RunFolder) -> LoadedRun:
     Raises:
         RunError: A file is missing or does not fit.
     """
-    try:
+    with _named(run.model):
         file = msgspec.json.decode(run.model.read_bytes(), type=ModelFile)
-        tokenizer = run.tokenizer.read_bytes()
         model = build_model(file.spec, with_weights=False)
+    with _named(run.tokenizer):
+        tokenizer = run.tokenizer.read_bytes()
+        Tokenizer(tokenizer, file.text)
+    with _named(run.weights):
         model.load_state_dict(load_file(run.weights))
+    with _named(run.config):
         config = read_config(run.config)
+    return LoadedRun(model=model.eval(), tokenizer=tokenizer, text=file.text, config=config, folder=run)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file of a run that cannot be read."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path}: expected a finished run, found no such file; train it, or resume its training"
+        ) from error
     except (OSError, msgspec.MsgspecError, SafetensorError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"{run.path}: expected a finished run, found {error}; train it, or resume its training"
+            f"{path}: expected a file of a finished run, found one that is cut short or does not fit ({error}); put it "
+            "back from a copy, or train again"
         ) from error
-    return LoadedRun(model=model.eval(), tokenizer=tokenizer, text=file.text, config=config, folder=run)
 
 
 def write_model(path: Path, file: ModelFile) -> None:

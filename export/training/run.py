@@ -108,9 +108,16 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: There is none, or none that can be read.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: expected a file of a finished run, found {error}") from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: expected a file of a finished run, found: {error.strerror}") from error
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise RunError(
+            f"{path}: expected a file of a finished run, found {broken(data)} ({error}); put it back from a copy, or "
+            "train again"
+        ) from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected a file of a finished run, found no object in it")
     return content
@@ -123,6 +130,25 @@ def read_doubts(run: RunFolder) -> list[str]:
     except RunError:
         return []
     return [str(doubt) for doubt in found] if isinstance(found, list) else []
+
+
+def is_finished(run: RunFolder) -> bool:
+    """Whether the training, or cross-validation, of this folder came to its end.
+
+    Raises:
+        RunError: Its `state.json` cannot be read.
+    """
+    if not run.state.is_file():
+        return False
+    try:
+        return bool(read_json(run.state).get("finished"))
+    except RunError as error:
+        raise RunError(f"{error}; or remove that file, and --resume goes on from the last whole epoch") from error
+
+
+def broken(data: bytes) -> str:
+    """Say what is wrong with a file whose content is not what was written."""
+    return "one that is cut short or changed" if data else "an empty one"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

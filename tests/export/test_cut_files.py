@@ -1,0 +1,170 @@
+"""Files of a run that were cut short, by a crash or a bad copy: named, with what to do, and no work is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
+pytest.importorskip("pytorch_lightning")
+
+from export.cli import main  # noqa: E402 - the skips above come first
+from export.training.crossval import crossval  # noqa: E402
+from export.training.fit import fit  # noqa: E402
+from export.training.run import RunFolder  # noqa: E402
+from tests.export.trainings import small_config, write_rows  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "run")
+    fit(small_config(data), run, say=lambda _: None)
+    assert _run("evaluate", run.path, "--resamples", "100") == 0
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def interrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "run")
+    fit(small_config(data), run, say=lambda _: None)
+    run.state.write_text('{"finished": false}')
+    run.weights.unlink()
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def parts(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = RunFolder(tmp_path_factory.mktemp("runs") / "run")
+    crossval(small_config(data, data__folds=2, recipe__epochs=1), out, say=lambda _: None)
+    return out.path
+
+
+def _run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def _cut(run: Path, name: str, share: float, tmp_path: Path) -> Path:
+    """Return a copy of a run in which one file has lost its end."""
+    copy = tmp_path / "run"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy)
+    data = (copy / name).read_bytes()
+    (copy / name).write_bytes(data[: int(len(data) * share)])
+    return copy
+
+
+@pytest.mark.parametrize("share", [0.5, 0])
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("checkpoints/last.ckpt", "best.ckpt over it to go on from the best epoch"),
+        ("state.json", "or remove that file, and --resume goes on"),
+        ("dataset.json", "put it back from a copy, or train again"),
+        ("config.toml", "expected a TOML or YAML file"),
+    ],
+)
+def test_what_a_training_is_resumed_from_is_named_where_it_was_cut(
+    name: str, advice: str, share: float, interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _cut(interrupted, name, share, tmp_path)
+    before = {path: path.stat().st_size for path in run.rglob("*") if path.is_file()}
+    assert _run("train", "--resume", "--out", run) in {1, 2}
+    said = capsys.readouterr().err
+    assert f"{run / name}: " in said
+    assert (advice in said) != (name == "config.toml" and not share)
+    assert before.items() <= {path: path.stat().st_size for path in run.rglob("*") if path.is_file()}.items()
+
+
+@pytest.mark.parametrize("advice", ["copy", "remove", "remove the state"])
+def test_the_advice_leads_to_a_finished_run(advice: str, interrupted: Path, tmp_path: Path) -> None:
+    run = _cut(interrupted, "state.json" if "state" in advice else "checkpoints/last.ckpt", 0.5, tmp_path)
+    if advice == "copy":
+        shutil.copyfile(run / "checkpoints" / "best.ckpt", run / "checkpoints" / "last.ckpt")
+    elif advice == "remove":
+        shutil.rmtree(run / "checkpoints")
+    else:
+        (run / "state.json").unlink()
+    assert _run("train", "--resume", "--out", run) == 0
+    assert json.loads((run / "state.json").read_bytes())["finished"]
+
+
+def test_the_best_weights_are_named_where_they_were_cut(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    fit(small_config(data), run, say=lambda _: None)
+    run.state.unlink()
+    (run.checkpoints / "best.ckpt").write_bytes(b"")
+    assert _run("train", "--resume", "--out", run.path) == 1
+    assert (
+        f"{run.checkpoints / 'best.ckpt'}: expected a whole checkpoint, found an empty one" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("share", [0.5, 0])
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json", "tokenizer.json", "state.json", "dataset.json"])
+def test_what_is_exported_is_named_where_it_was_cut(
+    name: str, share: float, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _cut(finished, name, share, tmp_path)
+    assert _run("export", run, "--out", tmp_path / "bundle") == 1
+    assert f"{run / name}: expected a file of a finished run, found " in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+    if name not in {"state.json", "dataset.json"}:  # judging needs the model, where there are no predictions yet
+        (run / "predictions" / "test.npz").unlink()
+        assert _run("evaluate", run, "--resamples", "100") == 1
+        assert f"{run / name}: expected a file of a finished run, found " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.5, 0])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "export"])
+def test_predictions_that_were_cut_are_named_and_can_be_made_again(
+    command: str, share: float, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _cut(finished, "predictions/test.npz", share, tmp_path)
+    more = ("--out", tmp_path / "bundle") if command == "export" else ("--resamples", "100")
+    assert _run(command, run, *more) == 1
+    said = capsys.readouterr().err
+    assert f"{run / 'predictions' / 'test.npz'}: expected a file of predictions, found " in said
+    assert "remove it, and `vigil-export evaluate` computes it anew" in said
+    (run / "predictions" / "test.npz").unlink()
+    assert _run("evaluate", run, "--resamples", "100") == 0
+    assert _run(command, run, *more) == 0
+
+
+@pytest.mark.parametrize("share", [0.5, 0])
+@pytest.mark.parametrize("name", ["state.json", "dataset.json", "predictions/test.npz", "calibration.json"])
+def test_a_part_of_a_cross_validation_is_named_where_it_was_cut(
+    name: str, share: float, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _cut(parts, f"fold-1/{name}", share, tmp_path)
+    assert _run("crossval", "--resume", "--out", run) == 1
+    assert f"{run / 'fold-1' / name}: expected " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.5, 0])
+@pytest.mark.parametrize("name", ["arrays", "index"])
+def test_what_is_kept_of_pictures_is_made_again_where_it_was_cut(
+    name: str, share: float, finished: Path, tmp_path: Path
+) -> None:
+    (store,) = (folder.name for folder in (finished / "cache").iterdir())
+    run = _cut(finished, f"cache/{store}/{name}", share, tmp_path)
+    (run / "predictions" / "test.npz").unlink()
+    assert _run("evaluate", run, "--resamples", "100") == 0
+    with_cut, whole = ((folder / "predictions" / "test.npz").read_bytes() for folder in (run, finished))
+    assert with_cut == whole
