@@ -1,13 +1,22 @@
-"""Writes files and folders whole or not at all: beside their place, flushed to the disk, renamed at the end."""
+"""Writes files and folders whole or not at all: beside their place, flushed to the disk, renamed at the end.
+
+Who writes holds a lock on the draft. The kernel lets go of it when a process is killed, and the next one to write the
+same name removes what was left.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_DRAFT = ".draft"
 
 
 @contextmanager
@@ -26,7 +35,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    _sweep(out.name, out.parent)
+    draft, lock = _locked_draft(lambda: tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_DRAFT, dir=out.parent))
     try:
         yield draft
         draft.chmod(0o755)
@@ -40,6 +50,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
 
 
 def refuse_existing(out: Path) -> None:
@@ -60,10 +72,17 @@ def write_whole(path: Path, data: bytes, *, draft_in: Path | None = None) -> Non
         OSError: The disk is full, or the place cannot be written; what lay there before still does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=draft_in or path.parent)
-    draft = Path(name)
+    folder = draft_in or path.parent
+    _sweep(path.name, folder)
+
+    def new_file() -> str:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_DRAFT, dir=folder)
+        os.close(handle)
+        return name
+
+    draft, lock = _locked_draft(new_file)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with draft.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -73,6 +92,46 @@ def write_whole(path: Path, data: bytes, *, draft_in: Path | None = None) -> Non
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _sweep(name: str, folder: Path) -> None:
+    """Remove the drafts of this name whose writers were killed."""
+    is_draft = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]+{re.escape(_DRAFT)}").fullmatch
+    for path in folder.iterdir():
+        if not is_draft(path.name) or path.is_symlink():
+            continue
+        with contextlib.suppress(OSError):  # somebody else's, or gone already
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its writer lives
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+            finally:
+                os.close(handle)
+
+
+def _locked_draft(make: Callable[[], str]) -> tuple[Path, int]:
+    """Make a draft and lock it; who takes it for a dead one before it is locked has removed it, so make another."""
+    while True:
+        draft = Path(make())
+        try:
+            handle = os.open(draft, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            continue
+        except OSError:
+            return draft, handle  # a file system without locks: there nobody removes a draft
+        if draft.exists():
+            return draft, handle
+        os.close(handle)
 
 
 def _flush(path: Path) -> None:
