@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _ort_state
 
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER
+from stream_app.bundle.operators import is_recurrent_float16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,9 @@ _ORT_ERRORS = tuple(
     if hasattr(_ort_state, name)
 )  # fmt: skip
 _LOG_ERRORS_ONLY = 3
+_DISABLED_OPTIMISERS = "optimization.disable_specified_optimizers"
+# In ONNX Runtime 1.31 it kills the process on a Transpose in float16 behind an LSTM or a GRU.
+_FATAL_OPTIMISER = "MatmulTransposeFusion"
 
 
 class GraphError(RuntimeError):
@@ -70,7 +74,6 @@ class Graphs:
         text: tuple[str, _Shape] = ("tensor(float)", ("b", *manifest.features.text))
         flag: tuple[str, _Shape] = ("tensor(float)", ("b",))
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        options = _session_options(intra_op_threads)
         signatures: dict[str, tuple[_Signature, _Signature]] = {
             IMAGE_ENCODER: ({"image": ("tensor(uint8)", ("b", *size))}, {"image_features": image}),
             TEXT_ENCODER: (
@@ -83,6 +86,9 @@ class Graphs:
             ),
         }
         for name, (inputs, outputs) in signatures.items():
+            options = _session_options(intra_op_threads)
+            if is_recurrent_float16(bundle.graphs[name]):
+                options.add_session_config_entry(_DISABLED_OPTIMISERS, _FATAL_OPTIMISER)
             session = _open(bundle.graphs[name], name, options=options, providers=providers)
             _check_signature(f"{name} input", inputs, session.get_inputs())
             _check_signature(f"{name} output", outputs, session.get_outputs())

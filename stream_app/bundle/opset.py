@@ -31,9 +31,9 @@ def read_opset(model: bytes, name: str) -> int:
         BundleError: if the bytes are no ModelProto or import no default operator set.
     """
     try:
-        for field, value in _fields(memoryview(model)):
+        for field, value in fields_of(memoryview(model)):
             if field == _OPSET_IMPORT and isinstance(value, memoryview):
-                entry = dict(_fields(value))
+                entry = dict(fields_of(value))
                 domain = entry.get(_DOMAIN, b"")
                 if not isinstance(domain, int) and bytes(domain) in {b"", b"ai.onnx"}:
                     version = entry.get(_VERSION, 0)
@@ -43,7 +43,12 @@ def read_opset(model: bytes, name: str) -> int:
     raise BundleError(name, expected="an import of the default operator set", found="none")
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields_of(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Give number and value of each field of a protocol buffer; messages and words as bytes.
+
+    Raises:
+        IndexError, ValueError: The bytes are none.
+    """
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)

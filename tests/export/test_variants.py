@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +38,10 @@ from stream_app.bundle.manifest import (  # noqa: E402
     SIGNATURE_NAME,
     TEXT_ENCODER,
 )
+from stream_app.bundle.operators import is_recurrent_float16  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key, read_public_key  # noqa: E402
 from stream_app.bundle.verify import THOROUGH_BATCHES, measure  # noqa: E402
+from tests.bundle.tiny_bundle import write_tiny_bundle  # noqa: E402
 from tests.export import colours  # noqa: E402
 
 if TYPE_CHECKING:
@@ -173,6 +177,60 @@ def test_a_recurrent_encoder_of_tokens_in_float16_is_run(kind: Any, fusion: Any)
         for graphs in (exact, half)
     ]
     assert np.abs(found[0] - found[1]).max() < 0.01
+
+
+_SERVE = """
+import dataclasses, sys
+from pathlib import Path
+import msgspec, numpy as np
+from stream_app.bundle.graphs import Graphs
+from stream_app.bundle.load import load_bundle
+from stream_app.bundle.manifest import Features, ImageSpec
+tiny, folder, *shapes = sys.argv[1:]
+image, text = (tuple(map(int, shape.split("x"))) for shape in shapes)
+bundle = load_bundle(Path(tiny))
+manifest = msgspec.structs.replace(
+    bundle.manifest,
+    labels=bundle.manifest.labels[:1],
+    image=ImageSpec(height=32, width=32),
+    features=Features(image=image, text=text),
+)
+graphs = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+served = Graphs(dataclasses.replace(bundle, manifest=manifest, graphs=graphs))
+print(served.encode_texts(np.ones((3, 7), np.int64), np.array([7, 1, 4], np.int64)).shape)
+"""
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_serving_survives_a_bundle_that_others_made_with_a_recurrent_encoder_in_float16(
+    kind: Any,  # noqa: ANN401
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = ModelSpec(
+        labels=("fire",),
+        image=ImageEncoderSpec(height=32, width=32),
+        text=TextEncoderSpec(kind=kind, width=16, embedding=16, features=16, vocabulary=300, max_tokens=12),
+        fusion=FusionSpec(kind="attention", width=16, layers=1),
+    )
+    model = build_model(spec).eval()
+    exact = export_graphs(model).graphs
+    monkeypatch.setattr("export.packing.variants._unsafe", lambda _: ())  # as another exporter would
+    half = to_fp16(exact)
+    assert [is_recurrent_float16(graphs[TEXT_ENCODER]) for graphs in (exact, half)] == [False, True]
+    assert not any(is_recurrent_float16(half[name]) for name in half if name != TEXT_ENCODER)
+    (tmp_path / "graphs").mkdir()
+    for name, data in half.items():
+        (tmp_path / "graphs" / name).write_bytes(data)
+    shapes = ("x".join(map(str, shape)) for shape in (model.image.shape, model.text.shape))
+    places = (write_tiny_bundle(tmp_path), tmp_path / "graphs")
+    command = [sys.executable, "-c", _SERVE, *map(str, places), *shapes]
+    served = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (served.returncode, served.stdout.strip()) == (0, str((3, *model.text.shape))), served.stderr
+
+
+def test_what_is_no_graph_holds_no_float16() -> None:
+    assert not any(map(is_recurrent_float16, (b"", b"no model", bytes(40), b"\x3a\x02\x0a\x7f")))
 
 
 def test_a_variant_that_cannot_be_made_is_left_out_of_a_choice(source: Source, tmp_path: Path) -> None:
