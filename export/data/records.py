@@ -171,8 +171,7 @@ def _read_questions(file: Path, name: str, split: str) -> list[Record]:
     records = []
     for number, (question, answer, picture) in enumerate(items, 1):
         image = f"{_PICTURES}/{picture}{suffix}"
-        event = f"{split}/{picture}"
-        values = {"file_name": image, "text": question, "label": answer, "group": event, "sequence": event}
+        values = {"file_name": image, "text": question, "label": answer}
         records.append(Record(f"{name}:{number}", file.parent, split, values))
     return records
 

@@ -65,7 +65,8 @@ def test_questions_and_answers_are_texts_and_labels_of_a_picture(tmp_path: Path)
         (tmp_path / "data" / split / "questions.json").write_text(json.dumps(questions))
     data = open_dataset(tmp_path)
     assert (data.task, data.labels, data.negative) == ("multiclass", ("blue", "no", "yes"), ())
-    assert [row.group for row in data.rows] == ["train/7", "train/7", "train/7", "test/7"]
+    assert [row.group for row in data.rows] == [*["picture:train/images/7.png"] * 3, "picture:test/images/7.png"]
+    assert not any(row.is_group_named for row in data.rows)
     assert data.rows[3].image == tmp_path / "data" / "test" / "images" / "7.png"
     assert (data.rows[3].id, data.rows[3].split) == ("test/questions.json:1", "test")
 
