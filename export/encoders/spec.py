@@ -16,13 +16,17 @@ class SpecError(ValueError):
     """Parts of a model do not fit together; the message names the field, what was expected, what was found."""
 
 
+DEFAULT_BACKBONE = "resnet50"
+"""The backbone that the field names first; smaller ones suit the edge."""
+
+
 class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An image encoder.
 
     Attributes:
         kind: `narrow-resnet` and `plain-cnn` are small and start from random weights, `timm` is any backbone of that
             library.
-        backbone: A name of timm's, such as `resnet50` or `tf_efficientnet_lite0`.
+        backbone: A name of timm's, such as `tf_efficientnet_lite0`; `timm` without one takes `resnet50`.
         weights: `random`, `pretrained` (from the Hugging Face hub) or the path of a safetensors file in timm's names.
         trainable: Whether the backbone learns: never, always, or thawed from its end in stages.
         height: Rows of the picture.
@@ -47,6 +51,11 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     pooling: Literal["own", "statistics", "guided"] = "own"
     maps: tuple[Annotated[int, msgspec.Meta(lt=0)], ...] = (-2, -1)
     grid: _Some = 7
+
+    def __post_init__(self) -> None:
+        """Name the backbone where nobody did, so that configurations and cards say which it is."""
+        if self.kind == "timm" and not self.backbone:
+            msgspec.structs.force_setattr(self, "backbone", DEFAULT_BACKBONE)
 
 
 class TextEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

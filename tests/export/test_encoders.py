@@ -26,6 +26,7 @@ from export.encoders import (  # noqa: E402
 )
 from export.encoders.weights import is_hub_reachable  # noqa: E402
 from export.layers import Form  # noqa: E402
+from export.training.config import encode_config, make_config  # noqa: E402
 
 LITE0 = Path(__file__).resolve().parents[3] / "shared" / "data" / "weights" / "efficientnet_lite0.safetensors"
 FORMS: tuple[Form, ...] = ("pooled", "tokens")
@@ -187,7 +188,6 @@ def test_pretrained_weights_without_a_network_say_what_to_do(monkeypatch: pytest
     ("spec", "says"),
     [
         (ImageEncoderSpec(kind="timm", backbone="resnet9000"), "expected a name that timm"),
-        (ImageEncoderSpec(kind="timm"), "expected a name that timm"),
         (ImageEncoderSpec(kind="timm", backbone="resnet10t", stage=-6), "expected a map of resnet10t, found -6 of 5"),
         (ImageEncoderSpec(kind="timm", backbone="resnet10t", trainable="frozen"), "'fine-tuned' for random weights"),
         (ImageEncoderSpec(weights="pretrained"), "expected 'random' for the narrow-resnet"),
@@ -198,6 +198,14 @@ def test_pretrained_weights_without_a_network_say_what_to_do(monkeypatch: pytest
 def test_parts_that_do_not_fit_are_refused(spec: ImageEncoderSpec, says: str) -> None:
     with pytest.raises(SpecError, match=says):
         build_image_encoder(spec, "pooled")
+
+
+def test_a_backbone_that_nobody_named_is_a_resnet50_and_is_written_down() -> None:
+    config = make_config({"data": {"path": "-"}, "image": {"kind": "timm", "height": 32, "width": 32}})
+    assert 'backbone = "resnet50"' in encode_config(config).decode()
+    encoder = build_image_encoder(config.image, "pooled")
+    assert sum(weight.numel() for weight in encoder.parameters()) > 23e6
+    assert ImageEncoderSpec().backbone == ""
 
 
 def test_the_imagenet_weights_of_efficientnet_lite0_fit_and_see() -> None:
