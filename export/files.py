@@ -7,6 +7,7 @@ same name removes what was left.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _DRAFT = ".draft"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""How the system says that there is no room."""
 
 
 @contextmanager
@@ -47,8 +50,9 @@ def new_folder(out: Path) -> Iterator[Path]:
         refuse_existing(out)  # it may have come up meanwhile, and renaming would replace an empty one
         draft.rename(out)
         _flush(out.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        _name(error, out)
         raise
     finally:
         os.close(lock)
@@ -89,11 +93,18 @@ def write_whole(path: Path, data: bytes, *, draft_in: Path | None = None) -> Non
         draft.chmod(0o644)
         draft.replace(path)
         _flush(path.parent)
-    except BaseException:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        _name(error, path)
         raise
     finally:
         os.close(lock)
+
+
+def _name(error: BaseException, place: Path) -> None:
+    """Say where a write failed: the system names no file, or the draft, which is gone."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        error.filename, error.filename2 = str(place), None
 
 
 def _sweep(name: str, folder: Path) -> None:

@@ -5,7 +5,6 @@ It must not know what commands do.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from export.files import FULL
+
 FAILED = 1
 USAGE = 2
 REFUSED = 4
 INTERRUPTED = 130
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CommandError(Exception):
@@ -46,7 +45,7 @@ def failures() -> Iterator[None]:
     except (DataError, FileExistsError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        is_full = error.errno in _FULL
+        is_full = error.errno in FULL
         name = (is_full and error.filename2) or error.filename  # of a copy, the second is what could not be written
         place = f"{name}: " if name else ""
         advice = "; free space there, or choose another place" if is_full else ""

@@ -7,7 +7,8 @@ it brings the shares closest to what was asked for), widened to shares that diff
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -130,14 +131,22 @@ def _usable(dataset: Dataset) -> str:
 
 
 def _groups(rows: Sequence[Row], tied: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
-    """Return int64 [n]: rows of one number stay together."""
+    """Return int64 [n]: rows of one number stay together; those of one picture do, whatever their groups are called."""
     _, number = np.unique(np.array([row.group for row in rows], np.str_), return_inverse=True)
-    if not len(tied):
+    pairs = [*tied, *_sharing_a_picture(rows)]
+    if not pairs:
         return number.astype(np.int64)
-    ends = number[np.asarray(tied, np.int64)]
+    ends = number[np.asarray(pairs, np.int64)]
     links = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(len(rows), len(rows)))
     joined: npt.NDArray[np.int64] = connected_components(links, directed=False)[1][number].astype(np.int64)
     return joined
+
+
+def _sharing_a_picture(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        if row.image is not None and (earlier := first.setdefault(os.path.normpath(row.image), number)) != number:
+            yield earlier, number
 
 
 def _strata(dataset: Dataset) -> npt.NDArray[np.float64]:

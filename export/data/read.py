@@ -6,6 +6,7 @@ that calls them otherwise is read with `ReadOptions.columns`. Every further colu
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +157,7 @@ def _row(record: Record, names: Mapping[str, str], separator: str, seen: dict[Pa
 def _alone(record: Record, name: str) -> str:
     """Return the group of a row that names none; the same on every machine."""
     folder = record.place.rpartition(":")[0].rpartition("/")[0]
-    return f"picture:{folder}/{name}" if name else f"row:{record.place}"
+    return f"picture:{posixpath.normpath(f'{folder}/{name}')}" if name else f"row:{record.place}"
 
 
 def _word(value: object, place: str, column: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from export.data.rows import Dataset, Row
+from export.files import write_whole
 from stream_app.bundle.image import ImageError, decode_image
 from stream_app.bundle.manifest import ImageSpec
 
@@ -51,7 +53,9 @@ def draw_sheet(out: Path, dataset: Dataset, *, columns: int = 6, seed: int = 0, 
                 axis.text(0, -0.03, _wrapped(row.text), **_BELOW, transform=axis.transAxes, family=fonts)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        figure.savefig(out)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=out.suffix[1:].lower() or None)
+    write_whole(out, drawn.getvalue())
     return not any("Glyph" in str(warning.message) for warning in said)
 
 

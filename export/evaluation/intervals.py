@@ -39,6 +39,28 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+def bounded(share: Interval, groups: int) -> Interval:
+    """Widen the interval of a share that is, or nearly is, 0 or 1: there draws vary little or not at all.
+
+    None seen in n independent draws is below 3 / n with 95 % certainty (the rule of three); of a share near that end no
+    more can be claimed. Counted are groups, since rows of a group are not independent.
+
+    Args:
+        share: Between 0 and 1.
+        groups: How many it was seen in.
+    """
+    if math.isnan(share.value):
+        return share
+    room = min(1.0, 3 / groups)
+    low, high = (share.value, share.value) if math.isnan(share.low) else (share.low, share.high)
+    if share.value < room:
+        high = max(high, room)
+    if share.value > 1 - room:
+        low = min(low, 1 - room)
+    is_unknown = math.isnan(share.low) and room >= 1
+    return share if is_unknown else Interval(share.value, low, high)
+
+
 @dataclass(frozen=True, slots=True)
 class Resampled:
     """A statistic of the rows and of each draw; those of equal rows, groups and seeds are of the same draws.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from export.evaluation.intervals import Interval, Resampling
+from export.evaluation.intervals import Interval, Resampling, bounded
 from export.evaluation.scores import Scored
 from stream_app.bundle.manifest import Label
-from stream_app.core.score import micro_logit, probability
+from stream_app.core.score import MICRO, micro_logit
 
 SECONDS_PER_DAY = 86_400
 ASSUMPTION = (
@@ -20,6 +20,7 @@ ASSUMPTION = (
 )
 
 
+_DIGITS = 1_000_000
 _BOOLS = npt.NDArray[np.bool_]
 
 
@@ -76,7 +77,8 @@ def operating_points(
             # The highest score such that enough of the positives reach it.
             missed = math.floor(len(positives) * (1 - recall) + 1e-9)
             least = int(positives[min(missed, len(positives) - 1)])
-            found.append(_at(scored, place, f"recall {recall:.0%}", least, frames_per_second, drawn))
+            at = f"recall {recall:.0%}", _reached_by(least)
+            found.append(_at(scored, place, at, least, frames_per_second, drawn))
     return tuple(found)
 
 
@@ -84,40 +86,48 @@ def at_open(
     scored: Scored, place: int, label: Label, *, frames_per_second: float | None = None, drawn: Resampling
 ) -> OperatingPoint:
     """Say what the label at this place does at its open_at; arguments as in `operating_points`."""
-    return _at(scored, place, "open_at", micro_logit(label.open_at), frames_per_second, drawn)
+    at = "open_at", label.open_at
+    return _at(scored, place, at, micro_logit(label.open_at), frames_per_second, drawn)
 
 
 def _at(
-    scored: Scored, place: int, at: str, least: int, frames_per_second: float | None, drawn: Resampling
+    scored: Scored,
+    place: int,
+    at: tuple[str, float],
+    least: int,
+    frames_per_second: float | None,
+    drawn: Resampling,
 ) -> OperatingPoint:
     opens, happens = scored.micro[:, place] >= least, scored.truth[:, place] > 0.5
     rate = _share(opens, ~happens, scored, drawn)
-    negatives = scored.groups[~happens]
-    if len(negatives) and not opens[~happens].any():
-        # None was seen: with 95 % certainty the rate is below this (the rule of three, of groups, since rows of a group
-        # are not independent).
-        rate = Interval(0.0, 0.0, min(1.0, 3 / len(np.unique(negatives))))
     per_day = None
     if frames_per_second is not None:
         # Decisions that join several frames are as many fewer.
-        joined = float(scored.rows[~happens].mean()) if len(negatives) else 1.0
+        joined = float(scored.rows[~happens].mean()) if not happens.all() else 1.0
         day = SECONDS_PER_DAY * frames_per_second / joined
         per_day = Interval(rate.value * day, rate.low * day, rate.high * day)
     return OperatingPoint(
         label=scored.labels[place],
-        at=at,
-        threshold=probability(least),
+        at=at[0],
+        threshold=at[1],
         recall=_share(opens, happens, scored, drawn),
         precision=_share(happens, opens, scored, drawn),
         rate=rate,
-        negatives=len(negatives),
+        negatives=int((~happens).sum()),
         per_day=per_day,
     )
 
 
+def _reached_by(least: int) -> float:
+    """Return a probability that this micro-logit reaches: rounded down, so that it may be set as a threshold."""
+    exact = 1 / (1 + math.exp(-least / MICRO))
+    return math.floor(exact * _DIGITS) / _DIGITS or exact
+
+
 def _share(wanted: _BOOLS, among: _BOOLS, scored: Scored, drawn: Resampling) -> Interval:
     """Return the share of some decisions that is wanted; NaN without any."""
-    hits = wanted[among].astype(np.float64)
+    hits, groups = wanted[among].astype(np.float64), scored.groups[among]
     if not len(hits):
         return Interval(math.nan, math.nan, math.nan)
-    return drawn(lambda weights: float(weights @ hits / weights.sum()), scored.groups[among]).interval
+    found = drawn(lambda weights: float(weights @ hits / weights.sum()), groups).interval
+    return bounded(found, len(np.unique(groups)))

@@ -21,11 +21,14 @@ _SPLITS = {
     "test": "Measured on test rows, which neither training nor calibration nor thresholds saw.",
     "test-sequences": "The same rows, each text judged by all pictures of its sequence, as serving combines them.",
     "crossval": "Measured by cross-validation: each row was judged by a model of the same configuration that had not "
-    "learned from its part. The model of this bundle may have learned from all of them.",
+    "learned from its part. The model of this bundle may have learned from all of them, and its thresholds were chosen "
+    "on some of them.",
     "crossval-sequences": "The same rows, each text judged by all pictures of its sequence, as serving combines them.",
     "validation": "**Measured on validation rows, which calibration and thresholds were fitted to: too good to be "
     "expected elsewhere.** `vigil-export evaluate` measures the test rows.",
 }
+_FITTED_ON = {"probe": "judgements of training and validation rows by layers that had not learned from them"}
+_TITLES = {"epochs": "Epochs at most", "epoch": "Epochs trained"}
 #: A label with fewer examples is named under the limits.
 FEW = 50
 
@@ -100,9 +103,11 @@ def _model(manifest: Manifest) -> str:
             f"features {list(manifest.features.text)}."
         ),
     ]
-    names = ("method", "image", "text", "fusion", "parameters", "epochs", "best_epoch", "seed", "torch")
+    names = ("method", "image", "text", "fusion", "parameters", "epochs", "epoch", "best_epoch", "seed", "torch")
     lines += [
-        f"- {_title(name)}: {_value(training[name])}" for name in names if training.get(name) not in (None, "", {})
+        f"- {_TITLES.get(name) or _title(name)}: {_value(training[name])}"
+        for name in names
+        if training.get(name) not in (None, "", {})
     ]
     lines.append(f"- Source: {manifest.source_revision}; ONNX opset {manifest.opset}.")
     return "\n".join(lines)
@@ -169,8 +174,8 @@ def _at_open(labels: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         "What reaches the threshold `open_at` of each label that alerts. False alarms are the share of the decisions "
-        "without the label: a camera that causes a thousand of these a day raises a thousand times as many, before the "
-        "live system joins what follows one another into one incident."
+        "without the label that do: of N such decisions a day, N times this share, before the live system joins what "
+        "follows one another into one incident. A share of 0 or 1 was seen, and is bounded by 3 / n of its n groups."
     )
     yield ""
     yield from _table(["label", "judged by", "recall", "precision", "false alarms"], rows)
@@ -183,7 +188,8 @@ def _calibration(manifest: Manifest) -> str:
         "## Calibration and thresholds",
         "",
         (
-            f"Fitted on validation rows{_words(training.get('calibration'))}, for each set of sides that can be present"
+            f"Fitted on {_FITTED_ON.get(str(training.get('method')), 'validation rows')}"
+            f"{_words(training.get('calibration'))}, for each set of sides that can be present"
             f"{'; thresholds by ' + str(rule) if rule else ''}"
             f"{', on texts with all pictures of their sequence' if training.get('threshold_mode') else ''}."
         ),
@@ -237,6 +243,7 @@ def _limits(manifest: Manifest, about: About) -> str:
         ),
         "- A picture is brought to the size above whatever its shape: what is small in it may be gone.",
     ]
+    lines += [f"- **{doubt}.**" for doubt in manifest.training.get("doubts", ())]
     split = next((name for name in _SPLITS if name in manifest.metrics), None)
     if split is None:
         return "\n".join(["## Limits", "", *lines, "- **Nothing was measured.** No figure says what it is worth."])

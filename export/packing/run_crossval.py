@@ -59,9 +59,11 @@ def crossval_metrics(run: RunFolder, crossval: RunFolder, *, facets: Collection[
     if hashes[0] is None or hashes[0] != hashes[1]:
         raise RunError(f"{crossval.path}: expected the rows of {run.path}, found others: cross-validate those")
     try:
-        calibrated = load_calibrated(crossval.calibration)
+        own, pooled = load_calibrated(run.calibration), load_calibrated(crossval.calibration)
     except CalibratedError as error:
         raise RunError(str(error)) from error
+    # The logits of the parts are calibrated, each by its own; what opens is judged by the thresholds that are used.
+    calibrated = msgspec.structs.replace(pooled, labels=own.labels)
     folds = read_json(crossval.state).get("folds")
     return {
         kept: {**run_metrics(load_predictions(crossval.predictions(name)), calibrated, facets=facets), "folds": folds}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Splits whose figures go into a bundle, where there are predictions of them; validation only where no other is there.
 MEASURED = ("test", "test-sequences")
-_FROM_STATE = ("method", "epochs", "epoch", "best_epoch", "seed", "torch")
+_FROM_STATE = ("method", "epochs", "epoch", "best_epoch", "doubts", "seed", "torch")
 
 
 def open_source(folder: RunFolder, crossval: RunFolder | None = None, *, facets: Collection[str] = ()) -> Source:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-import errno
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -23,20 +20,20 @@ from torch.utils.data import DataLoader, IterableDataset
 from export.data import Split
 from export.data.augment import AugmentSpec
 from export.data.augment_text import TextAugmentSpec, TextChanges
+from export.files import FULL
 from export.model import FusionModel
 from export.training.batches import Batch, Batches
+from export.training.checkpoints import BEST, LAST, WholeCheckpoints, first_epoch, read_checkpoint
 from export.training.config import ConfigError, TrainConfig
 from export.training.frozen import Keep
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
 from export.training.progress import Bar
-from export.training.run import RunError, RunFolder, broken
+from export.training.run import RunFolder
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
+_KEPT: dict[str, Any] = {"save_top_k": 1, "enable_version_counter": False, "save_on_train_epoch_end": True}
 _Changes = tuple[AugmentSpec | None, TextChanges | None]
 """Of pictures and of texts."""
 
@@ -94,13 +91,13 @@ def train_by_gradient(
     model.to(memory_format=torch.channels_last)  # convolutions learn faster in it
     trainer = _train(config, run, model, rows, keep, shows_progress)
     # Where it lies now: after a resumption Lightning may remember a folder that has been moved since.
-    best = _read_checkpoint(run.checkpoints / "best.ckpt")
+    best = read_checkpoint(run.checkpoints / f"{BEST}.ckpt")
     model.cpu().load_state_dict({name.removeprefix("model."): value for name, value in best["state_dict"].items()})
     return {
         "epochs": config.recipe.epochs,
         "epoch": trainer.current_epoch,
         "best_epoch": int(best["epoch"]) + 1,
-        "val_loss": round(float(_checkpoint(trainer).best_model_score or float("nan")), 6),
+        "val_loss": round(float(_best(trainer).best_model_score or float("nan")), 6),
     }
 
 
@@ -125,9 +122,8 @@ def _train(
     counts = [batches.count(_rng_of(config.seed, epoch)) for epoch in range(recipe.epochs)]
     module = Fusion(model, recipe, seed=config.seed, steps=sum(counts), weights=weights)
     trainer = _trainer(config, run, Bar(counts, judged.count()) if shows_progress else None)
-    last = run.checkpoints / "last.ckpt"
     # Lightning asks for the first batches before it knows where it resumes.
-    first = _read_checkpoint(last)["epoch"] + 1 if last.is_file() else 0
+    first, last = first_epoch(run)
     epochs = _Epochs(batches, config.seed, (changes, words), lambda: max(first, trainer.current_epoch))
     with warnings.catch_warnings(), _said_clearly():
         warnings.simplefilter("ignore")  # of Lightning's, on workers of data loaders, lengths of iterables, old logs
@@ -136,30 +132,12 @@ def _train(
             module,
             _loader(epochs),
             _loader(_InOrder(judged)),
-            ckpt_path=str(last) if last.is_file() else None,
+            ckpt_path=None if last is None else str(last),
             weights_only=True,
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
     return trainer
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what Lightning saved.
-
-    Raises:
-        RunError: It is not whole.
-    """
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError) as error:
-        best = path.with_name("best.ckpt")
-        copied = f"copy {best} over it to go on from the best epoch, " if path != best and best.is_file() else ""
-        raise RunError(
-            f"{path}: expected a whole checkpoint, found {broken(path.read_bytes())}; {copied}remove the folder "
-            f"{path.parent} to go on from the first epoch, or train anew under another name"
-        ) from error
-    return content
 
 
 def _keep_log(trainer: lightning.Trainer, run: RunFolder, first: int) -> None:
@@ -198,15 +176,10 @@ def _trainer(config: TrainConfig, run: RunFolder, bar: Bar | None) -> lightning.
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            run.checkpoints,
-            "best",
-            monitor="val_loss",
-            save_last=True,
-            enable_version_counter=False,
-            # After validation, when the epoch counts as done: what resumes begins with the next one.
-            save_on_train_epoch_end=True,
-        )
+        # After validation, when the epoch counts as done: what resumes begins with the next one. Lightning's own
+        # `save_last` would leave out every epoch that is not the best.
+        ModelCheckpoint(run.checkpoints, BEST, monitor="val_loss", **_KEPT),
+        ModelCheckpoint(run.checkpoints, LAST, **_KEPT),
     ]
     if recipe.patience:
         callbacks.append(EarlyStopping("val_loss", patience=recipe.patience))
@@ -226,6 +199,7 @@ def _trainer(config: TrainConfig, run: RunFolder, bar: Bar | None) -> lightning.
             gradient_clip_val=recipe.clip or None,
             deterministic=recipe.is_deterministic,
             callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
             logger=loggers,
             enable_progress_bar=bar is not None,
             enable_model_summary=False,
@@ -234,8 +208,8 @@ def _trainer(config: TrainConfig, run: RunFolder, bar: Bar | None) -> lightning.
         )
 
 
-def _checkpoint(trainer: lightning.Trainer) -> ModelCheckpoint:
-    return next(one for one in trainer.callbacks if isinstance(one, ModelCheckpoint))  # type: ignore[attr-defined]
+def _best(trainer: lightning.Trainer) -> ModelCheckpoint:
+    return next(one for one in trainer.callbacks if isinstance(one, ModelCheckpoint) and one.monitor)  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -250,11 +224,6 @@ def _said_clearly() -> Iterator[None]:
         message = f"expected enough memory on the device, found {error}; try a smaller recipe.batch or bf16-mixed"
         raise TrainingError(message) from error
     except OSError as error:
-        if error.errno in _FULL:
-            raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}") from error
-        raise
-    except RuntimeError as error:
-        # How torch.save says that a write failed.
-        if "enforce fail at inline_container" in str(error):
-            raise OSError(errno.ENOSPC, f"the checkpoint cannot be written; {advice}") from error
+        if error.errno in FULL:
+            raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}", error.filename) from error
         raise

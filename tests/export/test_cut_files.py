@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,12 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("pytorch_lightning")
 
 from export.cli import main  # noqa: E402 - the skips above come first
+from export.training.checkpoints import WholeCheckpoints, read_checkpoint  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
 from export.training.fit import fit  # noqa: E402
+from export.training.module import Fusion  # noqa: E402
 from export.training.run import RunFolder  # noqa: E402
+from tests.export.folders import full_disk  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
 
 
@@ -101,6 +105,46 @@ def test_the_advice_leads_to_a_finished_run(advice: str, interrupted: Path, tmp_
         (run / "state.json").unlink()
     assert _run("train", "--resume", "--out", run) == 0
     assert json.loads((run / "state.json").read_bytes())["finished"]
+
+
+@pytest.mark.parametrize("length", [1, 700, 5000, 20_000])
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_checkpoint_that_was_cut_anywhere_is_named_before_anything_is_trained(
+    name: str, length: int, interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _cut(interrupted, f"checkpoints/{name}.ckpt", 1, tmp_path)
+    path = run / "checkpoints" / f"{name}.ckpt"
+    path.write_bytes(path.read_bytes()[:length])
+    log = (run / "logs" / "metrics.csv").read_bytes()
+    assert _run("train", "--resume", "--out", run) == 1
+    assert f"{path}: expected a whole checkpoint, found one that is cut short" in capsys.readouterr().err
+    assert (run / "logs" / "metrics.csv").read_bytes() == log
+
+
+def test_a_run_goes_on_from_its_last_epoch_though_an_earlier_one_was_the_best(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Fusion.log
+
+    def grow(module: Fusion, name: str, value: Any, **how: Any) -> None:  # noqa: ANN401
+        log(module, name, float(module.current_epoch) if name == "val_loss" else value, **how)
+
+    monkeypatch.setattr(Fusion, "log", grow)
+    run = RunFolder(tmp_path / "run")
+    fit(small_config(data, recipe__patience=0), run, say=lambda _: None)
+    best, last = (read_checkpoint(run.checkpoints / f"{name}.ckpt")["epoch"] for name in ("best", "last"))
+    assert (best, last) == (0, 2)
+
+
+def test_a_full_disk_leaves_the_checkpoint_that_lay_there(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
+    before = path.read_bytes()
+    with full_disk(2000), pytest.raises(OSError, match="File too large") as ended:
+        WholeCheckpoints().save_checkpoint({"epoch": 2, "weights": torch.zeros(5000)}, path)
+    assert ended.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_the_best_weights_are_named_where_they_were_cut(

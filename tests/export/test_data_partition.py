@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,16 @@ def test_rows_that_are_tied_stay_together_with_their_groups() -> None:
     tied = [(0, 23), (23, 12)]
     divided = split(dataset, {"train": 0.5, "test": 0.5}, seed=5, tied=tied)
     assert len({divided.rows[n].split for n in (0, 1, 22, 23, 12, 13)}) == 1
+    assert Counter(row.split for row in divided.rows) == {"train": 12, "test": 12}
+
+
+def test_rows_of_one_picture_stay_together_whatever_their_groups_are_called() -> None:
+    dataset = _dataset([("a",), ("b",)] * 12, [f"g{n}" for n in range(24)])
+    # Of each picture one row names a group and one does not; the second is reached by another way.
+    paths = [Path("set") / ("images" if n % 2 else "other/../images") / f"{n // 2}.png" for n in range(24)]
+    rows = tuple(replace(row, image=path) for row, path in zip(dataset.rows, paths, strict=True))
+    divided = split(replace(dataset, rows=rows), {"train": 0.5, "test": 0.5}, seed=0)
+    assert all(divided.rows[n].split == divided.rows[n + 1].split for n in range(0, 24, 2))
     assert Counter(row.split for row in divided.rows) == {"train": 12, "test": 12}
 
 

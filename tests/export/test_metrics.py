@@ -17,11 +17,12 @@ from export.evaluation import metrics
 from export.evaluation.calibrated import fit
 from export.evaluation.calibration import calibrate
 from export.evaluation.evaluate import FACET_VALUES, evaluate
-from export.evaluation.intervals import Resampling, mcnemar, resample
+from export.evaluation.intervals import Interval, Resampling, bounded, mcnemar, resample
 from export.evaluation.operating_points import operating_points
 from export.evaluation.predictions import PredictionsError
 from export.evaluation.scores import Scored, score
 from export.evaluation.thresholds import F1
+from stream_app.core.score import micro_logit
 from tests.export.predicted import draw
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
@@ -218,10 +219,12 @@ def test_false_alarms_per_day_are_counted_at_the_threshold_that_reaches_the_reca
     assert at_recall.precision.value == pytest.approx(happens[micro >= least].mean())
     assert at_recall.precision.low < at_recall.precision.value < at_recall.precision.high
     assert at_recall.rate.value == pytest.approx((micro[~happens] >= least).mean())
+    assert (micro[happens] >= micro_logit(at_recall.threshold)).mean() == at_recall.recall.value
+    assert micro_logit(at_recall.threshold + 1e-6) > least
     assert at_recall.per_day is not None
     assert at_recall.per_day.value == pytest.approx(at_recall.rate.value * 86_400 / 2)
     assert at_recall.rate.low <= at_recall.rate.value <= at_recall.rate.high
-    assert at_open.threshold == pytest.approx(calibrated.labels[0].open_at)
+    assert at_open.threshold == calibrated.labels[0].open_at
 
 
 def test_a_decision_that_joins_frames_uses_up_as_many_of_a_day() -> None:
@@ -248,6 +251,21 @@ def test_no_false_alarm_in_a_sample_is_no_promise_of_none() -> None:
     assert found.rate.high == pytest.approx(3 / len(np.unique(scored.groups[scored.truth[:, 0] < 0.5])))
     assert found.rate.high > 3 / found.negatives
     assert found.per_day is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.001, 0.02, 0.5, 0.98, 0.999, 1.0])
+def test_a_share_at_its_end_claims_no_certainty_and_one_near_it_no_more_than_that(value: float) -> None:
+    found = bounded(Interval(value, max(0.0, value - 0.003), min(1.0, value + 0.003)), 100)
+    assert found.low <= value <= found.high
+    assert found.high >= (max(value, 0.03))
+    assert found.low <= (min(value, 0.97))
+    if value == 0.5:
+        assert (found.low, found.high) == (0.497, 0.503)
+
+
+def test_a_share_of_one_group_has_no_interval_and_one_of_few_hardly_any() -> None:
+    assert math.isnan(bounded(Interval(1.0, math.nan, math.nan), 1).low)
+    assert bounded(Interval(0.0, 0.0, 0.0), 2) == Interval(0.0, 0.0, 1.0)
 
 
 def test_an_evaluation_has_each_presence_facet_and_the_surest_mistakes() -> None:
