@@ -86,6 +86,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             read_history(folder.logs / "metrics.csv"),
             read_variants(folder.path / "variants.json"),
             read_doubts(folder),
+            is_crossval=folder.folds.is_file(),
         )
         name = split if mode == "rows" else f"{split}-{mode}"
         place = out or folder.path / "reports" / f"{name}.html"

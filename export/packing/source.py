@@ -135,7 +135,7 @@ def _metrics(
         found |= crossval_metrics(folder, crossval, facets=facets)
     listed = {name for metrics in found.values() for name in metrics["facets"]}
     if missing := sorted(set(facets) - listed):
-        others = sorted({name for metrics in found.values() for name in metrics["facets_held_back"]})
+        others = sorted(listed.union(*(metrics["facets_held_back"] for metrics in found.values())))
         raise RunError(
             f"--facet {missing[0]}: expected a column with 2 to {FACET_VALUES} values in the measured rows, found none "
             f"of that name; there are {', '.join(others) or 'no others'}"

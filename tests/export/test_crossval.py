@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ from export.evaluation.metrics import accuracy  # noqa: E402
 from export.evaluation.pool import pool  # noqa: E402
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions  # noqa: E402
 from export.evaluation.scores import score  # noqa: E402
-from export.evaluation.thresholds import choose, parse_rule  # noqa: E402
+from export.evaluation.thresholds import choose, make_label, parse_rule  # noqa: E402
 from export.training.claim import claim  # noqa: E402
 from export.training.config import ConfigError, TrainConfig, make_config, open_rows, read_config  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
@@ -106,11 +107,13 @@ def test_what_comes_out_scores_as_the_parts_do_and_can_be_evaluated(
         ]
         expected = np.concatenate([part.micro for part in parts])
         np.testing.assert_allclose(pooled.micro, expected, atol=2)
+    page = done.path / "reports" / "test.html"
     for command in (["evaluate", "--json"], ["compare"]):
         with pytest.raises(SystemExit) as ended:
             main([command[0], str(done.path), *command[1:], "--resamples", "100"])
         assert not ended.value.code
     assert "fusion gains" in capsys.readouterr().out
+    assert "Each part was calibrated by its own run" in page.read_text("utf-8")
 
 
 def test_thresholds_can_be_chosen_on_all_pictures_of_a_text(
@@ -313,6 +316,9 @@ def test_the_card_of_a_model_that_learned_from_everything_has_the_figures_of_its
     fit(_config(data, **otherwise), run, say=lambda _: None)
     sizes = json.loads(run.dataset.read_bytes())["sizes"]
     assert (sizes["train"] + sizes["validation"], sizes["test"]) == (48, 0)
+    own = load_calibrated(run.calibration)
+    labels = tuple(make_label(label.name, 0.3, alerts=label.alerts) for label in own.labels)
+    msgspec.structs.replace(own, labels=labels).save(run.calibration)
     status, said = _export(capsys, run, "--out", tmp_path / "bundle", "--crossval", parts.path)
     assert status == 0, said
     metrics = load_bundle(tmp_path / "bundle").manifest.metrics
@@ -323,6 +329,12 @@ def test_the_card_of_a_model_that_learned_from_everything_has_the_figures_of_its
     found = metrics["crossval"]
     assert (found["rows"], found["folds"]) == (48, 3)
     assert found["figures"]["both"]["accuracy"][0] == pytest.approx(accuracy(scored)(np.ones(48)), abs=1e-4)
+    for place, label in enumerate(labels):  # what opens is judged by the thresholds that the bundle has
+        opens, happens = scored.probabilities[:, place] >= 0.3, scored.truth[:, place] > 0.5
+        if label.alerts:
+            recall = found["labels"][label.name]["at_open"]["both"]["recall"][0]
+            assert recall == pytest.approx((opens & happens).sum() / happens.sum(), abs=1e-4)
+    assert any(label.alerts for label in labels)
     card = (tmp_path / "bundle" / MODEL_CARD).read_text()
     assert "## Figures of a cross-validation\n" in card
     assert "## Figures of a cross-validation, by sequences\n" in card

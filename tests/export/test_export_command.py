@@ -157,6 +157,19 @@ def test_values_of_columns_go_into_a_bundle_only_if_they_are_asked_for(
     assert not (tmp_path / "other").exists()
 
 
+def test_what_was_doubtful_about_a_training_stands_on_the_card(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = json.loads(run.state.read_bytes())
+    run.state.write_text(json.dumps(state | {"doubts": ["nothing was learned"], "epochs": 9, "epoch": 4}))
+    status, output = _export(capsys, run, "--out", tmp_path / "out")
+    assert status == 0, output
+    card = (tmp_path / "out" / MODEL_CARD).read_text("utf-8")
+    assert "- **nothing was learned.**" in card.partition("## Limits")[2]
+    assert "- Epochs at most: 9\n- Epochs trained: 4\n" in card
+    assert "judgements of training and validation rows by layers that had not learned from them" in card
+
+
 def test_figures_of_validation_rows_are_said_to_be_flattering_and_give_way_to_those_of_test_rows(
     run: RunFolder, loaded: LoadedRun, predictions: Predictions
 ) -> None:

@@ -31,6 +31,8 @@ def evaluation_page(
     history: History | None = None,
     variants: Sequence[VariantFigures] = (),
     doubts: Sequence[str] = (),
+    *,
+    is_crossval: bool = False,
 ) -> str:
     """Return the report of one run.
 
@@ -40,6 +42,7 @@ def evaluation_page(
         history: How the training went.
         variants: What smaller variants of the model cost, fp32 first.
         doubts: What was doubtful about how the training ended.
+        is_crossval: Whether the rows were judged by the parts of a cross-validation.
     """
     both = evaluation.scored["both"]
     return _template("evaluation.html.j2").render(
@@ -55,6 +58,7 @@ def evaluation_page(
         reliability=reliabilities(evaluation.scored),
         variants=variants,
         doubts=doubts,
+        is_crossval=is_crossval,
         mistakes=[_mistake(evaluation, int(place), samples or {}) for place in evaluation.mistakes],
         **_COMMON,
     )
