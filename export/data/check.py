@@ -184,7 +184,7 @@ def _about_sides(rows: Sequence[Row]) -> list[Finding]:
     return [
         finding
         for one in missing_sides(rows)
-        for finding in _finding("unused-columns" if one.unused else "one-sided", len(rows), one.words)
+        for finding in _finding("unused-columns" if one.holders else "one-sided", len(rows), one.words, one.holders)
     ]
 
 

@@ -1,15 +1,24 @@
 """Sees whether a whole data set lacks its texts or its pictures: often their column has another name.
 
-Goes in: rows. Goes out: what lacks, in words. It opens no picture.
+Goes in: rows. Goes out: what lacks, in words, and which columns could hold it. It opens no picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from export.data.rows import Row
+
+Side = Literal["text", "picture"]
+
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# A column with so few values, each of them in many rows, is a category (a camera, a shift), not prose.
+_CATEGORIES = 15
+# Words of categories are shorter on average, characters.
+_WORD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +28,17 @@ class MissingSide:
     Attributes:
         side: Which.
         words: What was expected and found, and what to do; to stand behind the number of rows.
-        unused: Columns of the files that were not used, one of which may hold it.
+        holders: Columns that were not used and could hold it, by what their values look like.
     """
 
-    side: Literal["text", "picture"]
+    side: Side
     words: str
-    unused: tuple[str, ...]
+    holders: tuple[str, ...]
 
 
 def missing_sides(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
     """Return the sides that no row has; never both, for a row without either is not read."""
-    absent: list[tuple[Literal["text", "picture"], str]] = []
+    absent: list[tuple[Side, str]] = []
     if all(not row.text for row in rows):
         absent.append(("text", "text"))
     if all(row.image is None for row in rows):
@@ -41,7 +50,51 @@ def missing_sides(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
             side,
             f"rows, which is all, have no {side}: expected it in the column {column}, found {found}; if another column "
             f"holds it, name that: --column {column}=NAME (train: --set data.columns.{column}=NAME)",
-            unused,
+            _holders(rows, side),
         )
         for side, column in absent
     )
+
+
+def _holders(rows: Sequence[Row], side: Side) -> tuple[str, ...]:
+    """Return the columns that were not used whose values look like this side."""
+    values: dict[str, list[tuple[Path | None, str]]] = {}
+    for row in rows:
+        for name, value in row.facets:
+            if value.strip():
+                values.setdefault(name, []).append((row.folder, value.strip()))
+    return tuple(name for name in sorted(values) if _looks_like(side, values[name]))
+
+
+def _looks_like(side: Side, values: Sequence[tuple[Path | None, str]]) -> bool:
+    are_pictures = _are_most(_is_picture(folder, value) for folder, value in set(values))
+    return are_pictures if side == "picture" else not are_pictures and _are_prose([value for _, value in values])
+
+
+def _is_picture(folder: Path | None, value: str) -> bool:
+    if value.lower().endswith(_PICTURE_SUFFIXES):
+        return True
+    try:
+        return folder is not None and (folder / value).is_file()
+    except OSError:  # too long for a name
+        return False
+
+
+def _are_prose(values: Sequence[str]) -> bool:
+    distinct = set(values)
+    if len(distinct) <= _CATEGORIES and 2 * len(distinct) <= len(values):
+        return False
+    characters = "".join(distinct)
+    if sum(map(str.isalpha, characters)) <= sum(map(str.isdigit, characters)):  # times, measures, identifiers
+        return False
+    is_long = len(characters) > _WORD * len(distinct)
+    return is_long or _are_most(" " in value for value in distinct) or _are_most(map(_has_cjk, distinct))
+
+
+def _has_cjk(value: str) -> bool:
+    return any("\u3040" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7a3" for character in value)
+
+
+def _are_most(answers: Iterable[bool]) -> bool:
+    found = list(answers)
+    return 2 * sum(found) > len(found)

@@ -155,6 +155,34 @@ def test_a_side_in_a_column_of_another_name_is_an_error_that_names_both(
     assert not {"unused-columns", "one-sided"} & set(_found(named))
 
 
+@pytest.mark.parametrize(
+    ("side", "values", "kind"),
+    [
+        ("picture", ["yard", "gate north", "hall"], "one-sided"),
+        ("picture", [f"shots/{number}" for number in range(20)], "one-sided"),
+        ("picture", [f"shots/{number}.JPG" for number in range(20)], "unused-columns"),
+        ("picture", ["metadata.jsonl"], "unused-columns"),  # a file that is there, whatever its name
+        ("picture", ["word " * 200], "one-sided"),  # longer than the name of a file may be
+        ("text", ["yard", "gate north", "hall"], "one-sided"),
+        ("text", [f"c{number}" for number in range(20)], "one-sided"),
+        ("text", [f"2024-05-01 10:00:{number}" for number in range(20)], "one-sided"),
+        ("text", [f"frames/of the yard {number}.png" for number in range(20)], "one-sided"),
+        ("text", [f"report {number}" for number in range(20)], "unused-columns"),
+        ("text", [f"{'x' * 65} {number}" for number in range(20)], "unused-columns"),
+        ("text", [f"打架{number}" for number in range(20)], "unused-columns"),
+    ],
+)
+def test_a_further_column_of_a_set_of_one_side_is_an_error_where_it_looks_like_the_other(
+    side: str, values: list[str], kind: str, tmp_path: Path
+) -> None:
+    column = {"picture": "file_name", "text": "text"}[side]
+    rows = [{**row, column: None, "more": values[place % len(values)]} for place, row in enumerate(fights(20))]
+    imagefolder(tmp_path, rows)
+    (found,) = (one for one in check(open_dataset(tmp_path)).findings if one.kind in {"one-sided", "unused-columns"})
+    assert (found.kind, "found columns that were not used (more)" in found.words) == (kind, True)
+    assert _run("data", "check", tmp_path) == (4 if kind == "unused-columns" else 0)
+
+
 def test_rows_that_contradict_each_other_are_told_by_what_they_have(tmp_path: Path) -> None:
     rows = fights(6)
     rows += [rows[0] | {"label": "fire"}, rows[1] | {"label": "fire"}]
