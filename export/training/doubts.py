@@ -13,6 +13,7 @@ from torch import Tensor
 from export.data import Dataset, Split, Task
 from export.evaluation.calibration import rows_of
 from export.evaluation.predictions import Predictions
+from export.fusions import FusionKind
 from export.training.config import Recipe
 from export.training.losses import class_weights, row_losses
 from export.training.module import ADVICE, TrainingError
@@ -27,11 +28,14 @@ _NOTHING_LEARNED = {
 }
 
 
-def doubts_of_rows(train: Split, validation: Split, dataset: Dataset) -> list[str]:
-    """Say what can be trained, but will hardly be worth it."""
+def doubts_of_rows(train: Split, validation: Split, dataset: Dataset, fusion: FusionKind) -> list[str]:
+    """Say what can be trained, but will hardly be worth it; of a side that the fusion does not look at, nothing."""
     found = []
-    for side, column, is_there in (("text", "text", any(train.texts)), ("picture", "file_name", train.has_image.any())):
-        if not is_there:
+    for side, column, is_there, other in (
+        ("text", "text", train.has_text.any(), "image_only"),
+        ("picture", "file_name", train.has_image.any(), "text_only"),
+    ):
+        if not is_there and fusion != other:
             found.append(
                 f"no training row has a {side}; if it lies in another column, --set data.columns.{column}=NAME"
             )

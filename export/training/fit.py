@@ -81,7 +81,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
             f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, "
             f"{', '.join(dataset.labels)}"
         )
-        for doubt in doubts_of_rows(train, validation, dataset):
+        for doubt in doubts_of_rows(train, validation, dataset, config.fusion.kind):
             say(f"WARNING: {doubt}")
         write_json(run.dataset, _about(dataset, config))
         torch.manual_seed(config.seed)

@@ -93,6 +93,19 @@ def test_validation_rows_of_one_class_and_a_missing_side_are_said(
     assert "WARNING: the validation rows have all or none fight" in said
 
 
+@pytest.mark.parametrize(("fusion", "column"), [("text_only", "file_name"), ("image_only", "text")])
+def test_a_missing_side_that_the_fusion_does_not_look_at_is_not_said(
+    fusion: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in (("train", 8), ("validation", 4)):
+        imagefolder(tmp_path / "data" / name, [row | {column: None} for row in fights(count, camera="yard")])
+    body = ("image.kind=plain-cnn",)
+    assert _train(tmp_path / "data", tmp_path / "run", "--fusion", fusion, settings=body) == 0
+    assert "row has a" not in capsys.readouterr().err
+    assert _train(tmp_path / "data", tmp_path / "both", "--fusion", "concat", settings=body) == 1
+    assert f"else train the other side alone: --fusion {fusion}" in capsys.readouterr().err
+
+
 def test_a_calibration_that_has_too_few_rows_for_what_was_asked_is_said(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
