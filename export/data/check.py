@@ -19,7 +19,7 @@ from export.data.parts import Part, parts_of
 from export.data.prepare import Progress
 from export.data.rows import SPLIT_NAMES, Dataset, Row
 from export.data.scan import Picture, distinct, hashes_of, scan
-from export.data.sides import missing_sides
+from export.data.sides import missing_in_splits, missing_sides
 
 Severity = Literal["error", "warning", "note"]
 #: What may be found, and how bad it is.
@@ -183,8 +183,8 @@ def _about_near_pictures(pictures: Sequence[Picture], bits: int, progress: Progr
 def _about_sides(rows: Sequence[Row]) -> list[Finding]:
     return [
         finding
-        for one in missing_sides(rows)
-        for finding in _finding("unused-columns" if one.holders else "one-sided", len(rows), one.words, one.holders)
+        for one in (*missing_sides(rows), *missing_in_splits(rows))
+        for finding in _finding("unused-columns" if one.holders else "one-sided", one.rows, one.words, one.holders)
     ]
 
 

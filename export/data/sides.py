@@ -1,11 +1,11 @@
-"""Sees whether a whole data set lacks its texts or its pictures: often their column has another name.
+"""Sees whether a whole data set, or a split, lacks its texts or its pictures: often their column has another name.
 
 Goes in: rows. Goes out: what lacks, in words, and which columns could hold it. It opens no picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,8 @@ from export.data.rows import Row
 
 Side = Literal["text", "picture"]
 
+_SIDES: tuple[Side, ...] = ("text", "picture")
+_COLUMNS = {"text": "text", "picture": "file_name"}
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 # A column with so few values, each of them in many rows, is a category (a camera, a shift), not prose.
 _CATEGORIES = 15
@@ -23,45 +25,69 @@ _WORD = 10
 
 @dataclass(frozen=True, slots=True)
 class MissingSide:
-    """A side that no row has.
+    """A side that no row has, or none of a split.
 
     Attributes:
         side: Which.
+        rows: How many rows lack it.
         words: What was expected and found, and what to do; to stand behind the number of rows.
         holders: Columns that were not used and could hold it, by what their values look like.
     """
 
     side: Side
+    rows: int
     words: str
     holders: tuple[str, ...]
 
 
 def missing_sides(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
     """Return the sides that no row has; never both, for a row without either is not read."""
-    absent: list[tuple[Side, str]] = []
-    if all(not row.text for row in rows):
-        absent.append(("text", "text"))
-    if all(row.image is None for row in rows):
-        absent.append(("picture", "file_name"))
-    unused = tuple(sorted({name for row in rows for name, _ in row.facets})) if absent else ()
-    found = f"columns that were not used ({', '.join(unused)})" if unused else "no other column"
     return tuple(
         MissingSide(
             side,
-            f"rows, which is all, have no {side}: expected it in the column {column}, found {found}; if another column "
-            f"holds it, name that: --column {column}=NAME (train: --set data.columns.{column}=NAME)",
+            len(rows),
+            f"rows, which is all, have no {side}: expected it in the column {_COLUMNS[side]}, found {_unused(rows)}; "
+            f"if another column holds it, name that: --column {_COLUMNS[side]}=NAME "
+            f"(train: --set data.columns.{_COLUMNS[side]}=NAME)",
             _holders(rows, side),
         )
-        for side, column in absent
+        for side in _SIDES
+        if not any(_has(row, side) for row in rows)
     )
 
 
-def _holders(rows: Sequence[Row], side: Side) -> tuple[str, ...]:
-    """Return the columns that were not used whose values look like this side."""
+def missing_in_splits(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
+    """Return the sides that no row of a split has, but some of another; a column that these have beside is not it."""
+    found = []
+    for side in _SIDES:
+        known = {name for row in rows if _has(row, side) for name, value in row.facets if value.strip()}
+        having = {row.split for row in rows if _has(row, side)}
+        for split in sorted({row.split for row in rows} - having) if having else ():
+            lacking = [row for row in rows if row.split == split]
+            words = (
+                f"rows, which is all of {split or 'those without a split'}, have no {side}, but some of other splits "
+                f"have: expected it in the same column there, found {_unused(lacking, known)}; if another column holds "
+                "it, give that the same name in all splits"
+            )
+            found.append(MissingSide(side, len(lacking), words, _holders(lacking, side, known)))
+    return tuple(found)
+
+
+def _has(row: Row, side: Side) -> bool:
+    return bool(row.text) if side == "text" else row.image is not None
+
+
+def _unused(rows: Sequence[Row], known: Collection[str] = ()) -> str:
+    unused = sorted({name for row in rows for name, _ in row.facets} - set(known))
+    return f"columns that were not used ({', '.join(unused)})" if unused else "no other column"
+
+
+def _holders(rows: Sequence[Row], side: Side, known: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the columns that were not used, beside those known, whose values look like this side."""
     values: dict[str, list[tuple[Path | None, str]]] = {}
     for row in rows:
         for name, value in row.facets:
-            if value.strip():
+            if value.strip() and name not in known:
                 values.setdefault(name, []).append((row.folder, value.strip()))
     return tuple(name for name in sorted(values) if _looks_like(side, values[name]))
 

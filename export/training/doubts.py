@@ -5,6 +5,8 @@ Shapes: `n` rows, `L` labels.
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -31,14 +33,14 @@ _NOTHING_LEARNED = {
 def doubts_of_rows(train: Split, validation: Split, dataset: Dataset, fusion: FusionKind) -> list[str]:
     """Say what can be trained, but will hardly be worth it; of a side that the fusion does not look at, nothing."""
     found = []
-    for side, column, is_there, other in (
-        ("text", "text", train.has_text.any(), "image_only"),
-        ("picture", "file_name", train.has_image.any(), "text_only"),
+    for side, column, lacking, other in (
+        ("text", "text", [not part.has_text.any() for part in (train, validation)], "image_only"),
+        ("picture", "file_name", [not part.has_image.any() for part in (train, validation)], "text_only"),
     ):
-        if not is_there and fusion != other:
-            found.append(
-                f"no training row has a {side}; if it lies in another column, --set data.columns.{column}=NAME"
-            )
+        if any(lacking) and fusion != other:
+            rows = " or ".join(compress(("training", "validation"), lacking))
+            advice = f"--set data.columns.{column}=NAME" if all(lacking) else "give that the same name in all splits"
+            found.append(f"no {rows} row has a {side}; if it lies in another column, {advice}")
     with_label = validation.truth.mean(axis=0)
     lonely = [name for name, share in zip(dataset.labels, with_label, strict=True) if share in {0, 1}]
     if lonely:

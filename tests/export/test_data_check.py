@@ -183,6 +183,26 @@ def test_a_further_column_of_a_set_of_one_side_is_an_error_where_it_looks_like_t
     assert _run("data", "check", tmp_path) == (4 if kind == "unused-columns" else 0)
 
 
+@pytest.mark.parametrize(("column", "side"), [("text", "text"), ("file_name", "picture")])
+def test_a_side_that_one_split_alone_lacks_is_found(column: str, side: str, tmp_path: Path) -> None:
+    rows = fights(20)
+    notes = [{"note": f"seen by the guard {place}"} for place in range(20)]  # a column of all splits is not it
+    renamed = [{"other" if name == column else name: value for name, value in row.items()} for row in rows]
+    emptied = [row | {column: None} for row in rows]
+    for last, kind, unused in (
+        (renamed, "unused-columns", "columns that were not used (other)"),
+        (emptied, "one-sided", "no other column"),
+    ):
+        for name, lines in (("train", rows), ("validation", rows), ("test", last)):
+            imagefolder(tmp_path / name, rows)
+            imagefolder(tmp_path / name, [line | note for line, note in zip(lines, notes, strict=True)])
+        kinds = {"unused-columns", "one-sided"}
+        (found,) = (one for one in check(open_dataset(tmp_path)).findings if one.kind in kinds)
+        assert (found.kind, found.count) == (kind, 20)
+        assert f"all of test, have no {side}, but some of other splits have" in found.words
+        assert f"found {unused}; if another" in found.words
+
+
 def test_rows_that_contradict_each_other_are_told_by_what_they_have(tmp_path: Path) -> None:
     rows = fights(6)
     rows += [rows[0] | {"label": "fire"}, rows[1] | {"label": "fire"}]

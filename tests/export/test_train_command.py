@@ -106,6 +106,25 @@ def test_a_missing_side_that_the_fusion_does_not_look_at_is_not_said(
     assert f"else train the other side alone: --fusion {fusion}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        (("train",), "no training row has a text; if it lies in another column, give that the same name in all"),
+        (("validation",), "no validation row has a text; if it lies in another column, give that the same name in all"),
+        (("train", "validation"), "no training or validation row has a text; if it lies in another column, --set data"),
+    ],
+)
+def test_a_side_that_some_split_lacks_is_said(
+    lacking: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train", "validation", "test"):
+        rows = fights(4)
+        imagefolder(tmp_path / "data" / name, [row | {"text": None} for row in rows] if name in lacking else rows)
+    assert _train(tmp_path / "data", tmp_path / "run", settings=("image.kind=plain-cnn",)) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "row has a" in line]
+    assert [line.startswith(f"WARNING: {said}") for line in warnings] == [True]
+
+
 def test_a_calibration_that_has_too_few_rows_for_what_was_asked_is_said(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
