@@ -7,7 +7,7 @@ that calls them otherwise is read with `ReadOptions.columns`. Every further colu
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -127,18 +127,18 @@ def _row(record: Record, names: Mapping[str, str], separator: str, seen: dict[Pa
     def word(ours: str) -> str:
         return _word(record.values.get(names[ours]), record.place, names[ours]) if ours in names else ""
 
+    used = set(names.values())
     name = word("file_name")
     image = _image(record, name, seen)
     text = word("text")
     text = text if text.strip() else ""
     if image is None and not text:
-        raise DataError(f"{record.place}: expected a picture, a text, or both, found neither")
+        raise DataError(f"{record.place}: expected a picture, a text, or both, found neither{_unused(record, used)}")
     sequence = word("sequence")
     group = word("group")
     split = word("split")
     if split and record.split and split_name(split, record.place) != record.split:
         raise DataError(f"{record.place}: expected split {record.split}, as its folder says, found {split!r}")
-    used = set(names.values())
     facets = {name: _facet(value) for name, value in record.values.items() if name not in used}
     return Row(
         id=record.place,
@@ -152,6 +152,17 @@ def _row(record: Record, names: Mapping[str, str], separator: str, seen: dict[Pa
         facets=tuple(sorted((name, value) for name, value in facets.items() if value is not None)),
         is_group_named=bool(group),
         folder=record.folder,
+    )
+
+
+def _unused(record: Record, used: Collection[str]) -> str:
+    """Say which columns may hold what was not found; nothing where there are none."""
+    columns = [name for name, value in record.values.items() if name not in used and (_facet(value) or "").strip()]
+    return (
+        f"; the columns {', '.join(sorted(columns))} were not used: if one holds it, name that, --column text=NAME or "
+        "--column file_name=NAME (train: --set data.columns.text=NAME)"
+        if columns
+        else ""
     )
 
 

@@ -129,6 +129,11 @@ def test_a_label_that_training_lacks_is_refused_and_a_set_to_be_judged_may_hold_
         ('{"text": ', r"metadata.jsonl:2: expected a JSON object, found '\{\"text\":'"),
         ("[1]", "metadata.jsonl:2: expected a JSON object"),
         ('{"text": "", "label": "fight"}', "metadata.jsonl:2: expected a picture, a text, or both, found neither"),
+        (
+            '{"text": "", "label": "fight", "words": "hit", "camera": 7, "empty": " ", "box": [1]}',
+            "found neither; the columns camera, words were not used: if one holds it, name that, --column text=NAME or",
+        ),
+        ('{"text": "", "label": "fight", "empty": ""}', "found neither$"),
         ('{"text": ["a"], "label": "fight"}', "metadata.jsonl:2: expected a word or a number in text, found list"),
         ('{"file_name": "no.jpg", "label": "x"}', "metadata.jsonl:2: expected the picture .*no.jpg, found no file"),
         ('{"text": "x", "label": "fight", "split": "trian"}', "metadata.jsonl:2: expected the split .* found 'trian'"),
