@@ -7,6 +7,7 @@ that calls them otherwise is read with `ReadOptions.columns`. Every further colu
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,17 +60,18 @@ def open_dataset(path: Path, options: ReadOptions | None = None) -> Dataset:
 
 
 def open_datasets(paths: Sequence[Path], options: ReadOptions | None = None) -> Dataset:
-    """Read several data sets as one: their labels are understood together, groups of one name are one group.
+    """Read several data sets as one: their labels are understood together, named groups of one name are one group.
 
     Args:
-        paths: See `open_dataset`; with more than one, ids of rows begin with the number of theirs.
+        paths: See `open_dataset`; with more than one, ids of rows begin with the number of theirs, and so do names of
+            sequences that several of them have: each is an event of its own.
         options: How to understand them.
 
     Raises:
         DataError: As `open_dataset` does.
     """
     options = options or ReadOptions()
-    rows: list[Row] = []
+    sets: list[list[Row]] = []
     is_list = False
     for number, path in enumerate(paths, 1):
         records = read_records(path)
@@ -78,12 +80,30 @@ def open_datasets(paths: Sequence[Path], options: ReadOptions | None = None) -> 
         names = _columns(records, options)
         is_list |= "labels" in names
         seen: dict[Path, bool] = {}
-        rows += (_row(record, names, options.separator, seen) for record in records)
+        sets.append([_row(record, names, options.separator, seen) for record in records])
+    rows = _with_own_sequences(sets)
     try:
         meaning = understand(rows, task=options.task, labels=options.labels, negative=options.negative, is_list=is_list)
     except DataError as error:
         raise DataError(f"{', '.join(map(str, paths))}: {error}") from error
     return Dataset(meaning.task, meaning.labels, meaning.negative, tuple(rows))
+
+
+def _with_own_sequences(sets: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return the rows of all sets; where several have a sequence of one name, the number of its set stands before."""
+    times = Counter(name for rows in sets for name in {row.sequence for row in rows} - {""})
+    found: list[Row] = []
+    for number, rows in enumerate(sets, 1):
+        prefix = f"{number}/"
+        while any(name.startswith(prefix) for name in times):  # as where a set was joined before
+            prefix = f"_{prefix}"
+        found += (_renamed(row, f"{prefix}{row.sequence}") if times[row.sequence] > 1 else row for row in rows)
+    return found
+
+
+def _renamed(row: Row, sequence: str) -> Row:
+    """Give a row's sequence another name, and its group, where that is no name of its own."""
+    return replace(row, sequence=sequence, group=row.group if row.is_group_named else sequence)
 
 
 def _columns(records: Sequence[Record], options: ReadOptions) -> dict[str, str]:

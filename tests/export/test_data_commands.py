@@ -19,6 +19,7 @@ import pytest
 from export.cli import main
 from export.data import ReadOptions, open_dataset
 from export.data.partition import crossing_groups
+from export.data.read import open_datasets
 from tests.conftest import REPOSITORY
 from tests.export.folders import fights, full_disk, imagefolder, picture
 
@@ -104,6 +105,28 @@ def test_groups_that_are_named_stay_one_group_beside_rows_that_name_none(tmp_pat
     assert sizes == {"zone-1": 24, "zone-0": 4} | {f"clip-{number}": 2 for number in range(10)}
     named = Counter(line["group"] for file in (tmp_path / "next").glob("*/metadata.jsonl") for line in _lines(file))
     assert named == {"zone-1": 24, "zone-0": 4, None: 20}
+
+
+def test_sequences_of_one_name_in_two_sets_stay_two_and_named_groups_stay_one(tmp_path: Path) -> None:
+    for name, more in (("a", {"group": "yard"}), ("b", {})):
+        rows: list[dict[str, Any]] = [row | {"sequence": f"clip{place // 4}"} for place, row in enumerate(fights(20))]
+        rows += [row | {"sequence": f"{name}/clip", "group": "yard"} for row in fights(2)]
+        rows += [row | {"sequence": "clip9", **more} for row in fights(2)]
+        imagefolder(tmp_path / name, rows)
+    joined = open_datasets([tmp_path / "a", tmp_path / "b"]).rows
+    clips = {f"{number}/clip{clip}": 4 for number in (1, 2) for clip in range(5)}
+    assert Counter(row.sequence for row in joined) == clips | {"a/clip": 2, "b/clip": 2, "1/clip9": 2, "2/clip9": 2}
+    assert Counter(row.group for row in joined) == clips | {"yard": 6, "2/clip9": 2}
+    assert run("data", "split", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "both") == 0
+    again = open_datasets([tmp_path / "both", tmp_path / "a"]).rows  # of these, only what is not prefixed is shared
+    assert {name: count for name, count in Counter(row.sequence for row in again).items() if "clip0" in name} == {
+        "1/clip0": 4,
+        "2/clip0": 4,
+        "clip0": 4,
+    }
+    thrice = open_datasets([tmp_path / "both", tmp_path / "a", tmp_path / "b"]).rows
+    assert {row.sequence for row in thrice if "clip0" in row.sequence} == {"1/clip0", "2/clip0", "_2/clip0", "3/clip0"}
+    assert [row.sequence for row in open_datasets([tmp_path / "a"]).rows][:1] == ["clip0"]
 
 
 @pytest.mark.parametrize(
