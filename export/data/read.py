@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from export.data.labels import understand
-from export.data.records import Record, read_records, split_name
+from export.data.records import Record, read_records, separator_hint, split_name
 from export.data.rows import DataError, Dataset, Row, Task
 
 COLUMNS = ("file_name", "text", "label", "labels", "group", "sequence", "lang", "split")
@@ -113,7 +113,7 @@ def _columns(records: Sequence[Record], options: ReadOptions) -> dict[str, str]:
     if unknown := sorted(set(options.columns) - set(COLUMNS)):
         raise DataError(f"columns: expected names out of {', '.join(COLUMNS)}, found {', '.join(unknown)}")
     found = set().union(*columns_of.values())
-    listed = ", ".join(sorted(found)) or "none"
+    listed = (", ".join(sorted(found)) or "none") + separator_hint(found)
     for ours, theirs in options.columns.items():
         if theirs not in found:
             raise DataError(f"{place}: expected a column {theirs!r} (for {ours}), found the columns {listed}")

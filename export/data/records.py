@@ -7,7 +7,7 @@ columns mean, nor open a picture.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,12 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
+def separator_hint(columns: Collection[str]) -> str:
+    """Say what to do where a whole header was read as one column; nothing where it was not."""
+    is_whole = len(columns) == 1 and any(mark in name for name in columns for mark in ";\t")
+    return "; write the file anew, separated by commas" if is_whole else ""
+
+
 def _find(path: Path) -> tuple[Path, list[tuple[Path, str]]]:
     if path.is_file():
         if path.suffix in {".jsonl", ".csv"}:
@@ -154,7 +160,9 @@ def _csv(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
             number = reader.line_num + 1
             for cells in reader:
                 if cells and len(cells) != len(header):
-                    raise DataError(f"{name}:{number}: expected {len(header)} columns, found {len(cells)}")
+                    raise DataError(
+                        f"{name}:{number}: expected {len(header)} columns, found {len(cells)}{separator_hint(header)}"
+                    )
                 if cells:
                     yield number, dict(zip(header, cells, strict=True))
                 number = reader.line_num + 1
