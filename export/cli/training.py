@@ -74,9 +74,13 @@ def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resu
 
     Raises:
         CommandError: It cannot be read, or has an unknown key.
+        RunError: There is nothing to resume.
     """
+    from export.training.claim import require_begun  # noqa: PLC0415
     from export.training.config import ConfigError, make_config, read_config  # noqa: PLC0415
 
+    if resume:
+        require_begun(run)
     try:
         if path is None and resume:
             path = run.config

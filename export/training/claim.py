@@ -23,13 +23,13 @@ def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
         OSError: The disk is full, or refuses; there is no folder then.
     """
     if resume:
-        if not run.config.is_file():
-            raise RunError(f"{run.path}: expected something to resume, found no {run.config.name}")
+        require_begun(run)
         if read_config(run.config) != config:
             raise ConfigError(f"{run.path}: expected its own configuration, found another: resume without changes")
         return
     if run.path.exists():
-        raise RunError(f"expected no {run.path}, found one: choose another name, or --resume what was cut short")
+        advice = "--resume what was cut short" if run.config.is_file() else "remove it"
+        raise RunError(f"expected no {run.path}, found one: choose another name, or {advice}")
     run.path.mkdir(parents=True)
     try:
         write_whole(run.config, encode_config(config))
@@ -37,3 +37,18 @@ def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
     except OSError:  # without both it could neither be resumed nor begun again
         shutil.rmtree(run.path, ignore_errors=True)
         raise
+
+
+def require_begun(run: RunFolder) -> None:
+    """See that there is something to resume.
+
+    Raises:
+        RunError: There is no folder, or one without a configuration.
+    """
+    if not run.path.exists():
+        raise RunError(f"{run.path}: expected something to resume, found no such folder: begin without --resume")
+    if not run.config.is_file():
+        raise RunError(
+            f"{run.path}: expected something to resume, found no {run.config.name} in it: remove the folder, or choose "
+            "another name, and begin without --resume"
+        )

@@ -93,6 +93,29 @@ def test_validation_rows_of_one_class_and_a_missing_side_are_said(
     assert "WARNING: the validation rows have all or none fight" in said
 
 
+@pytest.mark.parametrize("command", ["train", "crossval"])
+def test_a_folder_that_is_no_run_is_neither_resumed_nor_advised_to_be(
+    command: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    arguments = (*("--data", str(data)), *("--set", "data.folds=2", "--set", "image.kind=plain-cnn"))
+    for begun, given, advice in (
+        (False, ("--resume",), "found no such folder: begin without --resume"),
+        (True, ("--resume",), "found no config.toml in it: remove the folder, or choose another name"),
+        (True, ("--resume", *arguments), "found no config.toml in it: remove the folder, or choose another name"),
+        (True, arguments, "found one: choose another name, or remove it"),
+    ):
+        if begun:
+            out.mkdir(exist_ok=True)
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--out", str(out), *given])
+        assert (ended.value.code, advice in capsys.readouterr().err) == (1, True), given
+    (out / "config.toml").touch()
+    with pytest.raises(SystemExit):
+        main([command, "--out", str(out), *arguments])
+    assert "choose another name, or --resume what was cut short" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("fusion", "column"), [("text_only", "file_name"), ("image_only", "text")])
 def test_a_missing_side_that_the_fusion_does_not_look_at_is_not_said(
     fusion: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
