@@ -5,6 +5,7 @@ Shapes: `n` rows, `L` labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import compress
 
 import numpy as np
@@ -64,15 +65,16 @@ def doubts_of_result(predictions: Predictions, learned: npt.NDArray[np.float32],
     """
     largest = _largest(predictions)
     loss, constant = _losses(predictions, learned, recipe)
+    kind = "focal validation loss" if _gamma(recipe) else "validation loss"
     found = []
     if largest > LARGEST_LOGIT:
         found.append(
-            f"expected logits within {LARGEST_LOGIT:g} of 0, found {largest:.4g}, and a validation loss of {loss:.4g}: "
+            f"expected logits within {LARGEST_LOGIT:g} of 0, found {largest:.4g}, and a {kind} of {loss:.4g}: "
             f"the model diverged, and `vigil-export export` will hardly take it; {ADVICE}"
         )
     elif loss >= constant:
         found.append(
-            f"expected a validation loss below {constant:.4g}, that of an answer that is the same for every row, "
+            f"expected a {kind} below {constant:.4g}, that of an answer that is the same for every row, "
             f"found {loss:.4g}: nothing was learned that holds for other rows; {_NOTHING_LEARNED[recipe.method]}"
         )
     return found
@@ -85,22 +87,64 @@ def _largest(predictions: Predictions) -> float:
     return float(np.abs(logits).max(initial=0))
 
 
+def _gamma(recipe: Recipe) -> float:
+    """Return that of the focal loss by which the model was trained; 0 where it was cross-entropy."""
+    return recipe.focal_gamma if (recipe.method, recipe.loss) == ("gradient", "focal") else 0.0
+
+
 def _losses(predictions: Predictions, learned: npt.NDArray[np.float32], recipe: Recipe) -> tuple[float, float]:
     """Return the mean loss over rows, and that of the constant which suits the training rows best."""
     rows = predictions.has_image | predictions.has_text
-    truth = torch.from_numpy(predictions.truth[rows])
-    weights = class_weights(learned, predictions.task) if recipe.class_weights else None
-    gamma = recipe.focal_gamma if (recipe.method, recipe.loss) == ("gradient", "focal") else 0.0
-    constant = _constant(torch.from_numpy(learned), predictions.task, weights).expand(len(truth), -1)
+    truth = torch.from_numpy(predictions.truth[rows]).double()
+    weights = class_weights(learned, predictions.task).double() if recipe.class_weights else None
+    gamma = _gamma(recipe)
+    best = _constant(torch.from_numpy(learned).double(), predictions.task, weights, gamma)
     ours, theirs = (
-        float(row_losses(logits.double(), truth.double(), task=predictions.task, weights=weights, gamma=gamma).mean())
-        for logits in (torch.from_numpy(predictions.logits["both"][rows]), constant)
+        float(row_losses(logits.double(), truth, task=predictions.task, weights=weights, gamma=gamma).mean())
+        for logits in (torch.from_numpy(predictions.logits["both"][rows]), best.expand(len(truth), -1))
     )
     return ours, theirs
 
 
-def _constant(learned: Tensor, task: Task, weights: Tensor | None) -> Tensor:
-    """Return the logits that say how often labels are, each counting its weight; half a row more, so that they end."""
+def _constant(learned: Tensor, task: Task, weights: Tensor | None, gamma: float) -> Tensor:
+    """Return the logits that lose least where each row gets the same; half a row more, so that they end.
+
+    Of cross-entropy they say how often labels are, each counting its weight. A focal loss is least elsewhere, nearer
+    to one half; it is searched from there.
+    """
     having = learned.sum(0) + 0.5
+    lacking = len(learned) - having + 1
     weighed = having if weights is None else having * weights
-    return weighed.log() if task == "multiclass" else (weighed / (len(learned) - having + 1)).log()
+    often = weighed.log() if task == "multiclass" else (weighed / lacking).log()
+    if gamma == 0:
+        return often
+
+    def loss(logits: Tensor) -> Tensor:
+        if task == "multiclass":
+            classes = torch.eye(len(logits), dtype=logits.dtype)
+            each = row_losses(logits.expand(len(logits), -1), classes, task=task, weights=weights, gamma=gamma)
+            return (having * each).sum() / having.sum()
+        one = logits[:, None]  # a row for each label, which has that label only
+        by = None if weights is None else weights[:, None]
+        yes, no = (row_losses(one, of(one), task=task, weights=by, gamma=gamma) for of in _TRUTHS)
+        return (having * yes + lacking * no).mean() / (having + lacking)[0]
+
+    return _least(loss, often)
+
+
+_TRUTHS = (torch.ones_like, torch.zeros_like)
+
+
+def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """Return where a smooth loss is least (L-BFGS)."""
+    found = start.clone().requires_grad_()
+    steps = torch.optim.LBFGS([found], max_iter=100, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        steps.zero_grad()
+        value = loss(found)
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    steps.step(closure)  # type: ignore[no-untyped-call]
+    return found.detach()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("pytorch_lightning")
@@ -18,6 +19,7 @@ from export.evaluation.predictions import Predictions  # noqa: E402
 from export.training.config import Recipe  # noqa: E402
 from export.training.doubts import LARGEST_LOGIT, doubts_of_result  # noqa: E402
 from export.training.fit import fit  # noqa: E402
+from export.training.losses import class_weights, row_losses  # noqa: E402
 from export.training.module import TrainingError  # noqa: E402
 from export.training.run import RunFolder  # noqa: E402
 from tests.export.predicted import draw  # noqa: E402
@@ -69,6 +71,46 @@ def test_losses_are_compared_as_the_training_weighed_them(task: Task) -> None:
     weighed = doubts_of_result(rare, learned.truth[kept[1]], Recipe(class_weights=True))
     plain = doubts_of_result(rare, learned.truth[kept[1]], Recipe())
     assert (weighed, len(plain)) == ([], 1)
+
+
+def _rare(task: Task, seed: int) -> Predictions:
+    """Rows of which every label but the last of `multiclass` happens in a tenth."""
+    rng = np.random.default_rng(seed)
+    count = {"binary": 1, "multiclass": 3, "multilabel": 2}[task]
+    truth = (rng.random((2000, count)) < 0.1).astype(np.float32)
+    if task == "multiclass":
+        truth = np.eye(3, dtype=np.float32)[rng.choice(3, 2000, p=(0.1, 0.1, 0.8))]
+    return replace(draw(task, rows=2000, seed=seed), truth=truth)
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_focal_loss_is_compared_with_the_constant_of_the_least_focal_loss(task: Task, weighed: bool) -> None:  # noqa: FBT001
+    recipe = Recipe(loss="focal", class_weights=weighed)
+    drawn, learned = _rare(task, 1), _rare(task, 2).truth
+    untrained = np.zeros(drawn.truth.shape[1])
+    for constant in (untrained, untrained + 0.5, untrained - 1.0):
+        constant[0] += 0.3
+        (said,) = doubts_of_result(_saying(drawn, constant), learned, recipe)
+        assert said.startswith("expected a focal validation loss below 0.")
+    # What knows a little: a step from the best constant towards what is true.
+    best = _best_constant(learned, task, recipe)
+    (said,) = doubts_of_result(_saying(drawn, best + 0.1 * (np.arange(len(best)) == 0)), learned, recipe)
+    logits = (best + 0.2 * (drawn.truth - drawn.truth.mean(0))).astype(np.float32)
+    assert doubts_of_result(replace(drawn, logits=dict.fromkeys(drawn.logits, logits)), learned, recipe) == []
+
+
+def _best_constant(truth: np.ndarray, task: Task, recipe: Recipe) -> np.ndarray:
+    """Search it without any gradient."""
+    weights = class_weights(truth, task).double() if recipe.class_weights else None
+    rows = torch.from_numpy(truth).double()
+
+    def loss(logits: np.ndarray) -> float:
+        same = torch.from_numpy(logits).expand(len(rows), -1)
+        return float(row_losses(same, rows, task=task, weights=weights, gamma=recipe.focal_gamma).mean())
+
+    found: np.ndarray = minimize(loss, np.zeros(truth.shape[1]), method="Nelder-Mead", options={"xatol": 1e-6}).x
+    return found
 
 
 def test_logits_that_no_probability_needs_are_doubted_of_any_side() -> None:
