@@ -15,7 +15,7 @@ from export.evaluation.scores import score
 from export.evaluation.thresholds import Rule, choose
 from export.files import write_whole
 from stream_app.bundle.errors import BundleError
-from stream_app.bundle.manifest import PRESENCES, Calibration, Label, Presence, check_calibration
+from stream_app.bundle.manifest import PRESENCES, Calibration, Label, Presence, Scaling, check_calibration
 
 Mode = Literal["rows", "sequences"]
 
@@ -42,10 +42,11 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def words(self) -> str:
-        """What stands there: where isotonic had too few rows, Platt's."""
+        """What stands there: where isotonic had too few rows, Platt's; of presences that no row has, nothing."""
         if self.method != "isotonic":
             return self.method
-        without = {presence: without_map(self.calibration.of(presence)) for presence in PRESENCES}
+        fitted = {presence: self.calibration.of(presence) for presence in PRESENCES}
+        without = {presence: without_map(found) for presence, found in fitted.items() if not _is_untouched(found)}
         if all(len(places) == len(self.labels) for places in without.values()):
             return "platt (too few rows for isotonic)"
         lacking = "; ".join(self._place(presence, places) for presence, places in without.items() if places)
@@ -63,6 +64,11 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         write_whole(path, self.encoded)
+
+
+def _is_untouched(scaling: Scaling) -> bool:
+    """Whether it leaves logits as they are, as that of a presence that no row has."""
+    return not scaling.knots and set(scaling.scale) == {1.0} and set(scaling.offset) == {0.0}
 
 
 def fit(
@@ -113,6 +119,8 @@ def shortages(predictions: Predictions, calibrated: Calibrated) -> list[str]:
     found = []
     for presence in PRESENCES if calibrated.method == "isotonic" else ():
         truth = predictions.truth[rows_of(predictions, presence)] > 0.5
+        if not len(truth):  # its logits stay as they are
+            continue
         counts = [
             f"{int(truth[:, place].sum())} with {predictions.labels[place]} and {int((~truth[:, place]).sum())} without"
             for place in without_map(calibrated.calibration.of(presence))

@@ -132,6 +132,17 @@ def test_what_is_isotonic_only_in_part_is_said_with_its_rows() -> None:
         assert f"found {fights} with fight and {10 - fights} without, 0 with fire and 10 without" in line
 
 
+def test_of_a_presence_that_no_row_has_isotonic_says_nothing() -> None:
+    pictures = replace(draw(rows=600), has_text=np.zeros(600, np.bool_))
+    found = fit(pictures, "isotonic", F1)
+    assert (found.words, shortages(pictures, found)) == ("isotonic", [])
+    few = replace(draw(rows=30), has_text=np.zeros(30, np.bool_))
+    found = fit(few, "isotonic", F1)
+    assert found.words == "platt (too few rows for isotonic)"
+    (said,) = shortages(few, found)
+    assert said.startswith("isotonic calibration of image:")
+
+
 def test_what_is_isotonic_wholly_or_nowhere_is_called_so() -> None:
     many, few = draw("multiclass", rows=600), draw("multiclass", rows=30)
     found = fit(many, "isotonic", F1)
