@@ -32,6 +32,7 @@ from export.evaluation.scores import score
 from export.training.claim import claim
 from export.training.config import ConfigError, TrainConfig, open_folds, open_rows, require_sides
 from export.training.fit import Say, fit, parsed_rule
+from export.training.gradient import require_precision
 from export.training.load import require_same_rows
 from export.training.predict import Mode, predict_run
 from export.training.run import RunFolder, is_finished, read_doubts, read_json, write_json
@@ -70,6 +71,7 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
     """
     begun = time.monotonic()
     rule = parsed_rule(config)
+    require_precision(config.recipe)
     parts = _parts(config, out)
     claim(config, out, resume=resume)
     runs = [RunFolder(out.path / f"fold-{number}") for number in range(1, len(parts) + 1)]

@@ -30,7 +30,7 @@ from export.training.claim import claim
 from export.training.config import ConfigError, TrainConfig, open_rows, require_sides
 from export.training.doubts import doubts_of_result, doubts_of_rows
 from export.training.features import teach_guide
-from export.training.gradient import train_by_gradient
+from export.training.gradient import require_precision, train_by_gradient
 from export.training.load import (
     ModelFile,
     content_sha256,
@@ -61,7 +61,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
 
     Raises:
         RunError: The folder exists already, or is none that can be resumed.
-        ConfigError: The configuration does not fit the data, or is another than that of the run.
+        ConfigError: The configuration does not fit the data or the device, or is another than that of the run.
         DataError: The data cannot be used.
         TrainingError: The loss or a logit is no number, or the memory is too small.
         OSError: The disk is full, or refuses.
@@ -69,6 +69,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
     """
     begun, worked = time.monotonic(), time.process_time()
     rule = parsed_rule(config)
+    require_precision(config.recipe)
     dataset = open_rows(config)
     require_sides(dataset, config)
     with _claimed(config, run, resume=resume):

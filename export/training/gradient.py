@@ -24,7 +24,7 @@ from export.files import FULL
 from export.model import FusionModel
 from export.training.batches import Batch, Batches
 from export.training.checkpoints import BEST, LAST, WholeCheckpoints, first_epoch, read_checkpoint
-from export.training.config import ConfigError, TrainConfig
+from export.training.config import ConfigError, Recipe, TrainConfig
 from export.training.frozen import Keep
 from export.training.losses import class_weights
 from export.training.module import Fusion, TrainingError
@@ -58,6 +58,20 @@ class _InOrder(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         return self._batches.in_order()
+
+
+def require_precision(recipe: Recipe) -> None:
+    """See that the device can compute as the recipe says; Lightning would take bf16 instead, and not say so.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    is_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if recipe.method == "gradient" and recipe.precision == "16-mixed" and is_cpu:
+        raise ConfigError(
+            "recipe.precision: expected 32 or bf16-mixed on a CPU, found 16-mixed: choose one of them, or train where "
+            "PyTorch finds a GPU"
+        )
 
 
 def train_by_gradient(

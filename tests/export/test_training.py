@@ -28,8 +28,9 @@ from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
 from export.fusions.concat import ConcatHead  # noqa: E402
 from export.training.config import ConfigError, Recipe, encode_config, make_config, read_config  # noqa: E402
+from export.training.crossval import crossval  # noqa: E402
 from export.training.fit import fit  # noqa: E402
-from export.training.gradient import _said_clearly  # noqa: E402
+from export.training.gradient import _said_clearly, require_precision  # noqa: E402
 from export.training.load import content_sha256, load_run  # noqa: E402
 from export.training.module import Fusion, TrainingError  # noqa: E402
 from export.training.predict import across_sequences, predict_run  # noqa: E402
@@ -281,6 +282,21 @@ def test_data_that_cannot_be_read_leaves_no_run_behind(data: Path, tmp_path: Pat
     with pytest.raises(DataError, match="expected a folder"):
         fit(small_config(data / "nowhere"), RunFolder(tmp_path / "run"), say=lambda _: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_half_precision_is_refused_where_there_is_no_gpu_and_nothing_is_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for device in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(device, "is_available", lambda: False)
+    config = small_config(data, recipe__precision="16-mixed", data__folds=2)
+    for begin in (fit, crossval):
+        with pytest.raises(ConfigError, match="expected 32 or bf16-mixed on a CPU, found 16-mixed: choose one"):
+            begin(config, RunFolder(tmp_path / "run"), say=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+    require_precision(Recipe(method="probe", precision="16-mixed"))  # which does not count there
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    require_precision(config.recipe)
 
 
 def test_a_loss_that_is_no_number_ends_training_with_advice(data: Path, tmp_path: Path) -> None:
