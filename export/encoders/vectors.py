@@ -124,11 +124,11 @@ def _read(path: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, _Ve
 
 
 def _read_lines(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, _Vector | None]]:
-    width = 0
+    width = said = read = 0
     for number, line in enumerate(file, start=1):
         parts = line.decode("utf-8", "replace").rstrip().split(" ")
         if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
-            width = int(parts[1])
+            said, width = int(parts[0]), int(parts[1])
             continue
         width = width or len(parts) - 1
         # A word may have blanks inside (". . ." in GloVe 840B), so the numbers are counted from the end.
@@ -136,8 +136,17 @@ def _read_lines(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> I
         vector = _numbers(parts[-width:]) if wanted is None or word in wanted else None
         if not word or (vector is not None and not len(vector)):
             start = line[:40].decode("utf-8", "replace")
-            raise WeightsError(f"vectors {path}:{number}: expected a word and {width} numbers, found {start!r}")
+            raise WeightsError(
+                f"vectors {path}:{number}: expected a word and {width or 'its'} numbers with blanks between them, "
+                f"found {start!r}"
+            )
+        read += 1
         yield word, vector
+    if read < said:
+        raise WeightsError(
+            f"vectors {path}: expected {said} words, as its first line says, found {read}: the file was cut short; "
+            "fetch it again"
+        )
 
 
 def _numbers(parts: list[str]) -> _Vector:

@@ -141,6 +141,17 @@ def test_vectors_are_read_from_every_form_of_file(tmp_path: Path, name: str) -> 
         ("v.txt", b"fire 1 2 x\n", r"v\.txt:1: expected a word"),
         ("v.txt", b"fire 1 2 nan\n", r"v\.txt:1: expected a word"),
         ("v.txt", b"smoke 1 2 3\n", "expected some of the 2 words of the vocabulary, found none"),
+        (
+            "v.txt",
+            b"fire\t1\t2\n",
+            r"v\.txt:1: expected a word and its numbers with blanks between them, found 'fire.t1",
+        ),
+        ("v.vec", b"3 2\nfire 1 2\ngate 1 2\n", r"v\.vec: expected 3 words, as its first line says, found 2"),
+        (
+            "v.vec.gz",
+            gzip.compress(b"2 2\nfire 1 2\n"),
+            r"v\.vec\.gz: expected 2 words, as its first line says, found 1",
+        ),
         ("v.txt.gz", b"no gzip", "cannot be read"),
         ("v.txt.gz", gzip.compress(b"fire 1 2 3\n" * 99)[:30], "cannot be read"),
         ("v.bin", b"2 3\nfire " + bytes(12), "expected 2 words, found an end or no word after 1"),
@@ -153,6 +164,12 @@ def test_other_files_are_refused_with_the_line(tmp_path: Path, name: str, conten
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=says):
         load_vectors(tmp_path / name, ["fire", "gate"])
+
+
+def test_the_first_words_of_a_file_are_read_without_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "v.vec").write_bytes(b"3 2\nfire 1 2\ngate 1 2\n")
+    assert file_words(tmp_path / "v.vec", 1) == ["fire"]
+    assert file_width(tmp_path / "v.vec") == 2
 
 
 def test_coverage_counts_words_and_their_uses() -> None:
