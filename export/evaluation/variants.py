@@ -22,6 +22,11 @@ class VariantFigures(msgspec.Struct, frozen=True, kw_only=True):
         accuracy: Share of right decisions, 0-1.
         balanced_accuracy: Mean recall as `export.evaluation.metrics` defines it, 0-1: what happens seldom counts alike.
             None where these rows lack the two classes of each label.
+        auroc: Mean over labels of the area under the ROC curve, 0-1: the lowest of rows judged with what they have, by
+            the picture alone, and by the text alone. It sees labels that open far below one half, too. None where it
+            cannot be told: these rows lack the two classes of each label, or an older version measured.
+        auroc_loss: Most of it that any of the three loses against `fp32`, whether it is the lowest or not; below 0
+            where all gain. None as for `auroc`.
         ece: Expected calibration error as `export.evaluation.metrics` defines it, 0-1.
         logit_difference: Greatest absolute difference of a raw logit from `fp32`.
         pairs_per_s: Pairs that one CPU thread of the machine that exported encodes and fuses per second.
@@ -32,6 +37,8 @@ class VariantFigures(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     accuracy: float
     balanced_accuracy: float | None
+    auroc: float | None = None
+    auroc_loss: float | None = None
     ece: float
     logit_difference: float
     pairs_per_s: float

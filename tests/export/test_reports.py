@@ -347,8 +347,25 @@ def test_a_report_shows_what_the_variants_of_an_exported_run_cost(
         status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100")
         assert status == 0, err
         text = page.read_text("utf-8")
+        assert "<th>AUROC</th><th>ECE</th>" in text or not is_shown
         for words in ("0.8750 (-0.0250)", "0.7000 (-0.1000)", "0.0800 (+0.0300)", "250 (x 2.50)"):
             assert (words in text) == is_shown, words
+
+
+def test_a_report_shows_what_a_variant_loses_in_auroc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _run(tmp_path / "run", draw("binary", rows=60))
+    figures = {"size_bytes": 2_000_000, "rows": 40, "accuracy": 0.9, "ece": 0.05, "logit_difference": 0.0}
+    figures |= {"balanced_accuracy": 0.8, "pairs_per_s": 100.0}
+    lines = [
+        {**figures, "variant": "fp32", "auroc": 0.7, "auroc_loss": 0.0},
+        {**figures, "variant": "int8", "auroc": 0.69, "auroc_loss": 0.2},
+    ]
+    (run.path / "variants.json").write_text(json.dumps(lines))
+    status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100")
+    assert status == 0, err
+    text = (run.path / "reports" / "test.html").read_text("utf-8")
+    assert "<td>0.7000</td>" in text
+    assert "<td>0.6900 (-0.2000)</td>" in text
 
 
 def test_figures_of_validation_rows_are_said_to_be_flattering(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("timm")
@@ -19,12 +20,12 @@ import onnxruntime  # noqa: E402 - the skips above come first
 
 from export.data import Split  # noqa: E402 - the skips above come first
 from export.encoders.pooling import GuidedEnd  # noqa: E402
-from export.evaluation.scores import score  # noqa: E402
+from export.evaluation.scores import Scored, score  # noqa: E402
 from export.evaluation.variants import Variant, VariantFigures  # noqa: E402
 from export.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.bench import Report, measure_bundle  # noqa: E402
 from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
-from export.packing.measure import in_memory, predict, smallest_within  # noqa: E402
+from export.packing.measure import in_memory, measure_variant, predict, smallest_within  # noqa: E402
 from export.packing.onnx_export import ExportRefusedError, export_graphs  # noqa: E402
 from export.packing.run_card import About  # noqa: E402
 from export.packing.variants import to_fp16  # noqa: E402
@@ -35,6 +36,7 @@ from stream_app.bundle.manifest import (  # noqa: E402
     IMAGE_ENCODER,
     MANIFEST_NAME,
     MODEL_CARD,
+    PRESENCES,
     SIGNATURE_NAME,
     TEXT_ENCODER,
 )
@@ -296,6 +298,8 @@ _EXACT = VariantFigures(
     rows=10,
     accuracy=0.9,
     balanced_accuracy=0.8,
+    auroc=0.7,
+    auroc_loss=0.0,
     ece=0.1,
     logit_difference=0.0,
     pairs_per_s=1.0,
@@ -335,12 +339,49 @@ def test_the_smallest_that_loses_no_more_than_allowed(
         ({"balanced_accuracy": None}, "fp32"),
         ({"ece": 0.11}, "int8"),
         ({"ece": 0.2}, "fp32"),
+        ({"auroc": 0.69, "auroc_loss": 0.01}, "int8"),
+        ({"auroc": 0.7, "auroc_loss": 0.3}, "fp32"),  # of sides that are not the worst
+        ({"auroc": None, "auroc_loss": None}, "int8"),
         ({"ece": 0.0, "balanced_accuracy": 0.9}, "int8"),
     ],
 )
 def test_a_variant_that_finds_less_or_is_less_honest_is_not_taken(changes: dict[str, Any], expected: Variant) -> None:
     small = msgspec.structs.replace(_EXACT, variant="int8", size_bytes=30, **changes)
     assert smallest_within({"fp32": _EXACT, "int8": small}, 0.01) == expected
+
+
+def test_auroc_is_the_lowest_of_all_sides_and_what_any_of_them_loses(
+    chosen: tuple[Path, dict[Variant, VariantFigures]], split: Split
+) -> None:
+    assert chosen[1]["fp32"].auroc_loss == 0.0
+    bundle = load_bundle(chosen[0])
+    split = replace(split, truth=np.random.default_rng(1).permutation(split.truth))  # of which the model knows nothing
+    exact = predict(bundle, Graphs(bundle), split)
+    knowing = np.where(split.has_image[:, None], split.truth * 4 - 2, np.nan).astype(np.float32)
+    exact = replace(exact, logits={**exact.logits, "image": knowing})
+    figures, found, calibration = measure_variant("int8", bundle, split, reference=exact)
+    now, before = (
+        {presence: _area(score(one, by, presence)) for presence in PRESENCES}
+        for one, by in ((found, calibration), (exact, bundle.manifest.calibration))
+    )
+    assert figures.auroc == pytest.approx(min(now.values()), abs=1e-4)
+    assert figures.auroc_loss == pytest.approx(max(before[one] - now[one] for one in PRESENCES), abs=1e-4)
+    assert before["image"] - now["image"] > 0.1
+
+
+def test_of_rows_without_texts_auroc_is_that_of_the_pictures(chosen: tuple[Path, Any], split: Split) -> None:
+    bundle = load_bundle(chosen[0])
+    pictures = replace(split.take(np.flatnonzero(split.has_image)), texts=("",) * int(split.has_image.sum()))
+    figures, found, calibration = measure_variant("fp32", bundle, pictures, reference=None)
+    assert figures.auroc == pytest.approx(_area(score(found, calibration, "image")), abs=1e-4)
+    one_class = pictures.take(np.flatnonzero(pictures.truth[:, 0]))
+    figures = measure_variant("fp32", bundle, one_class, reference=None)[0]
+    assert (figures.auroc, figures.auroc_loss) == (None, None)
+
+
+def _area(scored: Scored) -> float:
+    labels = range(len(scored.labels))
+    return float(np.mean([roc_auc_score(scored.truth[:, label], scored.micro[:, label]) for label in labels]))
 
 
 def test_where_balanced_accuracy_is_unknown_the_rest_decides() -> None:
