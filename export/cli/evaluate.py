@@ -28,7 +28,7 @@ from export.data.read import ReadOptions, open_dataset
 from export.data.rows import DataError, Dataset
 from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
 from export.evaluation.evaluate import evaluate as compute
-from export.evaluation.intervals import RESAMPLES
+from export.evaluation.intervals import RESAMPLES, doubts_of_groups
 from export.evaluation.metrics import FIGURES
 from export.evaluation.report import Sample, evaluation_page, read_history, read_samples
 from export.evaluation.report.page import PICTURES, number, span
@@ -95,6 +95,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         typer.echo(msgspec.json.format(msgspec.json.encode(_document(found))).decode())
     else:
         _show(found)
+    for note in _notes(found):
+        say(note)
     say(f"report: {place}")
 
 
@@ -142,7 +144,12 @@ def _document(found: Evaluation) -> dict[str, Any]:
         "labels": found.labels,
         "operating_points": found.operating_points,
         "facets": found.facets,
+        "notes": _notes(found),
     }
+
+
+def _notes(found: Evaluation) -> list[str]:
+    return doubts_of_groups(found.scored["both"].groups)
 
 
 def _show(found: Evaluation) -> None:

@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from export.evaluation.calibrated import Calibrated
 from export.evaluation.intervals import (
-    FEW_GROUPS,
     RESAMPLES,
     Interval,
     McNemar,
     Progress,
     Resampled,
     Resampling,
+    doubts_of_groups,
     mcnemar,
 )
 from export.evaluation.metrics import FIGURES, is_right
@@ -146,10 +146,7 @@ def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES, progress: Progre
         for contender in contenders
     }
     groups = contenders[0].scored.groups
-    if (count := len(np.unique(groups))) < FEW_GROUPS:
-        notes.append(
-            f"The decisions are of {count} groups only: intervals from so few are narrower than they should be."
-        )
+    notes += doubts_of_groups(groups)
     return Comparison(
         contenders=tuple(contenders),
         figures={

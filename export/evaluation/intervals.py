@@ -18,6 +18,8 @@ RESAMPLES = 1000
 FEW_GROUPS = 20
 """With fewer groups an interval is too narrow to be trusted; reports say so."""
 
+_FEW = "The decisions are of {} groups only: intervals from so few are narrower than they should be."
+
 Weights = npt.NDArray[np.float64]
 Statistic = Callable[[Weights], float]
 """float64 [n], how often each row counts -> a figure; NaN where these rows have none (one class only)."""
@@ -104,6 +106,16 @@ def resample(
     if len(np.unique(groups)) < 2:
         return Resampled(value, np.empty(0))
     return Resampled(value, np.array([statistic(weights) for weights in _draws(groups, resamples, seed)]))
+
+
+def doubts_of_groups(groups: npt.NDArray[np.int64]) -> list[str]:
+    """Say that intervals are of few groups, where they are; a report's note.
+
+    Args:
+        groups: int64 [n], of the decisions.
+    """
+    count = len(np.unique(groups))
+    return [_FEW.format(count)] if count < FEW_GROUPS else []
 
 
 class Resampling:

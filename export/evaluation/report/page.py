@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from export.evaluation.compare import HEADLINE, Comparison
 from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
-from export.evaluation.intervals import FEW_GROUPS, Interval
+from export.evaluation.intervals import Interval, doubts_of_groups
 from export.evaluation.metrics import FIGURES, LESS_IS_BETTER, decided
 from export.evaluation.operating_points import ASSUMPTION
 from export.evaluation.report.history import History
@@ -59,6 +59,7 @@ def evaluation_page(
         variants=variants,
         doubts=doubts,
         is_crossval=is_crossval,
+        notes=doubts_of_groups(both.groups),
         mistakes=[_mistake(evaluation, int(place), samples or {}) for place in evaluation.mistakes],
         **_COMMON,
     )
@@ -154,7 +155,6 @@ _COMMON: dict[str, Any] = {
     "figures": tuple(FIGURES),
     "less_is_better": LESS_IS_BETTER,
     "words": MISSING_WORDS,
-    "few_groups": FEW_GROUPS,
     "span": span,
     "number": number,
 }
