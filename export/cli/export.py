@@ -23,8 +23,8 @@ _Within = Annotated[
         metavar="X",
         min=0,
         max=1,
-        help="Take the smallest variant that loses at most this much accuracy, balanced accuracy and calibration; "
-        "0.005 is half a point.",
+        help="Take the smallest variant that loses at most this much accuracy, balanced accuracy, AUROC and "
+        "calibration; 0.005 is half a point.",
     ),
 ]
 

@@ -183,9 +183,10 @@ def _measured(
             continue
         reference = reference or said
         balanced = "-" if found.balanced_accuracy is None else f"{found.balanced_accuracy:.4f}"
+        area = "-" if found.auroc is None else f"{found.auroc:.4f}"
         say(
             f"{variant}: {found.size_bytes / 1e6:.2f} MB, accuracy {found.accuracy:.4f}, "
-            f"balanced {balanced}, ECE {found.ece:.4f}, "
+            f"balanced {balanced}, lowest AUROC {area}, ECE {found.ece:.4f}, "
             f"{found.pairs_per_s:.0f} pairs/s on one CPU thread, logits within {found.logit_difference:.2g} of fp32"
         )
         yield variant, found, calibration, made

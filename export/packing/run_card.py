@@ -214,16 +214,20 @@ def _variant(metrics: Mapping[str, Any]) -> str:
         [
             "## Variants",
             "",
-            f"This bundle holds **{metrics['variant']}**; the figures above are of fp32. On {rows} validation rows:",
+            (
+                f"This bundle holds **{metrics['variant']}**; the figures above are of fp32. On {rows} validation rows; of "
+                "the AUROC, the most that it loses with both sides, the picture alone or the text alone:"
+            ),
             "",
             *_table(
-                ["", "MB", "accuracy", "balanced accuracy", "ECE", "logits differ by at most"],
+                ["", "MB", "accuracy", "balanced accuracy", "loss of AUROC", "ECE", "logits differ by at most"],
                 (
                     [
                         name,
                         f"{found['size_bytes'] / 1e6:.2f}",
                         f"{found['accuracy']:.4f}",
                         "-" if found["balanced_accuracy"] is None else f"{found['balanced_accuracy']:.4f}",
+                        "-" if found["auroc_loss"] is None else f"{found['auroc_loss']:.4f}",
                         f"{found['ece']:.4f}",
                         f"{found['logit_difference']:.3g}",
                     ]
