@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from export.evaluation.calibrated import Calibrated
-from export.evaluation.intervals import RESAMPLES, Interval, Progress, Resampling, bounded
+from export.evaluation.intervals import RESAMPLES, Interval, Progress, Resampling
 from export.evaluation.metrics import (
     FIGURES,
     OfLabel,
-    accuracy,
     auroc,
     auroc_of,
     average_precision_of,
@@ -218,10 +217,6 @@ def _facet(name: str, chosen: _Chosen, scored: dict[Presence, Scored], drawn: Re
     return Facet(name=name, values=len(np.unique(scored["both"].facets[name])), shown=shown, lines=lines)
 
 
-def _accuracy(part: Scored, drawn: Resampling) -> Interval:
-    return bounded(drawn(accuracy(part), part.groups).interval, len(np.unique(part.groups)))
-
-
 def _line(name: str, value: str, scored: dict[Presence, Scored], drawn: Resampling) -> FacetLine:
     parts = {presence: found.take(found.facets[name] == value) for presence, found in scored.items()}
     both = parts["both"]
@@ -230,7 +225,7 @@ def _line(name: str, value: str, scored: dict[Presence, Scored], drawn: Resampli
         value=value,
         decisions=len(both),
         groups=len(np.unique(both.groups)),
-        accuracy={p: _accuracy(part, drawn) for p, part in parts.items() if len(part)},
+        accuracy={p: drawn.share(is_right(part), part.groups) for p, part in parts.items() if len(part)},
         auroc=auroc(both)(ones),
         loss=loss(both)(ones),
     )

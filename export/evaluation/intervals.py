@@ -20,6 +20,9 @@ FEW_GROUPS = 20
 
 _FEW = "The decisions are of {} groups only: intervals from so few are narrower than they should be."
 
+_RARE = 3
+"""What was seen in fewer groups is next to never seen."""
+
 Weights = npt.NDArray[np.float64]
 Statistic = Callable[[Weights], float]
 """float64 [n], how often each row counts -> a figure; NaN where these rows have none (one class only)."""
@@ -39,28 +42,6 @@ class Interval:
     def is_clear_of_zero(self) -> bool:
         """Whether zero lies outside."""
         return self.low > 0 or self.high < 0
-
-
-def bounded(share: Interval, groups: int) -> Interval:
-    """Widen the interval of a share that is, or nearly is, 0 or 1: there draws vary little or not at all.
-
-    None seen in n independent draws is below 3 / n with 95 % certainty (the rule of three); of a share near that end no
-    more can be claimed. Counted are groups, since rows of a group are not independent.
-
-    Args:
-        share: Between 0 and 1.
-        groups: How many it was seen in.
-    """
-    if math.isnan(share.value):
-        return share
-    room = min(1.0, 3 / groups)
-    low, high = (share.value, share.value) if math.isnan(share.low) else (share.low, share.high)
-    if share.value < room:
-        high = max(high, room)
-    if share.value > 1 - room:
-        low = min(low, 1 - room)
-    is_unknown = math.isnan(share.low) and room >= 1
-    return share if is_unknown else Interval(share.value, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +124,28 @@ class Resampling:
         if self._progress is not None:
             self._progress(self._done, max(self._done, self._expected))
         return found
+
+    def share(self, hits: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Interval:
+        """Compute the share of rows that are hits.
+
+        Where hits, or their absence, are of next to no groups, draws vary little or not at all: then no more is claimed
+        than that what was never seen in n groups is below 3 / n with 95 % certainty (the rule of three).
+
+        Args:
+            hits: bool [n].
+            groups: int64 [n].
+
+        Returns:
+            NaN without rows; no interval with a single group.
+        """
+        if not len(hits):
+            return Interval(math.nan, math.nan, math.nan)
+        counts = hits.astype(np.float64)
+        found = self(lambda weights: float(weights @ counts / weights.sum()), groups).interval
+        room = min(1.0, 3 / len(np.unique(groups)))
+        high = max(found.high, room) if len(np.unique(groups[hits])) < _RARE else found.high
+        low = min(found.low, 1 - room) if len(np.unique(groups[~hits])) < _RARE else found.low
+        return found if math.isnan(found.low) else Interval(found.value, low, high)
 
 
 def _draws(groups: npt.NDArray[np.int64], resamples: int, seed: int) -> Iterator[Weights]:

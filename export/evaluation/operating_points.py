@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from export.evaluation.intervals import Interval, Resampling, bounded
+from export.evaluation.intervals import Interval, Resampling
 from export.evaluation.scores import Scored
 from stream_app.bundle.manifest import Label
 from stream_app.core.score import MICRO, micro_logit
@@ -21,7 +20,6 @@ ASSUMPTION = (
 
 
 _DIGITS = 1_000_000
-_BOOLS = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def _at(
     drawn: Resampling,
 ) -> OperatingPoint:
     opens, happens = scored.micro[:, place] >= least, scored.truth[:, place] > 0.5
-    rate = _share(opens, ~happens, scored, drawn)
+    rate = drawn.share(opens[~happens], scored.groups[~happens])
     per_day = None
     if frames_per_second is not None:
         # Decisions that join several frames are as many fewer.
@@ -110,8 +108,8 @@ def _at(
         label=scored.labels[place],
         at=at[0],
         threshold=at[1],
-        recall=_share(opens, happens, scored, drawn),
-        precision=_share(happens, opens, scored, drawn),
+        recall=drawn.share(opens[happens], scored.groups[happens]),
+        precision=drawn.share(happens[opens], scored.groups[opens]),
         rate=rate,
         negatives=int((~happens).sum()),
         per_day=per_day,
@@ -122,12 +120,3 @@ def _reached_by(least: int) -> float:
     """Return a probability that this micro-logit reaches: rounded down, so that it may be set as a threshold."""
     exact = 1 / (1 + math.exp(-least / MICRO))
     return math.floor(exact * _DIGITS) / _DIGITS or exact
-
-
-def _share(wanted: _BOOLS, among: _BOOLS, scored: Scored, drawn: Resampling) -> Interval:
-    """Return the share of some decisions that is wanted; NaN without any."""
-    hits, groups = wanted[among].astype(np.float64), scored.groups[among]
-    if not len(hits):
-        return Interval(math.nan, math.nan, math.nan)
-    found = drawn(lambda weights: float(weights @ hits / weights.sum()), groups).interval
-    return bounded(found, len(np.unique(groups)))

@@ -175,7 +175,7 @@ def _at_open(labels: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "What reaches the threshold `open_at` of each label that alerts. False alarms are the share of the decisions "
         "without the label that do: of N such decisions a day, N times this share, before the live system joins what "
-        "follows one another into one incident. A share of 0 or 1 was seen, and is bounded by 3 / n of its n groups."
+        "follows one another into one incident. What was seen in next to none of n groups is bounded by 3 / n."
     )
     yield ""
     yield from _table(["label", "judged by", "recall", "precision", "false alarms"], rows)
@@ -215,8 +215,8 @@ def _variant(metrics: Mapping[str, Any]) -> str:
             "## Variants",
             "",
             (
-                f"This bundle holds **{metrics['variant']}**; the figures above are of fp32. On {rows} validation rows; of "
-                "the AUROC, the most that it loses with both sides, the picture alone or the text alone:"
+                f"This bundle holds **{metrics['variant']}**; the figures above are of fp32. On {rows} validation "
+                "rows; of the AUROC, the most that it loses with both sides, the picture alone or the text alone:"
             ),
             "",
             *_table(

@@ -17,7 +17,7 @@ from export.evaluation import metrics
 from export.evaluation.calibrated import fit
 from export.evaluation.calibration import calibrate
 from export.evaluation.evaluate import FACET_VALUES, evaluate
-from export.evaluation.intervals import Interval, Resampling, bounded, mcnemar, resample
+from export.evaluation.intervals import Interval, Resampling, mcnemar, resample
 from export.evaluation.operating_points import operating_points
 from export.evaluation.predictions import PredictionsError
 from export.evaluation.scores import Scored, score
@@ -253,19 +253,22 @@ def test_no_false_alarm_in_a_sample_is_no_promise_of_none() -> None:
     assert found.per_day is None
 
 
-@pytest.mark.parametrize("value", [0.0, 0.001, 0.02, 0.5, 0.98, 0.999, 1.0])
-def test_a_share_at_its_end_claims_no_certainty_and_one_near_it_no_more_than_that(value: float) -> None:
-    found = bounded(Interval(value, max(0.0, value - 0.003), min(1.0, value + 0.003)), 100)
-    assert found.low <= value <= found.high
-    assert found.high >= (max(value, 0.03))
-    assert found.low <= (min(value, 0.97))
-    if value == 0.5:
-        assert (found.low, found.high) == (0.497, 0.503)
+def test_a_share_at_its_end_claims_no_certainty_and_one_hit_makes_it_no_surer() -> None:
+    groups, drawn = np.arange(1000) // 10, Resampling(200)
+    for hits in (0, 1, 2, 10):  # in at most two groups
+        seen = np.arange(1000) < hits
+        share, rest = drawn.share(seen, groups), drawn.share(~seen, groups)
+        assert (share.value, share.low) == (hits / 1000, 0.0)
+        assert share.high >= 3 / 100
+        assert rest.high == 1.0
+        assert rest.low <= 1 - 3 / 100
+    spread = drawn.share(np.arange(1000) % 100 == 0, groups)  # one in each tenth group: draws tell enough
+    assert 0.002 < spread.low < 0.01 < spread.high < 0.02
 
 
-def test_a_share_of_one_group_has_no_interval_and_one_of_few_hardly_any() -> None:
-    assert math.isnan(bounded(Interval(1.0, math.nan, math.nan), 1).low)
-    assert bounded(Interval(0.0, 0.0, 0.0), 2) == Interval(0.0, 0.0, 1.0)
+def test_a_share_of_one_group_has_no_interval_and_one_of_two_is_unknown() -> None:
+    assert math.isnan(Resampling(50).share(np.ones(9, np.bool_), np.zeros(9, np.int64)).low)
+    assert Resampling(50).share(np.zeros(9, np.bool_), np.arange(9) // 5) == Interval(0.0, 0.0, 1.0)
 
 
 def test_an_evaluation_has_each_presence_facet_and_the_surest_mistakes() -> None:
