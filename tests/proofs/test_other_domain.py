@@ -83,7 +83,7 @@ def _train(folder: Path) -> Path:
     options = [part for setting in settings for part in ("--set", setting)]
     _command("train", "--data", folder / "bread", "--out", folder / "runs/oven", *options)
     _command("keys", "create", folder / "baker")
-    _command("export", folder / "runs/oven", "--out", folder / "oven", "--sign", folder / "baker.key", "--threads", 1)
+    _command("export", folder / "runs/oven", "--out", folder / "oven", "--sign", folder / "baker.key")
     return folder / "oven"
 
 
