@@ -175,8 +175,9 @@ def test_what_is_exported_is_named_where_it_was_cut(
         assert f"{run / name}: expected a file of a finished run, found " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("share", [0.5, 0])
-@pytest.mark.parametrize("command", ["evaluate", "compare", "export"])
+@pytest.mark.parametrize(
+    ("command", "share"), [("evaluate", 0.5), ("evaluate", 0), ("compare", 0.5), ("compare", 0), ("export", 0.5)]
+)
 def test_predictions_that_were_cut_are_named_and_can_be_made_again(
     command: str, share: float, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
