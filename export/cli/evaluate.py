@@ -182,10 +182,8 @@ def _operating_points(found: Evaluation) -> Table:
     for line in found.operating_points:
         per_day = Text(span(line.per_day, 1) if line.per_day else "-")
         rate = Text(f"{span(line.rate, 4)} of {line.negatives}")
-        shares = (
-            number(line.recall.value),
-            number(line.precision.value),
-        )  # with intervals only on the page: 80 columns
+        # Their intervals stand on the page: a terminal has 80 columns.
+        shares = (number(line.recall.value), number(line.precision.value))
         table.add_row(Text(line.label), line.at, f"{line.threshold:.4g}", *shares, rate, per_day)
     return table
 
