@@ -110,8 +110,14 @@ def test_the_advice_leads_to_a_finished_run(advice: str, interrupted: Path, tmp_
 @pytest.mark.parametrize("length", [1, 700, 5000, 20_000])
 @pytest.mark.parametrize("name", ["last", "best"])
 def test_a_checkpoint_that_was_cut_anywhere_is_named_before_anything_is_trained(
-    name: str, length: int, interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    length: int,
+    interrupted: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pytorch_lightning.Trainer.fit", lambda *_, **__: pytest.fail("it was trained"))
     run = _cut(interrupted, f"checkpoints/{name}.ckpt", 1, tmp_path)
     path = run / "checkpoints" / f"{name}.ckpt"
     path.write_bytes(path.read_bytes()[:length])

@@ -19,7 +19,7 @@ from export.data.duplicates import NEAR_BITS, NEAR_CELL, NEAR_COLOUR, fingerprin
 from export.data.partition import split
 from export.data.sheet import draw_sheet
 from export.data.ties import tie_pictures
-from tests.export.folders import fights, imagefolder, picture
+from tests.export.folders import fights, full_disk, imagefolder, picture
 
 
 def _scene(seed: int) -> npt.NDArray[np.uint8]:
@@ -352,3 +352,12 @@ def test_a_class_with_few_rows_is_named_once(tmp_path: Path, key: str, values: A
     rows = [{"file_name": f"{number}.jpg", "text": f"{number}", key: value} for number, value in enumerate(values)]
     found = check(open_dataset(_folder(tmp_path, train=rows)))
     assert [finding.examples for finding in found.findings if finding.kind == "rare-labels"] == [rare]
+
+
+def test_a_full_disk_leaves_the_sheet_that_lay_there(tmp_path: Path) -> None:
+    dataset, sheet = open_dataset(imagefolder(tmp_path / "data", fights(6))), tmp_path / "sheet.png"
+    draw_sheet(sheet, dataset)
+    before = sheet.read_bytes()
+    with full_disk(300), pytest.raises(OSError, match="File too large"):
+        draw_sheet(sheet, dataset, seed=1)
+    assert sheet.read_bytes() == before

@@ -58,6 +58,17 @@ def test_csv_reads_as_jsonl_does(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "metadata.csv").rows == data.rows
 
 
+def test_a_picture_that_two_splits_reach_is_one_group(tmp_path: Path) -> None:
+    picture(tmp_path / "0.png")
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        lines = [
+            {"file_name": "../0.png", "text": f"{label} in {name}", "label": label} for label in ("fight", "quiet")
+        ]
+        (tmp_path / name / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert [row.group for row in open_dataset(tmp_path).rows] == ["picture:0.png"] * 4
+
+
 def test_questions_and_answers_are_texts_and_labels_of_a_picture(tmp_path: Path) -> None:
     for split, answers in (("train", ["yes", "no", "blue"]), ("test", ["blue"])):
         picture(tmp_path / "data" / split / "images" / "7.png")

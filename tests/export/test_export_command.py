@@ -187,7 +187,7 @@ def test_a_full_disk_and_an_interruption_leave_nothing(
     with full_disk(50_000):
         status, output = _export(capsys, run, "--out", out)
     assert status == 1
-    assert "free space there" in output
+    assert f"{out}: File too large; free space there" in output
     assert [*out.parent.iterdir()] == []
     source = replace(source_of(run, loaded), open_validation=_interrupt)
     with pytest.raises(KeyboardInterrupt):
