@@ -15,8 +15,7 @@ from stream_app.adapters.connection import Connection
 from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.adapters.reach import admin_client
 from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES
-from stream_app.adapters.topics import partition_counts
-from tests.cli.deployment import TOPICS, Deployment, Kafka
+from tests.cli.deployment import TOPICS, Deployment, Kafka, until_known
 
 pytestmark = pytest.mark.kafka
 
@@ -64,9 +63,7 @@ def _make(connection: Connection, names: dict[str, str], made: dict[str, dict[st
     wanted = [NewTopic(names[topic], partitions.get(topic, 2), 1, topic_configs=made[topic]) for topic in made]
     response = _ask(connection, lambda admin: admin.create_topics(wanted))
     assert not any(code for _name, code, _words in response.topic_errors), response
-    # The controller has them; the broker that answers learns of them a moment later.
-    while len(asyncio.run(partition_counts(connection, [names[topic] for topic in made]))) < len(made):
-        time.sleep(0.1)
+    asyncio.run(until_known(connection, [names[topic] for topic in made]))
 
 
 def _settings(connection: Connection, names: dict[str, str]) -> dict[tuple[str, str], str]:
