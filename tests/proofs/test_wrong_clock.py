@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.timeout(200),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the package libfaketime is built for x86_64 alone"),
 ]
 
