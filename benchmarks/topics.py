@@ -6,7 +6,8 @@ import msgspec
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
-from stream_app.adapters.topics import create_topics, plan_topics
+from stream_app.adapters.topic_plans import plan_topics
+from stream_app.adapters.topics import create_topics
 
 PARTITIONS = 4
 

@@ -28,7 +28,7 @@ from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYT
 from stream_app.adapters.publisher import MAX_REQUEST_BYTES
 from stream_app.adapters.publishing_rights import unwritable
 from stream_app.adapters.reach import admin_client, consumer
-from stream_app.adapters.topics import MAX_MESSAGE_BYTES
+from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES, TIMESTAMP_TYPE, compare_settings, plan_topics
 
 _TOPIC_NOT_ALLOWED: Final = 29
 #: One fetch of so many bytes per partition is enough for a sample of keys, and bounds what a start downloads.
@@ -103,7 +103,7 @@ async def preflight(settings: PreflightSettings) -> PreflightReport:
         async with admin_client(settings.connection) as admin:
             counts = await _partition_counts(admin, topics)
             partitions = _check_counts(counts, topics)
-            configs, warnings = await _configs(admin, (topics.frames, topics.texts, topics.state, topics.dead_letters))
+            configs, warnings = await _configs(admin, msgspec.structs.asdict(topics).values())
         _check_policies(configs, topics)
         _check_codecs(configs, topics)
         await _check_publishing(settings)
@@ -223,14 +223,7 @@ async def _check_publishing(settings: PreflightSettings) -> None:
 
 def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSettings) -> list[str]:
     topics = settings.topics
-    warnings = []
-    for name in (topics.frames, topics.texts):
-        found = configs.get(name, {}).get("message.timestamp.type", "LogAppendTime")
-        if found != "LogAppendTime":
-            warnings.append(
-                f"{name}: expected message.timestamp.type LogAppendTime, found {found}: producers' clocks order the "
-                "merge, and one that runs ahead makes other cameras' records late"
-            )
+    warnings = _badly_set(configs, topics)
     limits = {name: int(config.get("max.message.bytes") or MAX_MESSAGE_BYTES) for name, config in configs.items()}
     frames, letters, state = (limits.get(name) for name in (topics.frames, topics.dead_letters, topics.state))
     if frames is not None and frames < settings.max_image_bytes:
@@ -249,6 +242,18 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
             "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) stands until it is raised"
         )
     return warnings
+
+
+def _badly_set(configs: Mapping[str, Mapping[str, str]], topics: Topics) -> list[str]:
+    """Say which topics are stamped by other clocks than the broker's, and which outputs lose records to compaction."""
+    return [
+        f"{difference.topic}: expected {difference.what} {difference.expected}, found {difference.found}: "
+        f"{difference.cost}. `vigil topics fix` shows and alters it"
+        for plan in plan_topics(topics, 1)
+        if plan.name in configs
+        for difference in compare_settings(plan, configs[plan.name])
+        if difference.what in {TIMESTAMP_TYPE, "cleanup.policy"}
+    ]
 
 
 def _letter_bytes(config: Mapping[str, str]) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidTimestampError, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ _STOP_S = 2.0
 #: How often, and how long after one another, an abandoned producer's sender is cancelled until it ends.
 _CANCELS = 10
 _CANCEL_S = 0.05
+_WRONG_CLOCK = (
+    "an output takes the time of this worker's clock, and the broker refuses that: set the clock right, or let the "
+    "broker stamp the outputs (`vigil topics fix`)"
+)
 
 
 class EpochEndedError(Exception):
@@ -156,4 +160,5 @@ class Publisher:
 
 
 def _say(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()
+    words = f"{type(error).__name__} {error}".strip()
+    return f"{words}: {_WRONG_CLOCK}" if isinstance(error, InvalidTimestampError) else words

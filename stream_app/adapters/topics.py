@@ -1,13 +1,13 @@
-"""The seven topics: how they should be, how they are, and what each difference costs.
+"""The seven topics on the brokers: created, compared with their plans, and altered where somebody asks for that.
 
-In: a connection, names, partition count. Out: topics created, or a list of differences with expected and found. An
-existing topic is never changed: its partitions are fixed for life, and its other settings are somebody's decision.
+In: a connection, names, plans. Out: topics created, differences with expected and found, settings altered. Partition
+counts and replication are never altered, and settings only by :func:`fix_topics`: they are somebody's decision.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,50 +18,17 @@ from aiokafka.errors import KafkaError, for_code
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
 from stream_app.adapters.reach import admin_client
+from stream_app.adapters.topic_altering import NO_RIGHT, NOT_ALLOWED, alter_settings
+from stream_app.adapters.topic_plans import RETENTION, Difference, Retention, TopicPlan, compare, plan_topics
 
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-_HOUR_MS = 3_600_000
 _ALREADY_EXISTS = 36
-#: Until a new topic's leaders are known, in seconds.
+#: Until a new topic's leaders are known, or all brokers know what was altered, in seconds.
 _READY_S = 15.0
 _POLL_S = 0.1
-_COSTS = {
-    "cleanup.policy": "compaction would drop records with the same key",
-    "message.timestamp.type": "producers' clocks order the merge: one wrong clock makes other cameras' records late",
-    "retention.ms": "evidence and unread input are gone sooner",
-    "max.message.bytes": "larger records are refused by the broker",
-}
 
 
 class TopicsError(Exception):
     """The brokers refused to create or to describe topics; the message says which and why."""
-
-
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long records stay, in hours; -1 for ever. An alert's evidence can be fetched as long as the inputs stay."""
-
-    frames_hours: int = 24
-    texts_hours: int = 7 * 24
-    outputs_hours: int = 30 * 24
-
-
-class TopicPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How one topic should be."""
-
-    name: str
-    partitions: int
-    configs: Mapping[str, str]
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is not as planned. ``is_fatal``: a worker would not start, or would lose or mix up results."""
-
-    topic: str
-    what: str
-    expected: str
-    found: str
-    cost: str
-    is_fatal: bool
 
 
 class TopicsReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,41 +44,17 @@ class TopicsReport(msgspec.Struct, frozen=True, kw_only=True):
         return not any(difference.is_fatal for difference in self.differences)
 
 
-def plan_topics(topics: Topics, partitions: int, *, retention: Retention | None = None) -> tuple[TopicPlan, ...]:
-    """Return how the seven topics of a deployment should be.
+class FixReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was, or would be, altered, and which differences stay as they are. ``is_applied``: it was altered."""
 
-    Args:
-        topics: their names.
-        partitions: of each; frames, texts and state must have equally many, and the number is fixed for life.
-        retention: how long records stay.
-    """
-    keep = retention or Retention()
+    altered: tuple[Difference, ...]
+    left: tuple[Difference, ...]
+    is_applied: bool
 
-    def plan(name: str, hours: int, **configs: str) -> TopicPlan:
-        kept = {"cleanup.policy": "delete", "retention.ms": str(-1 if hours < 0 else hours * _HOUR_MS)}
-        dotted = {key.replace("_", "."): value for key, value in configs.items()}
-        return TopicPlan(name=name, partitions=partitions, configs={**kept, **dotted})
-
-    large = str(MAX_MESSAGE_BYTES)
-    appended = "LogAppendTime"
-    compacted = {
-        "cleanup.policy": "compact",
-        # A checkpoint a second and task: small segments and an eager cleaner, else recovery reads through old ones.
-        "min.cleanable.dirty.ratio": "0.1",
-        "segment.bytes": str(16 * 1024 * 1024),
-        "segment.ms": str(_HOUR_MS // 6),
-        # A flood of texts, many cameras or a wide window make a checkpoint larger than the 1 MB of the default.
-        "max.message.bytes": str(MAX_MESSAGE_BYTES),
-    }
-    return (
-        plan(topics.frames, keep.frames_hours, message_timestamp_type=appended, max_message_bytes=large),
-        plan(topics.texts, keep.texts_hours, message_timestamp_type=appended),
-        plan(topics.alerts, keep.outputs_hours),
-        plan(topics.decisions, keep.outputs_hours),
-        plan(topics.journal, keep.outputs_hours),
-        TopicPlan(name=topics.state, partitions=partitions, configs=compacted),
-        plan(topics.dead_letters, keep.outputs_hours, max_message_bytes=large),
-    )
+    @property
+    def is_fit(self) -> bool:
+        """Whether nothing is left to alter, and nothing fatal."""
+        return (self.is_applied or not self.altered) and not any(difference.is_fatal for difference in self.left)
 
 
 async def create_topics(
@@ -146,7 +89,7 @@ async def create_topics(
     return TopicsReport(
         created=names,
         existing=tuple(plan.name for plan in existing),
-        differences=_differences(existing, found, configs),
+        differences=compare(existing, found, configs),
     )
 
 
@@ -175,8 +118,54 @@ async def check_topics(connection: Connection, topics: Topics, *, partitions: in
     return TopicsReport(
         created=(),
         existing=tuple(plan.name for plan in plans if plan.name in found),
-        differences=_differences(plans, found, configs),
+        differences=compare(plans, found, configs),
     )
+
+
+async def fix_topics(
+    connection: Connection,
+    topics: Topics,
+    *,
+    retention: Mapping[str, int],
+    only: Collection[str] = (),
+    is_applied: bool = False,
+) -> FixReport:
+    """Alter those settings of existing topics that differ from the plan; nothing else of them is touched.
+
+    A bound is only ever raised. Retention is altered where it is given alone: a shorter one than that of new topics is
+    somebody's choice, and costs disk where it is wrong.
+
+    Args:
+        connection: the cluster.
+        topics: their names.
+        retention: hours to keep records for at least, by the names of :class:`Retention`; -1 for ever.
+        only: names of the topics to look at; empty: all seven.
+        is_applied: alter them; else only say what would be altered.
+
+    Returns:
+        What was (or would be) altered and then read back, and which differences stay.
+
+    Raises:
+        BrokerUnreachableError: if no broker answers.
+        TopicsError: if the brokers refuse; the message says which settings were altered all the same.
+    """
+    keep = Retention(**retention)
+    async with admin_client(connection) as admin:
+        try:
+            found = await _describe(admin, [plan.name for plan in plan_topics(topics, 1)])
+            all_plans = plan_topics(topics, found.get(topics.frames, 1), retention=keep)
+            plans = [plan for plan in all_plans if not only or plan.name in only]
+            differences = compare(
+                plans, found, await _configs(admin, [plan.name for plan in plans if plan.name in found])
+            )
+            chosen = _with_chosen_retention(topics, retention)
+            wanted = [d for d in differences if d.value and (d.what != RETENTION or d.topic in chosen)]
+            if is_applied and wanted:
+                await _alter(admin, wanted)
+        except KafkaError as error:
+            raise TopicsError(f"the brokers refused: {error!r}") from error
+    left = tuple(difference for difference in differences if difference not in wanted)
+    return FixReport(altered=tuple(wanted), left=left, is_applied=is_applied)
 
 
 async def partition_counts(connection: Connection, names: Sequence[str]) -> dict[str, int]:
@@ -248,6 +237,43 @@ def _is_led(topic: Mapping[str, Any]) -> bool:
     return topic["error_code"] == 0 and all(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
+def _with_chosen_retention(topics: Topics, retention: Collection[str]) -> set[str]:
+    outputs = {topics.alerts, topics.decisions, topics.journal, topics.dead_letters}
+    by_hours = {"frames_hours": {topics.frames}, "texts_hours": {topics.texts}, "outputs_hours": outputs}
+    return {name for hours in retention for name in by_hours[hours]}
+
+
+async def _alter(admin: Any, wanted: Sequence[Difference]) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Alter settings, and wait until they are read back."""
+    changes: dict[str, dict[str, str]] = {}
+    for difference in wanted:
+        changes.setdefault(difference.topic, {})[difference.what] = difference.value
+    refused = await alter_settings(admin, changes)
+    sent = [difference for difference in wanted if difference.topic not in refused]
+    await _until_read_back(admin, sent)
+    if refused:
+        altered = ", ".join(sorted({difference.topic for difference in sent})) or "none"
+        words = "; ".join(f"{topic}: {why}" for topic, why in sorted(refused.items()))
+        raise TopicsError(f"the brokers refused to alter {words}. Topics that were altered: {altered}")
+
+
+async def _until_read_back(admin: Any, sent: Sequence[Difference]) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Wait until the broker that answers knows what the controller has altered."""
+    waiting = list(sent)
+    deadline = asyncio.get_running_loop().time() + _READY_S
+    while waiting:
+        configs = await _configs(admin, sorted({difference.topic for difference in waiting}))
+        waiting = [one for one in waiting if configs[one.topic].get(one.what) != one.value]
+        if waiting and asyncio.get_running_loop().time() > deadline:
+            words = "; ".join(
+                f"{one.topic}: expected {one.what} {one.value}, found {configs[one.topic].get(one.what)}"
+                for one in waiting
+            )
+            raise TopicsError(f"altered, but read back otherwise after {_READY_S:g} s: {words}")
+        if waiting:
+            await asyncio.sleep(_POLL_S)
+
+
 async def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:  # noqa: ANN401
     if not names:
         return {}
@@ -256,55 +282,7 @@ async def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]
     for response in await admin.describe_configs(resources):
         for code, message, _, name, entries in response.resources:
             if code:
-                raise TopicsError(f"the settings of {name} cannot be read: {message or for_code(code).__name__}")
+                detail = NO_RIGHT.format("DESCRIBE_CONFIGS") if code == NOT_ALLOWED else message
+                raise TopicsError(f"the settings of {name} cannot be read: {detail or for_code(code).__name__}")
             configs[name] = {entry[0]: entry[1] or "" for entry in entries}
     return configs
-
-
-def _differences(
-    plans: Sequence[TopicPlan], found: Mapping[str, int], configs: Mapping[str, Mapping[str, str]]
-) -> tuple[Difference, ...]:
-    differences: list[Difference] = []
-    for plan in plans:
-        if plan.name not in found:
-            differences.append(
-                _different(plan, "topic", "exists", "missing", "no worker starts without it", fatal=True)
-            )
-            continue
-        if found[plan.name] != plan.partitions:
-            differences.append(_partitions_differ(plan, found[plan.name]))
-        for name, expected in plan.configs.items():
-            difference = _config_differs(plan, name, expected, configs.get(plan.name, {}).get(name, ""))
-            if difference is not None:
-                differences.append(difference)
-    return tuple(differences)
-
-
-def _partitions_differ(plan: TopicPlan, found: int) -> Difference:
-    # Outputs are published by key; only inputs and state have to agree, and those differ in their policies.
-    must_agree = plan.configs.get("message.timestamp.type") is not None or plan.configs["cleanup.policy"] == "compact"
-    cost = "partition p of frames, texts and state is one task" if must_agree else "none: it is published by key"
-    return _different(plan, "partitions", str(plan.partitions), str(found), cost, fatal=must_agree)
-
-
-def _config_differs(plan: TopicPlan, name: str, expected: str, found: str) -> Difference | None:
-    # How eagerly state is compacted costs disk, nothing else; somebody may well prefer other numbers.
-    if name not in _COSTS:
-        return None
-    is_bound = name in {"retention.ms", "max.message.bytes"}
-    is_same = _at_least(found, expected) if is_bound else set(found.split(",")) == {expected}
-    if is_same:
-        return None
-    wanted = f">= {expected}" if is_bound and expected != "-1" else expected
-    cost = _COSTS[name] if expected != "compact" else "checkpoints would be deleted by age"
-    return _different(plan, name, wanted, found, cost, fatal=name == "cleanup.policy")
-
-
-def _at_least(found: str, expected: str) -> bool:
-    if found == "-1":
-        return True
-    return expected != "-1" and found.isdecimal() and int(found) >= int(expected)
-
-
-def _different(plan: TopicPlan, what: str, expected: str, found: str, cost: str, *, fatal: bool) -> Difference:
-    return Difference(topic=plan.name, what=what, expected=expected, found=found, cost=cost, is_fatal=fatal)

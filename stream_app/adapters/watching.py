@@ -7,7 +7,8 @@ consumer group, so it takes nothing from anybody and leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import heapq
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -135,8 +136,7 @@ async def watch_alerts(connection: Connection, topic: str, *, from_beginning: bo
             await client.seek_to_end(*partitions)
         while True:
             batches = await client.getmany(timeout_ms=_POLL_MS)
-            # Across partitions there is no order but time; within one it stays as it is.
-            for record in sorted((r for batch in batches.values() for r in batch), key=_append_order):
+            for record in _in_order(batches.values()):
                 yield Seen(read_alert(record.value), record.value or b"", record.partition, record.offset)
 
 
@@ -241,6 +241,11 @@ async def read_to_the_end(client: Any, ends: Mapping[TopicPartition, int]) -> As
             for record in batch:
                 if record.offset < ends[TopicPartition(record.topic, record.partition)]:
                     yield record
+
+
+def _in_order(batches: Iterable[list[Any]]) -> Iterator[Any]:
+    """Yield records by time across partitions; within one they stay as they are, whatever clocks stamped them."""
+    return heapq.merge(*batches, key=_append_order)
 
 
 def _append_order(record: Any) -> tuple[int, int, int]:  # noqa: ANN401 - aiokafka has no types

@@ -1,29 +1,33 @@
-"""`vigil topics`: create the seven topics, or check those that exist.
+"""`vigil topics`: create the seven topics, check those that exist, or alter settings that differ.
 
-In: options and settings. Out: a table of what is there and what differs; exit status 4 where a worker would not start.
+In: options and settings. Out: a table of what is there and what differs; exit status 4 where a worker would not start,
+or where something is to be altered.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Coroutine, Iterable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 from rich.table import Table
 
+from stream_app.adapters.topic_plans import RETENTION, Difference, Retention, plan_topics
 from stream_app.adapters.topics import (
-    Retention,
+    FixReport,
     TopicsError,
     TopicsReport,
     check_topics,
     create_topics,
-    plan_topics,
+    fix_topics,
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import REFUSED, CommandError, run_command
+from stream_app.cli.outcome import REFUSED, USAGE, CommandError, run_command
 from stream_app.cli.terminal import console
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the topics, or check those that exist.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the topics, check or fix those that exist.")
+_ResultT = TypeVar("_ResultT")
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 
@@ -75,12 +79,49 @@ def check(
     _report(report, as_json=as_json)
 
 
-def _run(work: Any) -> TopicsReport:  # noqa: ANN401 - a coroutine of a report
+@app.command()
+def fix(  # noqa: PLR0913 - one parameter an option
+    *,
+    is_applied: Annotated[bool, typer.Option("--apply", help="Alter them; without it nothing is changed.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--topic", metavar="NAME", help="Only this topic; may be repeated.")
+    ] = None,
+    frames_hours: Annotated[
+        int | None, typer.Option("--frames-hours", min=-1, help="Keep frames for at least so long. [default: as it is]")
+    ] = None,
+    texts_hours: Annotated[
+        int | None, typer.Option("--texts-hours", min=-1, help="Keep texts for at least so long. [default: as it is]")
+    ] = None,
+    outputs_hours: Annotated[
+        int | None, typer.Option("--outputs-hours", min=-1, help="Keep all outputs so long. [default: as it is]")
+    ] = None,
+    bootstrap: BootstrapOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Show which settings of existing topics differ from what a worker needs, and alter them with --apply.
+
+    Nothing but those settings is touched; partition counts and replication never are. Exit status 4 where something is
+    left to do.
+    """
+    operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
+    topics = topics_of(operational)
+    names = set(msgspec.structs.asdict(topics).values())
+    if unknown := sorted(set(only or ()) - names):
+        expected = ", ".join(sorted(names))
+        raise CommandError(f"--topic: expected one of {expected}, found {', '.join(unknown)}", status=USAGE)
+    hours = {"frames_hours": frames_hours, "texts_hours": texts_hours, "outputs_hours": outputs_hours}
+    retention = {name: count for name, count in hours.items() if count is not None}
+    work = fix_topics(connection_to(operational), topics, retention=retention, only=only or (), is_applied=is_applied)
+    _report_fix(_run(work), as_json=as_json)
+
+
+def _run(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     try:
-        report: TopicsReport = run_command(work)
+        return run_command(work)
     except TopicsError as error:
         raise CommandError(str(error)) from error
-    return report
 
 
 def _report(report: TopicsReport, *, as_json: bool) -> None:
@@ -91,20 +132,52 @@ def _report(report: TopicsReport, *, as_json: bool) -> None:
             typer.echo(f"created {name}")
         for name in report.existing:
             typer.echo(f"there   {name}")
-        if report.differences:
-            console().print(_table(report))
+        _show((_mark(difference), difference) for difference in report.differences)
+        if any(difference.value for difference in report.differences):
+            typer.echo("vigil: `vigil topics fix` shows which of these settings it can alter", err=True)
     if not report.is_fit:
-        fatal = sum(difference.is_fatal for difference in report.differences)
-        is_missing = any(difference.found == "missing" for difference in report.differences)
-        advice = "; `vigil topics create --partitions N` makes those that are missing" if is_missing else ""
-        raise CommandError(f"{fatal} differences would keep a worker from starting{advice}", status=REFUSED)
+        raise CommandError(_would_not_start(report.differences), status=REFUSED)
 
 
-def _table(report: TopicsReport) -> Table:
+def _report_fix(report: FixReport, *, as_json: bool) -> None:
+    done = "altered" if report.is_applied else "to alter"
+    if as_json:
+        typer.echo(msgspec.json.encode({"fit": report.is_fit, **msgspec.structs.asdict(report)}).decode())
+    else:
+        kept = [("left" if not difference.is_fatal else "refused", difference) for difference in report.left]
+        _show([*((done, difference) for difference in report.altered), *kept])
+        if any(difference.what == RETENTION for difference in report.left):
+            hint = "retention is yours to choose: --frames-hours, --texts-hours and --outputs-hours raise it"
+            typer.echo(f"vigil: {hint}", err=True)
+    if report.altered and not report.is_applied:
+        raise CommandError(f"settings to alter: {len(report.altered)}; `--apply` alters them", status=REFUSED)
+    if not report.is_fit:
+        raise CommandError(f"{_would_not_start(report.left)}; settings alone do not mend them", status=REFUSED)
+    typer.echo(f"vigil: settings altered: {len(report.altered)}, differences left: {len(report.left)}", err=True)
+
+
+def _would_not_start(differences: Iterable[Difference]) -> str:
+    fatal = [difference for difference in differences if difference.is_fatal]
+    is_missing = any(difference.found == "missing" for difference in fatal)
+    words = f"{len(fatal)} differences would keep a worker from starting"
+    if not is_missing:
+        return words
+    # Brokers do not tell a topic that is not there from one that may not be seen.
+    return (
+        f"{words}; `vigil topics create --partitions N` makes topics that are missing, or the right DESCRIBE on them "
+        "is missing"
+    )
+
+
+def _mark(difference: Difference) -> str:
+    return "refused" if difference.is_fatal else "warning"
+
+
+def _show(marked: Iterable[tuple[str, Difference]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("", "topic", "what", "expected", "found", "what it costs"):
         table.add_column(heading, overflow="fold")
-    for difference in report.differences:
-        mark = "refused" if difference.is_fatal else "warning"
+    for mark, difference in marked:
         table.add_row(mark, difference.topic, difference.what, difference.expected, difference.found, difference.cost)
-    return table
+    if table.row_count:
+        console().print(table)

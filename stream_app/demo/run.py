@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.local_kafka import LocalKafka
-from stream_app.adapters.topics import create_topics, plan_topics
+from stream_app.adapters.topic_plans import plan_topics
+from stream_app.adapters.topics import create_topics
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import AlertWatcher, collect
 from stream_app.demo.judge import judge

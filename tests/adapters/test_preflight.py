@@ -19,11 +19,14 @@ from stream_app.adapters.preflight import PreflightError, PreflightReport, Prefl
 from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings
 from stream_app.adapters.reach import BrokerUnreachableError, admin_client, consumer
 from stream_app.adapters.source import FaustSource, SourceSettings
-from stream_app.adapters.topics import MAX_MESSAGE_BYTES
+from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES
 from stream_app.core.types import Side
 from tests.adapters.source_rig import Recorder, running, until
 
 pytestmark = pytest.mark.kafka
+_OUTPUTS = ("alerts", "decisions", "journal", "state", "dead_letters")
+_APPENDED = {"message.timestamp.type": "LogAppendTime"}
+_STATE = {**_APPENDED, "cleanup.policy": "compact"}
 _OF_ZONE = {b"dock-0": 1, b"dock-1": 1, b"dock-3": 0}  # key -> murmur2(key) % 2, as Kafka's Java client computes it
 
 
@@ -51,11 +54,7 @@ async def _make(
     **configs: dict[str, str],
 ) -> None:
     """Make the seven topics as they should be, but for what the test changes."""
-    fit = {
-        "frames": {"message.timestamp.type": "LogAppendTime"},
-        "texts": {"message.timestamp.type": "LogAppendTime"},
-        "state": {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES)},
-    }
+    fit = {"state": {**_STATE, "max.message.bytes": str(MAX_MESSAGE_BYTES)}}
     admin = AIOKafkaAdminClient(**settings.connection.client_arguments())
     await admin.start()
     try:
@@ -65,7 +64,7 @@ async def _make(
                     name,
                     num_partitions=(partitions or {}).get(field, 2),
                     replication_factor=1,
-                    topic_configs=configs.get(field, fit.get(field, {})),
+                    topic_configs=configs.get(field, fit.get(field, _APPENDED)),
                 )
                 for field, name in msgspec.structs.asdict(settings.topics).items()
                 if field != without
@@ -94,7 +93,7 @@ def test_a_fit_cluster_passes_without_a_word(kafka: Broker, topic_prefix: str) -
     settings = _settings(kafka.bootstrap, topic_prefix)
 
     async def scenario() -> PreflightReport:
-        await _make(settings, dead_letters={"max.message.bytes": str(MAX_MESSAGE_BYTES)})
+        await _make(settings, dead_letters={**_APPENDED, "max.message.bytes": str(MAX_MESSAGE_BYTES)})
         for topic in (settings.topics.frames, settings.topics.texts):
             await _write(settings, topic, [*_OF_ZONE.items(), (None, 0), (None, 1)])
         return await preflight(settings)
@@ -153,13 +152,38 @@ def test_producers_clocks_and_a_small_size_limit_are_warned_of(kafka: Broker, to
     assert "found 100000" in warnings[1]
 
 
+@pytest.mark.parametrize("field", _OUTPUTS)
+def test_an_output_that_workers_clocks_stamp_is_warned_of_with_the_command_that_mends_it(
+    kafka: Broker, topic_prefix: str, field: str
+) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    config = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    warnings = _look(
+        settings, **{field: {**config, "cleanup.policy": "compact"} if field == "state" else config}
+    ).warnings
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
+        f"{topic_prefix}.{field}: expected message.timestamp.type LogAppendTime, found CreateTime: "
+    )
+    assert "more than an hour ahead" in warnings[0]
+    assert "`vigil topics fix`" in warnings[0]
+
+
+def test_an_output_that_is_compacted_is_warned_of(kafka: Broker, topic_prefix: str) -> None:
+    settings = _settings(kafka.bootstrap, topic_prefix)
+    warnings = _look(settings, alerts={**_APPENDED, "cleanup.policy": "compact"}).warnings
+    assert len(warnings) == 1
+    assert f"{topic_prefix}.alerts: expected cleanup.policy delete, found compact" in warnings[0]
+
+
 def test_small_dead_letters_and_checkpoints_are_warned_of_and_letters_are_cut_to_fit(
     kafka: Broker, topic_prefix: str
 ) -> None:
     settings = _settings(kafka.bootstrap, topic_prefix)
-    state = {"cleanup.policy": "compact", "max.message.bytes": "1000000"}
-    frames = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "1048588"}
-    report = _look(settings, frames=frames, state=state, dead_letters={"max.message.bytes": "300000"})
+    state = {**_STATE, "max.message.bytes": "1000000"}
+    frames = {**_APPENDED, "max.message.bytes": "1048588"}
+    letters = {**_APPENDED, "max.message.bytes": "300000"}
+    report = _look(settings, frames=frames, state=state, dead_letters=letters)
     assert len(report.warnings) == 2
     assert "dead_letters: expected max.message.bytes of at least 1048588" in report.warnings[0]
     assert f"state: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found 1000000" in report.warnings[1]
@@ -228,9 +252,6 @@ async def _grant(admin: AIOKafkaAdminClient, prefix: str, *, kind: int, operatio
         response = await admin._send_request(request)
         assert not any(code for code, _word in response.creation_responses), response
     await asyncio.sleep(0.5)  # until the broker has read them
-
-
-_OUTPUTS = ("alerts", "decisions", "journal", "state", "dead_letters")
 
 
 async def _end_of(connection: Connection, topic: str) -> int:
@@ -313,7 +334,7 @@ def test_rights_that_are_missing_are_named_at_once_and_those_that_suffice_do(
             for name in outputs:
                 assert await _end_of(root, name) == 0, "nothing is left on the outputs"
             await _publish_one_of_each(settings, *_OUTPUTS)
-            assert len(report.warnings) == 4, "inputs, state and dead letters: settings unread"
+            assert len(report.warnings) == 7, "all topics: settings unread"
             assert report.letter_bytes == DEFAULT_LETTER_BYTES
             assert "grant DESCRIBE_CONFIGS" in report.warnings[0]
             other_group = msgspec.structs.replace(settings, group="somebody-else")

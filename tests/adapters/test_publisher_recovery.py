@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Message, Topics
 from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings
+from stream_app.adapters.reach import admin_client
 from stream_app.adapters.recovery import GapError, Recovery, RecoverySettings
 from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
 from stream_app.core.settings import Semantic
@@ -124,6 +125,20 @@ def test_a_step_is_visible_whole_and_its_offsets_are_where_the_next_owner_starts
         assert (point.checkpoint.next_text, point.checkpoint.next_frame) == (2, 3)
         assert point.start == (2, 3)
         assert any("the checkpoint is the truth" in line for line in point.said)
+
+    in_world(body)
+
+
+def test_a_commit_that_the_broker_refuses_for_a_wrong_clock_says_so_and_what_to_do(in_world: InWorld) -> None:
+    async def body(world: World) -> None:
+        name = f"{world.topics.alerts}.stamped"
+        async with admin_client(world.connection) as admin:
+            # As strict as can be, so that any clock is wrong: what is appended has been stamped a while ago.
+            configs = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "0"}
+            await admin.create_topics([NewTopic(name, 1, 1, topic_configs=configs)])
+        word = r"InvalidTimestampError.*set the clock right, or let the broker stamp the outputs \(`vigil topics fix`\)"
+        with pytest.raises(EpochEndedError, match=word):
+            await world.step(Message(name, b"z", b"alert"))
 
     in_world(body)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import pytest
@@ -9,6 +10,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import consumer
+from stream_app.adapters.topics import partition_counts
 from stream_app.cli import main
 
 TOPICS = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
@@ -20,6 +22,12 @@ class Kafka(Protocol):
 
     @property
     def bootstrap(self) -> str: ...
+
+
+async def until_known(connection: Connection, names: Collection[str]) -> None:
+    """Wait for topics that the controller has made: the broker that answers learns of them a moment later."""
+    while len(await partition_counts(connection, list(names))) < len(names):  # noqa: ASYNC110 - the broker tells nobody
+        await asyncio.sleep(0.1)
 
 
 class Deployment:

@@ -86,11 +86,11 @@ class Rig:
         """Create all topics; the inputs with the broker's append time, or with timestamps that the test gives."""
         topics = self.topics
         inputs = {"message.timestamp.type": timestamp_type, "max.message.bytes": "8388608"}
-        outputs = {"max.message.bytes": "8388608"}
+        outputs = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "8388608"}
         wanted = {
             topics.frames: inputs,
             topics.texts: inputs,
-            topics.state: {"cleanup.policy": "compact"},
+            topics.state: {**outputs, "cleanup.policy": "compact"},
             **dict.fromkeys((topics.alerts, topics.decisions, topics.journal, topics.dead_letters), outputs),
         }
         async with self.admin() as admin:
