@@ -42,6 +42,26 @@ def fights(count: int, **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - c
     ]
 
 
+def small_bert(folder: Path) -> Path:
+    """Make a BERT of a few thousand weights, as a local folder."""
+    import transformers  # noqa: PLC0415 - takes seconds, and few tests want one
+
+    folder.mkdir()
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] two men are fight ##ing at the gate fire a . ! , 大 门 口 有 人 打 架 cafe"
+    (folder / "vocab.txt").write_text("\n".join(words.split()) + "\n", "utf-8")
+    config = transformers.BertConfig(
+        vocab_size=len(words.split()),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=24,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
 @contextmanager
 def full_disk(most: int) -> Iterator[None]:
     """Let no file grow beyond so many bytes: to whoever writes, that is a disk that is full."""
