@@ -187,8 +187,6 @@ def _session_options(intra_op_threads: int) -> onnxruntime.SessionOptions:
     # Spinning threads take the cores from the decode children.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # Otherwise the bytes choose the parser: a bundle's graphs were looked through as ONNX.
-    options.add_session_config_entry("session.load_model_format", "ONNX")
     return options
 
 

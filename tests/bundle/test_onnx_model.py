@@ -304,17 +304,6 @@ def test_bytes_that_are_a_model_in_both_formats_are_refused() -> None:
         read_model(data, "x")
 
 
-def test_serving_opens_graphs_as_onnx_alone(bundle_path: Path, tmp_path: Path) -> None:
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "head.ort")
-    options.add_session_config_entry("session.save_model_format", "ORT")
-    whole = load_bundle(bundle_path)
-    onnxruntime.InferenceSession(whole.fusion_head, options, providers=["CPUExecutionProvider"])
-    data = (tmp_path / "head.ort").read_bytes()
-    with pytest.raises(BundleError):
-        Graphs(dataclasses.replace(whole, graphs={**whole.graphs, m.FUSION_HEAD: data}))
-
-
 def test_the_command_that_checks_refuses_it(bundle_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _put(bundle_path, _stolen_head(bundle_path))
     for command in ("check", "show"):

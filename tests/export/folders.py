@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,8 +45,7 @@ def fights(count: int, **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - c
 
 def small_bert(folder: Path) -> Path:
     """Make a BERT of a few thousand weights, as a local folder."""
-    import transformers  # noqa: PLC0415 - takes seconds, and few tests want one
-
+    transformers: Any = importlib.import_module("transformers")  # takes seconds, and few tests want one
     folder.mkdir()
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] two men are fight ##ing at the gate fire a . ! , 大 门 口 有 人 打 架 cafe"
     (folder / "vocab.txt").write_text("\n".join(words.split()) + "\n", "utf-8")
