@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _ort_state
 
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER
-from stream_app.bundle.operators import is_recurrent_float16
+from stream_app.bundle.onnx_model import is_recurrent_float16, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class Graphs:
         }
         for name, (inputs, outputs) in signatures.items():
             options = _session_options(intra_op_threads)
-            if is_recurrent_float16(bundle.graphs[name]):
+            if is_recurrent_float16(read_model(bundle.graphs[name], name)):
                 options.add_session_config_entry(_DISABLED_OPTIMISERS, _FATAL_OPTIMISER)
             session = _open(bundle.graphs[name], name, options=options, providers=providers)
             _check_signature(f"{name} input", inputs, session.get_inputs())

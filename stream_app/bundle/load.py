@@ -1,7 +1,8 @@
 """Loading a bundle: a directory in, checked bytes out. Nothing is run here and ONNX Runtime is not known.
 
 Each file is read once, its SHA-256 is compared, and the very bytes that were compared are what everybody uses after:
-a file that is exchanged in between changes nothing, and from bytes ONNX Runtime refuses external data.
+a file that is exchanged in between changes nothing. A graph that keeps weights in another file is refused, for no hash
+covers that one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stream_app.bundle.manifest import (
     parse_manifest,
     sha256_hex,
 )
-from stream_app.bundle.opset import read_opset
+from stream_app.bundle.onnx_model import opset_of, read_model, refuse_outside_data
 from stream_app.bundle.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def load_bundle(directory: Path) -> Bundle:
         The bundle; its graphs were not run yet (``stream_app.bundle.graphs``, ``stream_app.bundle.verify``).
 
     Raises:
-        BundleError: if the manifest is refused, a file is missing, changed or too many, or an opset differs.
+        BundleError: if the manifest is refused, a file is missing, changed or too many, an opset differs, or a graph
+            would have ONNX Runtime read another file.
     """
     if not directory.is_dir():
         raise BundleError("bundle", expected="a directory", found=str(directory))
@@ -91,7 +93,9 @@ def load_bundle(directory: Path) -> Bundle:
         if found != manifest.files[name]:
             raise BundleError(f"SHA-256 of {name}", expected=manifest.files[name], found=found)
     for name in _GRAPHS:
-        opset = read_opset(contents[name], name)
+        model = read_model(contents[name], name)
+        refuse_outside_data(model, name)
+        opset = opset_of(model, name)
         if opset != manifest.opset:
             raise BundleError(f"opset of {name}", expected=manifest.opset, found=opset)
     return Bundle(

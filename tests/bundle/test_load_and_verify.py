@@ -13,7 +13,6 @@ from stream_app.bundle import BundleError
 from stream_app.bundle import manifest as m
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import load_bundle
-from stream_app.bundle.opset import read_opset
 from stream_app.bundle.verify import THOROUGH_BATCHES, measure, remark, require
 from tests.bundle.tiny_bundle import OPSET, write_tiny_bundle
 
@@ -102,16 +101,10 @@ def test_a_self_check_without_words_is_one(bundle_path: Path) -> None:
 
 
 def test_the_opset_is_read_and_compared(bundle_path: Path) -> None:
-    assert read_opset((bundle_path / m.IMAGE_ENCODER).read_bytes(), "x") == OPSET
+    assert load_bundle(bundle_path).manifest.opset == OPSET
     _rewrite(bundle_path, lambda manifest: msgspec.structs.replace(manifest, opset=21))
     with pytest.raises(BundleError, match=r"opset of image_encoder\.onnx: expected 21, found 20"):
         load_bundle(bundle_path)
-
-
-@pytest.mark.parametrize("data", [b"", b"garbage", b"\x80" * 40, b"\x42\xff\xff\xff\xff\x0f"])
-def test_what_is_no_model_has_no_opset(data: bytes) -> None:
-    with pytest.raises(BundleError):
-        read_opset(data, "x")
 
 
 def _refused_by_graphs(path: Path, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,25 @@ def fights(count: int, **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - c
         {"file_name": f"{number}.jpg", "text": f"report {number}", "label": ("fight", "normal")[number % 2], **more}
         for number in range(count)
     ]
+
+
+def small_bert(folder: Path) -> Path:
+    """Make a BERT of a few thousand weights, as a local folder."""
+    transformers: Any = importlib.import_module("transformers")  # takes seconds, and few tests want one
+    folder.mkdir()
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] two men are fight ##ing at the gate fire a . ! , 大 门 口 有 人 打 架 cafe"
+    (folder / "vocab.txt").write_text("\n".join(words.split()) + "\n", "utf-8")
+    config = transformers.BertConfig(
+        vocab_size=len(words.split()),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=24,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
 
 
 @contextmanager

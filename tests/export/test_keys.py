@@ -6,15 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import onnx
 import pytest
 
 from export.cli import main
 from export.files import new_folder, write_whole
 from export.packing.folder import add_file, publish_folder
+from export.packing.pack import write_bundle
 from stream_app.bundle import BundleError
 from stream_app.bundle import manifest as m
 from stream_app.bundle.load import load_bundle
-from stream_app.bundle.signature import check_signature, read_public_key, require_trusted
+from stream_app.bundle.signature import check_signature, read_private_key, read_public_key, require_trusted
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
 
@@ -88,6 +91,34 @@ def test_a_damaged_bundle_is_not_signed(tmp_path: Path, capsys: pytest.CaptureFi
     status, words = _run(capsys, "sign", bundle, "--key", tmp_path / "maker.key")
     assert (status, "SHA-256 of MODEL_CARD.md" in words) == (4, True)
     assert not (bundle / m.SIGNATURE_NAME).exists()
+
+
+def _put_weights_outside(bundle: Path) -> m.Manifest:
+    """Have a graph keep weights in a file beside the bundle, with a manifest that hashes all that the bundle holds."""
+    model = onnx.load(str(bundle / m.FUSION_HEAD))
+    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    model.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+    (bundle / m.FUSION_HEAD).write_bytes(model.SerializeToString())
+    manifest = m.parse_manifest((bundle / m.MANIFEST_NAME).read_bytes())
+    files = {name: m.sha256_hex((bundle / name).read_bytes()) for name in m.FILE_NAMES}
+    manifest = msgspec.structs.replace(manifest, files=files)
+    (bundle / m.MANIFEST_NAME).write_bytes(m.encode_manifest(manifest))
+    return manifest
+
+
+def test_a_bundle_whose_weights_could_be_exchanged_is_neither_signed_nor_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_tiny_bundle(tmp_path)
+    manifest = _put_weights_outside(bundle)
+    _run(capsys, "create", tmp_path / "maker")
+    status, words = _run(capsys, "sign", bundle, "--key", tmp_path / "maker.key")
+    assert (status, "found external data at 'weights.bin'" in words) == (4, True)
+    assert not (bundle / m.SIGNATURE_NAME).exists()
+    files = {name: (bundle / name).read_bytes() for name in m.FILE_NAMES}
+    with pytest.raises(BundleError, match="external data"):
+        write_bundle(tmp_path / "out" / "1", manifest, files, key=read_private_key(tmp_path / "maker.key"))
+    assert [*(tmp_path / "out").iterdir()] == []
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:

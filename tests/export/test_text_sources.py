@@ -21,6 +21,7 @@ from export.encoders.vectors import file_width, file_words, load_vectors  # noqa
 from export.model import ModelSpec, build_model  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer, normalize_text  # noqa: E402
+from tests.export.folders import small_bert  # noqa: E402
 
 TRAINING = ["Two men are fighting at the gate.", "A fire, a FIRE at the gate!", "大门口有人在打架", "café closed"]
 TEXTS = [
@@ -48,22 +49,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def bert(tmp_path: Path) -> str:
-    """Make a BERT of a few thousand weights, as a local folder."""
-    folder = tmp_path / "bert"
-    folder.mkdir()
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] two men are fight ##ing at the gate fire a . ! , 大 门 口 有 人 打 架 cafe"
-    (folder / "vocab.txt").write_text("\n".join(words.split()) + "\n", "utf-8")
-    config = transformers.BertConfig(
-        vocab_size=len(words.split()),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=24,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    return str(folder)
+    return str(small_bert(tmp_path / "bert"))
 
 
 def _by_the_library(data: bytes, text: str) -> list[int]:

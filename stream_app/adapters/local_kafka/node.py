@@ -32,6 +32,8 @@ appender.out.layout.pattern=%d{ISO8601} %p %c{1}: %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.out.ref=OUT
 """
+# Java asks this file and no name server: Kafka would look up the machine's own name.
+_HOSTS = f"{LOOPBACK} localhost\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Node:
         self._folder = folder
         self._settings_path = folder / f"node-{number}.properties"
         self._log4j_path = folder / "log4j2.properties"
+        self._hosts_path = folder / "hosts"
         self._java = java
         self._is_bound_to_parent = is_bound_to_parent
 
@@ -81,7 +84,8 @@ class Node:
         lines = [f"{name}={value}\n" for name, value in {**settings, "log.dirs": str(self.data)}.items()]
         self._settings_path.write_text("".join(lines), encoding="utf-8")
         self._log4j_path.write_text(_LOG4J, encoding="utf-8")
-        command = self._java.command(_FORMAT_MAIN, heap_mib=128, options=(self._log4j_option,))
+        self._hosts_path.write_text(_HOSTS, encoding="utf-8")
+        command = self._java.command(_FORMAT_MAIN, heap_mib=128, options=self._java_options)
         with self.log_path.open("ab") as log:
             self.process = spawn(
                 [*command, "format", "-t", CLUSTER_ID, "-c", str(self._settings_path)],
@@ -103,7 +107,7 @@ class Node:
         if self.is_running:
             message = f"Kafka node {self.number} runs already"
             raise LocalKafkaError(message)
-        command = self._java.command(BROKER_MAIN, heap_mib=self._java.heap_mib, options=(self._log4j_option,))
+        command = self._java.command(BROKER_MAIN, heap_mib=self._java.heap_mib, options=self._java_options)
         with self.log_path.open("ab") as log:
             self.process = spawn(
                 [*command, str(self._settings_path)],
@@ -182,8 +186,11 @@ class Node:
         return self.process
 
     @property
-    def _log4j_option(self) -> str:
-        return f"-Dlog4j2.configurationFile=file:{self._log4j_path}"
+    def _java_options(self) -> tuple[str, ...]:
+        return (
+            f"-Dlog4j2.configurationFile=file:{self._log4j_path}",
+            f"-Djdk.net.hosts.file={self._hosts_path}",
+        )
 
     def _failure(self, what: str) -> LocalKafkaError:
         try:
