@@ -21,7 +21,8 @@ from stream_app.adapters.topics import (
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import REFUSED, CommandError, run_command
-from stream_app.cli.terminal import console
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo, echo_json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the topics, or check those that exist.")
 
@@ -85,12 +86,12 @@ def _run(work: Any) -> TopicsReport:  # noqa: ANN401 - a coroutine of a report
 
 def _report(report: TopicsReport, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode({"fit": report.is_fit, **msgspec.structs.asdict(report)}).decode())
+        echo_json({"fit": report.is_fit, **msgspec.structs.asdict(report)})
     else:
         for name in report.created:
-            typer.echo(f"created {name}")
+            echo(f"created {name}")
         for name in report.existing:
-            typer.echo(f"there   {name}")
+            echo(f"there   {name}")
         if report.differences:
             console().print(_table(report))
     if not report.is_fit:

@@ -54,7 +54,7 @@ def _evidence(folder: Path, alert: str, *named: tuple[str, int], gone: tuple[str
         if kind == "frame":
             value = picture(folder / "x.jpg", seed=offset).read_bytes()
             (folder / "x.jpg").unlink()
-        name = live._file_name(piece, value)
+        name = live._file_name(piece, value, set())
         (folder / name).write_bytes(value)
         pieces.append(msgspec.structs.replace(piece, file=name))
     live._write_index(folder, pieces)
