@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import RenderableType
 from rich.progress import Progress
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -43,8 +44,9 @@ def table(*, title: str = "", heading: str = "h", cell: RenderableType = "c") ->
         table(heading=HOSTILE),
         table(cell=HOSTILE),
         table(cell=Text(HOSTILE)),
+        Segments([Segment(HOSTILE)]),
     ],
-    ids=["string", "text", "title", "heading", "cell", "text in a cell"],
+    ids=["string", "text", "title", "heading", "cell", "text in a cell", "segments"],
 )
 def test_nothing_that_is_printed_steers_the_terminal(
     renderable: RenderableType, monkeypatch: pytest.MonkeyPatch

@@ -74,7 +74,14 @@ def test_settings_are_shown_as_they_are_and_nothing_of_them_steers(capsys: pytes
     ("how", "shown"),
     [
         ("raise ValueError(WORDS)", "ValueError: "),
-        ("import threading\n t = threading.Thread(target=int, args=[WORDS]); t.start(); t.join()", "ValueError: "),
+        (
+            (
+                "import threading\n"
+                " t = threading.Thread(target=exec, args=['raise ValueError(WORDS)', {'WORDS': WORDS}])\n"
+                " t.start(); t.join()"
+            ),
+            "ValueError: ",
+        ),
         ("import logging\n logging.getLogger('somebody').error(WORDS)", ""),
     ],
 )
