@@ -127,6 +127,7 @@ def test_unconfirmed_records_are_said_once_and_the_return_once() -> None:
         confirmations.sent()
         await clock.move(60)
         confirmations.done(is_confirmed=False)
+        await clock.move(1)
         confirmations.done(is_confirmed=True)
         watching.cancel()
         return said
@@ -134,5 +135,5 @@ def test_unconfirmed_records_are_said_once_and_the_return_once() -> None:
     said = asyncio.run(scenario())
     assert [(moment - 140, words) for moment, words in said] == [
         (3.0, "the brokers have not confirmed anything for 3 s; waiting for them"),
-        (60.0, "the brokers are back, after 60 s"),
+        (61.0, "the brokers are back, after 61 s"),
     ]

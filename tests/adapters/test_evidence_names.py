@@ -74,7 +74,7 @@ def test_a_name_of_a_file_is_a_plain_one_whatever_the_camera_is_called(
 
 def test_records_of_two_topics_at_one_place_have_two_files_also_where_case_does_not_count() -> None:
     taken: set[str] = set()
-    cameras = ("Gate", "gate", "gate/", "../gate", "gate")
+    cameras = ("Gate", "gate", "gate/", "../gate", "gate", "GATE")
     pieces = [
         Piece(kind="frame", topic=f"t{number}", partition=0, offset=1, camera=camera)
         for number, camera in enumerate(cameras)
