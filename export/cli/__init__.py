@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from export.cli.outcome import INTERRUPTED, CommandError
+from stream_app.terminal.failures import guard_process, shown_usage
+from stream_app.terminal.lines import echo, echo_lines
 
 __all__ = ["app", "main"]
 
@@ -59,10 +61,16 @@ class _LazyGroup(TyperGroup):
         part = _PARTS.get(cmd_name)
         return None if part is None else _Unloaded(name=cmd_name, help=part.help, short_help=part.help)
 
+    def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - likewise
+        """Read the arguments; what is wrong with them is shown, whatever was typed."""
+        with shown_usage():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
         """Run the command; an interruption becomes a last line and a status."""
         try:
-            return super().invoke(ctx)
+            with shown_usage():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             # Here and not in main: typer would end the process without a word.
             raise CommandError("interrupted", status=INTERRUPTED) from error
@@ -109,12 +117,14 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, prog_name="vigil-export")
     except CommandError as error:
-        typer.echo(f"vigil-export: {error}", err=True)
+        echo_lines(f"vigil-export: {error}", err=True)
         sys.exit(error.status)
     except KeyboardInterrupt:
-        typer.echo("vigil-export: interrupted", err=True)
+        echo("vigil-export: interrupted", err=True)
         sys.exit(INTERRUPTED)
     finally:
+        # After typer, which puts a hook of its own in place.
+        guard_process()
         signal.signal(signal.SIGTERM, before)
 
 

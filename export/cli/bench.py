@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from export.cli.outcome import REFUSED, USAGE, CommandError, say
+from stream_app.terminal.lines import echo_json, echo_lines
 
 app = typer.Typer(add_completion=False)
 
@@ -31,8 +32,6 @@ def bench(
     A pair is both encoders and the fusion head; `fuse` is the head alone, for what is encoded already. Decoding JPEG is
     not counted.
     """
-    import msgspec  # noqa: PLC0415 - so that --help is quick
-
     from export.packing.bench import BATCHES, PROVIDERS, ProviderMissingError, measure_bundle  # noqa: PLC0415
     from stream_app.bundle import BundleError  # noqa: PLC0415
     from stream_app.bundle.graphs import GraphError  # noqa: PLC0415
@@ -55,4 +54,7 @@ def bench(
         raise CommandError(f"{bundle}: {error}", status=REFUSED) from error
     except (GraphError, ProviderMissingError) as error:
         raise CommandError(str(error)) from error
-    typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode() if as_json else report.table())
+    if as_json:
+        echo_json(report, is_pretty=True)
+    else:
+        echo_lines(report.table())

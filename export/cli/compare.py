@@ -6,12 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from export.cli.outcome import bar, say
 from export.cli.runs import (
@@ -30,6 +27,8 @@ from export.evaluation.intervals import RESAMPLES
 from export.evaluation.report import comparison_page
 from export.evaluation.report.page import span
 from export.files import write_whole
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo, echo_json
 
 app = typer.Typer(add_completion=False)
 
@@ -60,7 +59,7 @@ def compare(
         if out is not None:
             write_whole(out, comparison_page(found).encode())
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(_document(found))).decode())
+        echo_json(_document(found), is_pretty=True)
     else:
         _show(found)
     if out is not None:
@@ -84,24 +83,24 @@ def _document(found: Comparison) -> dict[str, Any]:
 
 
 def _show(found: Comparison) -> None:
-    typer.echo(found.first_line)
+    echo(found.first_line)
     for gain in found.gains[1:]:
-        typer.echo(gain.sentence)
-    console = Console()
+        echo(gain.sentence)
+    screen = console()
     table = Table()
     for column in ("", "looks at", *_SHOWN):
         table.add_column(column, justify="right" if column in _SHOWN else "left", overflow="fold")
     for one in found.contenders:
         looks_at = "both" if one.sides == "both" else f"{one.sides} alone"
-        table.add_row(Text(one.name), looks_at, *(Text(span(found.figures[one.name][figure])) for figure in _SHOWN))
-    console.print(table)
+        table.add_row(one.name, looks_at, *(span(found.figures[one.name][figure]) for figure in _SHOWN))
+    screen.print(table)
     pairs = Table(title="the first less the second", title_justify="left")
     for column in ("first", "second", *HEADLINE, "only first", "only second", "McNemar p"):
         pairs.add_column(column, justify="left" if column in {"first", "second"} else "right", overflow="fold")
     for pair in found.pairs:
-        differences = (Text(span(pair.differences[figure], signed=True)) for figure in HEADLINE)
+        differences = (span(pair.differences[figure], signed=True) for figure in HEADLINE)
         test = (str(pair.test.only_first), str(pair.test.only_second), f"{pair.test.p:.2g}")
-        pairs.add_row(Text(pair.first), Text(pair.second), *differences, *test)
-    console.print(pairs)
+        pairs.add_row(pair.first, pair.second, *differences, *test)
+    screen.print(pairs)
     for note in found.notes:
-        typer.echo(note)
+        echo(note)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from export.cli.outcome import say
@@ -23,6 +22,7 @@ from export.cli.training import (
     training_failures,
     wanted,
 )
+from stream_app.terminal.console import console
 
 app = typer.Typer(add_completion=False)
 
@@ -61,5 +61,5 @@ def crossval(  # noqa: PLR0913 - one parameter an option
     for figure in found["rows"]:
         cells = (f"{figures[figure].mean:.3f} ({figures[figure].deviation:.3f})" for figures in found.values())
         table.add_row(figure, *cells)
-    Console().print(table)
+    console().print(table)
     say(f"every row of the data set, with intervals: vigil-export evaluate {out}")

@@ -28,6 +28,7 @@ from export.data.rows import SPLIT_NAMES, Dataset, SplitName
 from export.data.site_folder import write_site
 from export.data.ties import tie_pictures as find_ties
 from export.data.write import write_dataset
+from stream_app.terminal.lines import echo
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, divide and make data sets.")
 
@@ -82,8 +83,8 @@ def split(  # noqa: PLR0913 - one parameter an option
             say(f"WARNING: {doubt}")
         with bar("writing") as progress:
             write_dataset(out, divided, links=links, progress=progress)
-    typer.echo(_sizes(divided))
-    typer.echo(f"wrote {out}")
+    echo(_sizes(divided))
+    echo(f"wrote {out}")
 
 
 def _doubts(divided: Dataset, wanted: dict[SplitName, float]) -> Iterator[str]:
@@ -112,7 +113,7 @@ def site(
     with failures(), bar("drawing") as progress:
         pictures: dict[SplitName, int] = {"train": train, "validation": validation, "test": test}
         rows = write_site(out, pictures, texts=texts, seed=seed, progress=progress)
-    typer.echo(f"wrote {out}: {rows} rows of {train + validation + test} pictures")
+    echo(f"wrote {out}: {rows} rows of {train + validation + test} pictures")
 
 
 def _ties(dataset: Dataset) -> list[tuple[int, int]]:

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from export.cli.options import (
     ColumnOption,
@@ -30,6 +27,8 @@ from export.data.duplicates import NEAR_BITS
 from export.data.parts import Part
 from export.data.read import open_dataset
 from export.data.rows import Dataset
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo_json
 
 _ERRORS = tuple(kind for kind, severity in KINDS.items() if severity == "error")
 # Lines of labels and of languages in the table; the rest is in --json.
@@ -71,7 +70,7 @@ def check(  # noqa: PLR0913 - one parameter an option
         if sheet is not None:
             _draw(sheet, dataset)
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        echo_json(report, is_pretty=True)
     else:
         _show(report, folder)
     refused = report.refused(_ERRORS if "all" in (allow or ()) else allow or ())
@@ -92,15 +91,16 @@ def _draw(sheet: Path, dataset: Dataset) -> None:
 
 
 def _show(report: Report, folder: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    screen = console(highlight=False, soft_wrap=True)
     negative = f"; nothing happened: {', '.join(report.negative)}" if report.negative else ""
-    console.print(f"{folder}\n{report.task}: {', '.join(report.labels)}{negative}", markup=False)
-    console.print(_table(report.parts))
+    screen.print(str(folder))
+    screen.print(f"{report.task}: {', '.join(report.labels)}{negative}")
+    screen.print(_table(report.parts))
     for found in report.findings:
         style = {"error": "bold red", "warning": "yellow"}.get(found.severity, "")
-        console.print(f"{found.severity:<8}{found.kind}: {found.count} {found.words}", style=style, markup=False)
+        screen.print(f"{found.severity:<8}{found.kind}: {found.count} {found.words}", style=style)
         for example in found.examples:
-            console.print(f"          {example}", markup=False)
+            screen.print(f"          {example}")
 
 
 def _table(parts: Sequence[Part]) -> Table:
@@ -115,7 +115,7 @@ def _table(parts: Sequence[Part]) -> Table:
         names = list(dict.fromkeys(name for part in parts for name in getattr(part, field)))
         for name in names[:_LINES_AT_MOST]:
             cells = (_share(getattr(part, field).get(name, 0), part.rows) for part in parts)
-            table.add_row(Text(f"{title} {name}"), *cells)
+            table.add_row(f"{title} {name}", *cells)
     return table
 
 

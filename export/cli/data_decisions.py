@@ -13,6 +13,7 @@ from export.data.evidence import read_evidence
 from export.data.review import review_list
 from export.data.verdicts import read_verdicts
 from export.data.write import write_dataset
+from stream_app.terminal.lines import echo
 
 _SHOWN = 5
 
@@ -42,7 +43,7 @@ def verdicts(
         recorded = read_decisions(decisions)
         lines, content = review_list(recorded, read_evidence(evidence), has_lists=several)
         write_whole(out, content)
-    typer.echo(f"wrote {out}: {lines} texts and frames to be judged, of {len(recorded)} decisions")
+    echo(f"wrote {out}: {lines} texts and frames to be judged, of {len(recorded)} decisions")
 
 
 def from_decisions(
@@ -73,7 +74,7 @@ def from_decisions(
         _refuse_nothing(outcome)
         with bar("writing") as progress:
             write_dataset(out, as_dataset(outcome.rows, has_lists=judged.has_lists), progress=progress)
-    typer.echo(f"wrote {out}: {len(outcome.rows)} rows")
+    echo(f"wrote {out}: {len(outcome.rows)} rows")
 
 
 def _say_some(words: str, found: list[str]) -> None:

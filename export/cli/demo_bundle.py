@@ -10,6 +10,7 @@ import typer
 
 from export.cli.outcome import REFUSED, CommandError
 from export.cli.training import EpochsOption, FusionOption, SettingsOption, overrides_of, training_failures
+from stream_app.terminal.lines import echo
 
 app = typer.Typer(add_completion=False)
 
@@ -46,7 +47,7 @@ def demo_bundle(  # noqa: PLR0913 - one parameter an option
     begun = time.monotonic()
 
     def say(line: str) -> None:
-        typer.echo(f"{time.monotonic() - begun:6.1f} s  {line}", err=True)
+        echo(f"{time.monotonic() - begun:6.1f} s  {line}", err=True)
 
     order = Order(train=train, validation=validation, test=test, seed=seed, overrides=overrides)
     with training_failures():
@@ -55,4 +56,4 @@ def demo_bundle(  # noqa: PLR0913 - one parameter an option
         except (ExportRefusedError, BundleError) as error:
             raise CommandError(str(error), status=REFUSED) from error
     size = sum(path.stat().st_size for path in out.iterdir())
-    typer.echo(f"wrote {out}: {size / 1e6:.2f} MB, verified")
+    echo(f"wrote {out}: {size / 1e6:.2f} MB, verified")

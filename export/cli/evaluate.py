@@ -9,9 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from export.cli.outcome import CommandError, bar, say
 from export.cli.runs import (
@@ -35,6 +33,8 @@ from export.evaluation.report.page import PICTURES, number, span
 from export.evaluation.variants import read_variants
 from export.files import write_whole
 from export.training.run import RunFolder, read_doubts
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo_json
 
 app = typer.Typer(add_completion=False)
 
@@ -92,7 +92,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         place = out or folder.path / "reports" / f"{name}.html"
         write_whole(place, page.encode())
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(_document(found))).decode())
+        echo_json(_document(found), is_pretty=True)
     else:
         _show(found)
     for note in _notes(found):
@@ -155,16 +155,16 @@ def _notes(found: Evaluation) -> list[str]:
 def _show(found: Evaluation) -> None:
     both = found.scored["both"]
     title = f"{found.predictions.name}: {len(both)} decisions of {found.predictions.split}"
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for presence in found.figures:
         table.add_column(MISSING_WORDS[presence], justify="right")
     for figure in FIGURES:
-        table.add_row(figure, *(Text(span(values[figure])) for values in found.figures.values()))
-    console = Console()
-    console.print(table)
-    console.print(_labels(found))
-    console.print(_operating_points(found))
+        table.add_row(figure, *(span(values[figure]) for values in found.figures.values()))
+    screen = console()
+    screen.print(table)
+    screen.print(_labels(found))
+    screen.print(_operating_points(found))
 
 
 def _labels(found: Evaluation) -> Table:
@@ -172,7 +172,7 @@ def _labels(found: Evaluation) -> Table:
     for place, label in enumerate(found.labels):
         happens = int((found.scored["both"].truth[:, place] > 0.5).sum())
         decided = (label.decided.precision, label.decided.recall, label.decided.f1)
-        table.add_row(Text(label.name), str(happens), Text(span(label.auroc)), *(number(value) for value in decided))
+        table.add_row(label.name, str(happens), span(label.auroc), *(number(value) for value in decided))
     return table
 
 
@@ -180,11 +180,11 @@ def _operating_points(found: Evaluation) -> Table:
     columns = ("label", "threshold by", "at", "recall", "precision", "false alarms", "per day")
     table = _table("at the thresholds; per day: of each camera", *columns)
     for line in found.operating_points:
-        per_day = Text(span(line.per_day, 1) if line.per_day else "-")
-        rate = Text(f"{span(line.rate, 4)} of {line.negatives}")
+        per_day = span(line.per_day, 1) if line.per_day else "-"
+        rate = f"{span(line.rate, 4)} of {line.negatives}"
         # Their intervals stand on the page: a terminal has 80 columns.
         shares = (number(line.recall.value), number(line.precision.value))
-        table.add_row(Text(line.label), line.at, f"{line.threshold:.4g}", *shares, rate, per_day)
+        table.add_row(line.label, line.at, f"{line.threshold:.4g}", *shares, rate, per_day)
     return table
 
 

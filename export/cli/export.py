@@ -10,6 +10,7 @@ import typer
 
 from export.cli.outcome import REFUSED, USAGE, CommandError, failures, refuse_existing, say
 from export.evaluation.variants import Variant
+from stream_app.terminal.lines import echo
 
 if TYPE_CHECKING:
     from export.packing.bundle import Result
@@ -101,7 +102,7 @@ def export(  # noqa: PLR0913 - each is an option
             raise CommandError(str(error)) from error
     _note_variants(run, result)
     size = sum(path.stat().st_size for path in out.iterdir())
-    typer.echo(f"wrote {out}: {size / 1e6:.2f} MB, {'signed' if sign else 'not signed'}, verified")
+    echo(f"wrote {out}: {size / 1e6:.2f} MB, {'signed' if sign else 'not signed'}, verified")
 
 
 def _require_names(name: str, version: str) -> None:

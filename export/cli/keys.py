@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from export.cli.outcome import REFUSED, CommandError, failures, refuse_existing
+from stream_app.terminal.lines import echo
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make keys and sign bundles.")
 
@@ -30,7 +31,7 @@ def create(
             with open(handle, "wb") as file:  # noqa: PTH123 - a handle, not a path
                 file.write(data)
         made = fingerprint(read_public_key(public))
-    typer.echo(f"wrote {private} (keep it to yourself) and {public}; the key is {made}")
+    echo(f"wrote {private} (keep it to yourself) and {public}; the key is {made}")
 
 
 @app.command()
@@ -59,4 +60,4 @@ def sign(
                 f"{bundle}: expected no signature by another key, found one: give --replace to change it"
             )
         add_file(bundle.resolve() / SIGNATURE_NAME, signature)
-    typer.echo(f"signed {found.manifest.name} {found.manifest.version} by the key {fingerprint(private.public_key())}")
+    echo(f"signed {found.manifest.name} {found.manifest.version} by the key {fingerprint(private.public_key())}")

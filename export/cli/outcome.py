@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from export.files import FULL
+from stream_app.terminal.console import console, words_column
+from stream_app.terminal.lines import echo
 
 FAILED = 1
 USAGE = 2
@@ -78,12 +78,12 @@ def bar(words: str) -> Iterator[Bar]:
     Args:
         words: What is being done.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    columns = (words_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    screen = console(err=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         yield Bar(progress, words)
 
 
 def say(line: str) -> None:
     """Write a line for the person to standard error; results go to standard output."""
-    typer.echo(line, err=True)
+    echo(line, err=True)

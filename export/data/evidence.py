@@ -106,9 +106,9 @@ def read_evidence(folders: Iterable[Path]) -> Evidence:
 def _read_one(index: Path, found: Evidence) -> None:
     pieces = _decode(index, list[_Piece])
     for piece in pieces:
-        # A name of a file, never a way out of the folder.
+        # A name of a file, never a way out of the folder, by a link neither.
         file = index.parent / Path(piece.file).name
-        if piece.file and file.is_file():
+        if piece.file and file.is_file() and not file.is_symlink():
             found.files.setdefault(piece.place, file)
         else:
             found.missing[piece.place] = piece.missing or f"no file {file}"

@@ -57,7 +57,8 @@ class _Split:
     links: bool
     lines: list[dict[str, Any]] = field(default_factory=list)
     _names: dict[Path, str] = field(default_factory=dict)
-    _taken: set[str] = field(default_factory=set)
+    # Our own files' names from the start: a picture must not take their place.
+    _taken: set[str] = field(default_factory=lambda: {"metadata.jsonl", "metadata.csv"})
 
     def add(self, row: Row, *, has_list: bool) -> None:
         self.path.mkdir(exist_ok=True)
@@ -71,11 +72,11 @@ class _Split:
 
     def _picture(self, image: Path) -> str:
         if image not in self._names:
-            name = re.sub(r"[^\w.-]", "_", image.name)
-            number = 1
+            stem, suffix = (re.sub(r"[^\w.-]", "_", part) for part in (image.stem, image.suffix))
+            name, number = f"{stem}{suffix}", 1
             while name.lower() in self._taken:
                 number += 1
-                name = f"{image.stem}-{number}{image.suffix}"
+                name = f"{stem}-{number}{suffix}"
             self._taken.add(name.lower())
             self._names[image] = name
             self._put(image, self.path / name)

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from stream_app.adapters.answering import Tell, tell_nobody
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import consumer
+from stream_app.adapters.recording import NamedRecord
 from stream_app.adapters.watching import AlertView, Seen, read_alerts
+from stream_app.adapters.whole_file import write_below
 from stream_app.core.admit import admit
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.settings import Semantic
@@ -42,10 +45,14 @@ class NoSuchAlertError(Exception):
     """No alert with this id is on the alerts topic (any more)."""
 
 
+class EvidenceError(Exception):
+    """An alert names evidence that cannot be; the message says where, expected and found."""
+
+
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of evidence: where the alert says it lies, the file it was written to, or why it is missing."""
 
-    kind: str
+    kind: Literal["text", "frame"]
     topic: str
     partition: int
     offset: int
@@ -62,7 +69,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     pieces: tuple[Piece, ...]
 
 
-async def fetch_evidence(connection: Connection, topic: str, wanted: str, out: Path) -> Evidence:
+async def fetch_evidence(
+    connection: Connection, topic: str, wanted: str, out: Path, *, tell: Tell = tell_nobody
+) -> Evidence:
     """Find an alert and write its evidence into a folder.
 
     Writes ``alert.json`` (of an incident: its newest alert), ``evidence.json`` (the pieces), and one file per frame and
@@ -73,6 +82,7 @@ async def fetch_evidence(connection: Connection, topic: str, wanted: str, out: P
         topic: the alerts topic.
         wanted: id of an alert, or of an incident: then the evidence of all its alerts.
         out: the folder; made if it is not there.
+        tell: is told when the brokers no longer answer, and when they are back.
 
     Returns:
         The alert and its pieces.
@@ -81,13 +91,14 @@ async def fetch_evidence(connection: Connection, topic: str, wanted: str, out: P
         BrokerUnreachableError: if no broker answers.
         TopicMissingError: if there is no such topic.
         NoSuchAlertError: if no alert or incident has this id.
+        EvidenceError: if one of its alerts names something else than records.
         OSError: if the folder cannot be written.
     """
 
     def takes(alert: AlertView) -> bool:
         return wanted in {alert.id, alert.incident}
 
-    found = await read_alerts(connection, topic, takes)
+    found = await read_alerts(connection, topic, takes, tell=tell)
     if not found:
         message = (
             f"expected an alert or incident {wanted} on {topic}, found none: mistyped, or its retention has passed"
@@ -95,8 +106,9 @@ async def fetch_evidence(connection: Connection, topic: str, wanted: str, out: P
         raise NoSuchAlertError(message)
     newest = max(found, key=_number)
     alert = _view(newest)
+    named = _named_evidence(found)
     await asyncio.to_thread(_write_alert, out, newest.value)
-    pieces = await fetch_pieces(connection, _named_evidence([_view(seen) for seen in found]), out)
+    pieces = await fetch_pieces(connection, named, out)
     return Evidence(alert=alert, pieces=pieces)
 
 
@@ -118,19 +130,20 @@ async def fetch_pieces(connection: Connection, named: Sequence[Piece], out: Path
     async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES, auto_offset_reset="none") as client:
         there = await client.topics()
         await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
-        pieces = [await _fetch(client, piece, out, there) for piece in named]
+        taken: set[str] = set()
+        pieces = [await _fetch(client, piece, out, taken, there) for piece in named]
     await asyncio.to_thread(_write_index, out, pieces)
     return tuple(pieces)
 
 
 def _write_alert(out: Path, value: bytes) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "alert.json").write_bytes(msgspec.json.format(value) + b"\n")
+    write_below(out, "alert.json", msgspec.json.format(value) + b"\n")
 
 
 def _write_index(out: Path, pieces: Sequence[Piece]) -> None:
     index = msgspec.json.encode([msgspec.structs.asdict(piece) for piece in pieces])
-    (out / "evidence.json").write_bytes(msgspec.json.format(index) + b"\n")
+    write_below(out, "evidence.json", msgspec.json.format(index) + b"\n")
 
 
 def _view(seen: Seen) -> AlertView:
@@ -144,28 +157,33 @@ def _number(seen: Seen) -> tuple[int, int]:
     return _view(seen).number, seen.offset
 
 
-def _named_evidence(alerts: Sequence[AlertView]) -> list[Piece]:
+def _named_evidence(alerts: Sequence[Seen]) -> list[Piece]:
     """Return the evidence of all alerts, each piece once, in order."""
     pieces: dict[tuple[str, int, int], Piece] = {}
-    for alert in alerts:
-        for named in alert.evidence:
-            piece = _piece(named)
-            pieces.setdefault((piece.topic, piece.partition, piece.offset), piece)
+    for seen in alerts:
+        try:
+            named = msgspec.convert(_view(seen).evidence, tuple[NamedRecord, ...])
+        except msgspec.ValidationError as error:
+            where = f"the alert at partition {seen.partition}, offset {seen.offset}"
+            message = f"{where}: expected evidence as docs/wire.md has it, found: {error}"
+            raise EvidenceError(message) from error
+        for record in named:
+            pieces.setdefault((record.topic, record.partition, record.offset), piece_of(record))
     return list(pieces.values())
 
 
-def _piece(named: Mapping[str, Any]) -> Piece:
-    return Piece(
-        kind=str(named.get("kind", "")),
-        topic=str(named["topic"]),
-        partition=int(named["partition"]),
-        offset=int(named["offset"]),
-        time=str(named.get("time", "")),
-        camera=str(named.get("camera", "")),
-    )
+def piece_of(record: NamedRecord) -> Piece:
+    """Return the piece of evidence that an alert or a decision names."""
+    return Piece(**msgspec.structs.asdict(record))
 
 
-async def _fetch(client: Any, piece: Piece, out: Path, there: Collection[str]) -> Piece:  # noqa: ANN401 - aiokafka
+async def _fetch(
+    client: Any,  # noqa: ANN401 - aiokafka has no types
+    piece: Piece,
+    out: Path,
+    taken: set[str],
+    there: Collection[str],
+) -> Piece:
     if piece.topic not in there:
         # Asking for it by name would make it, where brokers create topics on demand.
         return msgspec.structs.replace(piece, missing=f"expected the topic {piece.topic}, found none")
@@ -178,8 +196,8 @@ async def _fetch(client: Any, piece: Piece, out: Path, there: Collection[str]) -
         return msgspec.structs.replace(piece, missing=f"cannot be read: {error}")
     if isinstance(record, str):
         return msgspec.structs.replace(piece, missing=record)
-    name = _file_name(piece, record.value or b"")
-    await asyncio.to_thread((out / name).write_bytes, record.value or b"")
+    name = _file_name(piece, record.value or b"", taken)
+    await asyncio.to_thread(write_below, out, name, record.value or b"")
     return msgspec.structs.replace(piece, file=name)
 
 
@@ -214,10 +232,19 @@ def _event_ms(record: RawRecord, piece: Piece) -> int | None:
     return None if isinstance(admitted, Refused) else admitted.event_ms
 
 
-def _file_name(piece: Piece, value: bytes) -> str:
-    place = f"{piece.kind}-{piece.partition}-{piece.offset}"
+def _file_name(piece: Piece, value: bytes, taken: set[str]) -> str:
+    """Return a name that no other piece has, not in other case either: records of two topics may share a place."""
+    stem = f"{piece.kind}-{piece.partition:d}-{piece.offset:d}"
     if piece.kind == "frame":
         # A camera's name comes from whoever sends frames; it must not lead out of the folder.
         camera = re.sub(r"[^A-Za-z0-9_-]+", "_", piece.camera)[:40]
-        return f"{place}{'-' + camera if camera else ''}{_SUFFIXES.get(value[:2], '.bin')}"
-    return f"{place}{'.json' if value.lstrip().startswith(b'{') else '.txt'}"
+        stem = f"{stem}-{camera}" if camera else stem
+        suffix = _SUFFIXES.get(value[:2], ".bin")
+    else:
+        suffix = ".json" if value.lstrip().startswith(b"{") else ".txt"
+    name, number = f"{stem}{suffix}", 1
+    while name.lower() in taken:
+        number += 1
+        name = f"{stem}.{number}{suffix}"
+    taken.add(name.lower())
+    return name

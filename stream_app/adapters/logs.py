@@ -6,6 +6,7 @@ In: format, level. Out: the process's logging set up, so that our lines (structl
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -15,7 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from stream_app.terminal.sanitise import visible, visible_lines
 
 #: A broker outage makes the clients log 1,000 lines a second, and asyncio a traceback for each future that they drop.
 _NOISY = ("aiokafka", "faust", "kafka", "mode", "aiohttp", "asyncio")
@@ -127,7 +130,8 @@ def _formatter(
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
         if is_json
         else [
-            structlog.dev.ConsoleRenderer(colors=is_coloured, exception_formatter=structlog.dev.plain_traceback),
+            _make_visible,
+            structlog.dev.ConsoleRenderer(colors=is_coloured, exception_formatter=_write_traceback),
         ]
     )
     return structlog.stdlib.ProcessorFormatter(
@@ -158,6 +162,33 @@ def hide_contents(_logger: WrappedLogger, _name: str, event: EventDict) -> Event
         event[name] = _hidden(value) if name in _CONTENT else _shortened(value)
     event["event"] = _shortened(event.get("event", ""))
     return event
+
+
+def _make_visible(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Make names and values visible, each on its line; the renderer puts its colours around them. JSON escapes all."""
+    return {visible(str(name)): _shown(name, value) for name, value in event.items()}
+
+
+def _shown(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever somebody logged
+    if name == "exc_info":
+        return value
+    if name in {"exception", "stack"}:
+        return _below(str(value))
+    if isinstance(value, str):
+        return visible(value)
+    words = str(value) if name == "event" else repr(value)
+    return value if visible(words) == words else visible(words)
+
+
+def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    drawn = io.StringIO()
+    structlog.dev.plain_traceback(drawn, exc_info)
+    out.write(_below(drawn.getvalue()))
+
+
+def _below(lines: str) -> str:
+    # Under its line, indented: a line break in a message must not begin a record that nobody logged.
+    return visible_lines(lines).replace("\n", "\n  ")
 
 
 def _hidden(value: Any) -> str:  # noqa: ANN401 - whatever somebody logged

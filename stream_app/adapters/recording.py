@@ -7,11 +7,12 @@ group and must not know where lines are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiokafka import TopicPartition
 
+from stream_app.adapters.answering import Tell, tell_nobody
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import consumer
 from stream_app.adapters.watching import assign_all, read_to_the_end
@@ -25,14 +26,22 @@ class RecordingError(Exception):
 
 
 class NamedRecord(msgspec.Struct, frozen=True):
-    """A frame or text that a decision names."""
+    """A frame or text that a decision or an alert names, as the schema has it; what is read is checked by these types.
 
-    kind: str
-    topic: str
-    partition: int
-    offset: int
+    Raises:
+        ValueError: if ``time`` is no RFC 3339 date-time.
+    """
+
+    kind: Literal["text", "frame"]
+    topic: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}\Z")]
+    partition: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     time: str
     camera: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the time, too: it is compared with that of the record."""
+        parse_event_time(self.time)
 
 
 class _Decision(msgspec.Struct, frozen=True):
@@ -90,6 +99,7 @@ async def record_decisions(
     *,
     after: Mapping[int, Mark],
     chosen: Chosen,
+    tell: Tell = tell_nobody,
 ) -> Recorded:
     """Hand out each decision that is committed now, one line each, in the order of its partition.
 
@@ -99,6 +109,7 @@ async def record_decisions(
         write: is given the lines, with their line feed.
         after: per partition the newest decision that is recorded already; those behind it are handed out.
         chosen: which ones.
+        tell: is told when the brokers no longer answer, and when they are back.
 
     Returns:
         How many were written, not wanted, or no decisions at all.
@@ -116,7 +127,7 @@ async def record_decisions(
         _require_room(topic, after, {place.partition for place in partitions})
         for place in partitions:
             client.seek(place, _start(place, begins[place], ends[place], after.get(place.partition), done))
-        async for record in read_to_the_end(client, ends):
+        async for record in read_to_the_end(client, ends, tell=tell):
             mark = after.get(record.partition)
             if mark is not None and record.offset <= mark.offset:
                 _require_same(record, mark)

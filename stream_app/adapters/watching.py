@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
 
+from stream_app.adapters.answering import Answers, Tell, tell_nobody
+from stream_app.adapters.clock import Clock, SystemClock
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
 from stream_app.adapters.freshness import Freshness
@@ -116,13 +118,22 @@ def read_alert(value: bytes | None) -> AlertView | NoticeView | None:
     return None
 
 
-async def watch_alerts(connection: Connection, topic: str, *, from_beginning: bool = False) -> AsyncIterator[Seen]:
+async def watch_alerts(
+    connection: Connection,
+    topic: str,
+    *,
+    from_beginning: bool = False,
+    tell: Tell = tell_nobody,
+    clock: Clock | None = None,
+) -> AsyncIterator[Seen]:
     """Yield what is committed to the alerts topic, until cancelled.
 
     Args:
         connection: the cluster.
         topic: the alerts topic.
         from_beginning: begin with the oldest record kept; else with the next.
+        tell: is told within 5 s when the brokers no longer answer, and when they are back.
+        clock: None for this machine's.
 
     Raises:
         BrokerUnreachableError: if no broker answers at the start; later outages are waited out.
@@ -134,13 +145,16 @@ async def watch_alerts(connection: Connection, topic: str, *, from_beginning: bo
             await client.seek_to_beginning(*partitions)
         else:
             await client.seek_to_end(*partitions)
+        polls = Polls(client, tell, clock)
         while True:
-            batches = await client.getmany(timeout_ms=_POLL_MS)
+            batches = await polls.poll(partitions)
             for record in _in_order(batches.values()):
                 yield Seen(read_alert(record.value), record.value or b"", record.partition, record.offset)
 
 
-async def read_alerts(connection: Connection, topic: str, takes: Callable[[AlertView], bool]) -> list[Seen]:
+async def read_alerts(
+    connection: Connection, topic: str, takes: Callable[[AlertView], bool], *, tell: Tell = tell_nobody
+) -> list[Seen]:
     """Return those alerts that are committed to the alerts topic now and that ``takes`` says yes to.
 
     Raises:
@@ -151,14 +165,16 @@ async def read_alerts(connection: Connection, topic: str, takes: Callable[[Alert
     async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
         partitions = await assign_all(client, topic)
         await client.seek_to_beginning(*partitions)
-        async for record in read_to_the_end(client, await client.end_offsets(partitions)):
+        async for record in read_to_the_end(client, await client.end_offsets(partitions), tell=tell):
             content = read_alert(record.value)
             if isinstance(content, AlertView) and takes(content):
                 found.append(Seen(content, record.value, record.partition, record.offset))
     return found
 
 
-async def input_status(connection: Connection, topics: Topics, *, now_ms: int, tail: int = 300) -> InputStatus:
+async def input_status(
+    connection: Connection, topics: Topics, *, now_ms: int, tail: int = 300, tell: Tell = tell_nobody
+) -> InputStatus:
     """Read the last records of each input partition and say when each camera and zone was last heard of.
 
     Args:
@@ -166,6 +182,7 @@ async def input_status(connection: Connection, topics: Topics, *, now_ms: int, t
         topics: names of the inputs.
         now_ms: wall time, for the zones without frames.
         tail: how many records per partition to look at.
+        tell: is told when the brokers no longer answer, and when they are back.
 
     Raises:
         BrokerUnreachableError: if no broker answers.
@@ -180,7 +197,7 @@ async def input_status(connection: Connection, topics: Topics, *, now_ms: int, t
             begins = await client.beginning_offsets(partitions)
             for partition in partitions:
                 client.seek(partition, max(begins[partition], ends[partition] - tail))
-            async for record in read_to_the_end(client, ends):
+            async for record in read_to_the_end(client, ends, tell=tell):
                 seen.saw(record.partition, side, (record,))
                 looked_at += 1
     return InputStatus(
@@ -217,8 +234,36 @@ async def assign_all(client: Any, topic: str) -> list[TopicPartition]:  # noqa: 
     return partitions
 
 
-async def read_to_the_end(client: Any, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:  # noqa: ANN401
+class Polls:
+    """Polls of a consumer that say when the brokers no longer answer."""
+
+    def __init__(self, client: Any, tell: Tell, clock: Clock | None = None) -> None:  # noqa: ANN401 - aiokafka
+        self._client = client
+        self._clock = SystemClock() if clock is None else clock
+        self._answers = Answers(tell, self._clock)
+
+    async def poll(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, Sequence[Any]]:
+        """Return what has come for these partitions, after half a second at the latest."""
+        places = tuple(partitions)
+        began = self._clock.monotonic()
+        batches: Mapping[TopicPartition, Sequence[Any]] = await self._client.getmany(*places, timeout_ms=_POLL_MS)
+        # It moves with each answer of a broker to a fetch, those without records too.
+        self._answers.polled(began, {place: self._client.last_poll_timestamp(place) for place in places})
+        return batches
+
+
+async def read_to_the_end(
+    client: Any,  # noqa: ANN401 - aiokafka has no types
+    ends: Mapping[TopicPartition, int],
+    *,
+    tell: Tell = tell_nobody,
+) -> AsyncIterator[Any]:
     """Yield records of all assigned partitions up to these ends.
+
+    Args:
+        client: a consumer.
+        ends: of each partition.
+        tell: is told when the brokers no longer answer, and when they are back.
 
     Raises:
         BrokerUnreachableError: if nothing comes for 20 s before the ends.
@@ -226,6 +271,7 @@ async def read_to_the_end(client: Any, ends: Mapping[TopicPartition, int]) -> As
     loop = asyncio.get_running_loop()
     until = loop.time() + _SILENCE_S
     left = set(ends)
+    polls = Polls(client, tell)
     while left:
         for partition in list(left):
             # A position behind the end may still be the end: transaction markers take offsets too.
@@ -236,14 +282,14 @@ async def read_to_the_end(client: Any, ends: Mapping[TopicPartition, int]) -> As
         if loop.time() > until:
             message = f"the brokers have stopped answering: nothing for {_SILENCE_S:g} s"
             raise BrokerUnreachableError(message)
-        for batch in (await client.getmany(*left, timeout_ms=_POLL_MS)).values():
+        for batch in (await polls.poll(left)).values():
             until = loop.time() + _SILENCE_S
             for record in batch:
                 if record.offset < ends[TopicPartition(record.topic, record.partition)]:
                     yield record
 
 
-def _in_order(batches: Iterable[list[Any]]) -> Iterator[Any]:
+def _in_order(batches: Iterable[Sequence[Any]]) -> Iterator[Any]:
     """Yield records by time across partitions; within one they stay as they are, whatever clocks stamped them."""
     return heapq.merge(*batches, key=_append_order)
 

@@ -6,6 +6,7 @@ In: a name. Out: a file to write to, which takes that name when the block ends w
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,33 @@ def whole_file(out: Path) -> Iterator[BinaryIO]:
         draft.chmod(0o644)
         draft.replace(out)
         _flush_folder(out.parent)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_below(folder: Path, name: str, content: bytes) -> None:
+    """Write a file whole, directly in a folder, whatever its name is made of and whatever lies there.
+
+    A link of that name is replaced, never followed.
+
+    Args:
+        folder: where; it exists.
+        name: of the file, without any folder.
+        content: all of it.
+
+    Raises:
+        ValueError: if the name is none of a file in this folder.
+        OSError: if it cannot be written; what lay there before still does.
+    """
+    if name in {"", ".", ".."} or any(character in name for character in ("/", "\\", "\0")):
+        message = f"expected the name of a file, found {name!r}"
+        raise ValueError(message)
+    draft = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+        draft.replace(folder / name)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -20,6 +20,8 @@ from typer.core import TyperCommand, TyperGroup
 from stream_app import __version__
 from stream_app.cli.outcome import INTERRUPTED, CommandError
 from stream_app.cli.streams import OUTPUT_ERRNOS, give_up_output, open_missing_streams
+from stream_app.terminal.failures import guard_process, shown_usage
+from stream_app.terminal.lines import echo, echo_lines
 
 __all__ = ["app", "main"]
 
@@ -56,7 +58,8 @@ _EPILOG = (
 def _said() -> Iterator[None]:
     """Say how a command ended that did not end by itself. Here and not in main: typer would do it without a word."""
     try:
-        yield
+        with shown_usage():
+            yield
     except KeyboardInterrupt as error:
         raise CommandError("interrupted", status=INTERRUPTED) from error
     except BrokenPipeError:
@@ -119,7 +122,7 @@ app = typer.Typer(
 
 def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer calls it so
     if is_asked:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -157,6 +160,8 @@ def main(arguments: list[str] | None = None) -> None:
         _say("interrupted")
         sys.exit(INTERRUPTED)
     finally:
+        # After typer, which puts a hook of its own in place.
+        guard_process()
         signal.signal(signal.SIGTERM, before)
 
 
@@ -184,4 +189,4 @@ def _load(name: str) -> Any:  # noqa: ANN401 - typer's own command type is priva
 
 def _say(line: str) -> None:
     if line:
-        typer.echo(f"vigil: {line}", err=True)
+        echo_lines(f"vigil: {line}", err=True)

@@ -11,7 +11,6 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from stream_app.adapters.engine import Engine, EngineSettings
 from stream_app.adapters.providers import ProviderChoice, ProviderError
@@ -23,8 +22,9 @@ from stream_app.bundle.manifest import Manifest
 from stream_app.bundle.schema import schema_text
 from stream_app.bundle.signature import check_signature, fingerprint, read_public_key
 from stream_app.bundle.verify import THOROUGH_BATCHES, Measurement, measure, require
-from stream_app.cli.outcome import REFUSED, CommandError
-from stream_app.cli.terminal import console
+from stream_app.cli.outcome import REFUSED, CommandError, notice
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo, echo_json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check a model bundle.")
 
@@ -48,7 +48,7 @@ def show(directory: _Directory = None, *, as_json: _AsJson = False) -> None:
         return
     table = _table()
     for name, value in _facts(bundle):
-        table.add_row(name, Text(value))  # as it is: square brackets in free JSON are no markup
+        table.add_row(name, value)
     console().print(table)
 
 
@@ -69,7 +69,7 @@ def check(
     bundle = _load(directory)
     signed = _signature(bundle, key)
     try:
-        engine = Engine.open(bundle, on_notice=_notice, settings=EngineSettings(provider=provider))
+        engine = Engine.open(bundle, on_notice=notice, settings=EngineSettings(provider=provider))
         measurement = measure(bundle, engine.graphs, batch_sizes=THOROUGH_BATCHES)
         require(measurement)
     except (BundleError, GraphError, ProviderError) as error:
@@ -81,15 +81,15 @@ def check(
     table = _table()
     table.add_row("signature", signed)
     for name, value in _findings(measurement):
-        table.add_row(name, Text(value))
+        table.add_row(name, value)
     console().print(table)
-    typer.echo(f"{bundle.manifest.name} {bundle.manifest.version} holds; sha256 {bundle.sha256}")
+    echo(f"{bundle.manifest.name} {bundle.manifest.version} holds; sha256 {bundle.sha256}")
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of manifests, as the package holds it in schemas/manifest.schema.json."""
-    typer.echo(schema_text(), nl=False)
+    echo_json(schema_text().encode(), is_pretty=True)
 
 
 def _signature(bundle: Bundle, key: Path | None) -> str:
@@ -165,8 +165,4 @@ def _table() -> Table:
 
 
 def _print_json(content: object) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(content)).decode())
-
-
-def _notice(words: str) -> None:
-    typer.echo(f"vigil: {words}", err=True)
+    echo_json(content, is_pretty=True)

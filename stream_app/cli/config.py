@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.table import Table
 
 from stream_app.cli.options import ConfigOption, SetOption, settings_from
 from stream_app.cli.outcome import FAILED, REFUSED, CommandError
-from stream_app.cli.terminal import console
 from stream_app.config import SETTINGS, LoadedSettings, Setting, settings_page
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo, echo_json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check the settings in force.")
 
@@ -33,7 +33,7 @@ def show(
     rows = [row for row in _rows(loaded) if not changed or row["from"] != "default"]
     if as_json:
         content = {"settings": rows, "sha256": loaded.sha256, "file": str(loaded.file) if loaded.file else None}
-        typer.echo(msgspec.json.format(msgspec.json.encode(content)).decode())
+        echo_json(content, is_pretty=True)
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("setting", "value", "from", "changes results"):
@@ -41,7 +41,7 @@ def show(
     for row in rows:
         table.add_row(row["name"], str(row["value"]), row["from"], "yes" if row["kind"] == "semantic" else "")
     console().print(table)
-    typer.echo(f"settings hash: {loaded.sha256}")
+    echo(f"settings hash: {loaded.sha256}")
 
 
 @app.command()
@@ -59,7 +59,7 @@ def check(*, config: ConfigOption = None, assignments: SetOption = None) -> None
     if missing:
         raise CommandError("\n".join(missing), status=REFUSED)
     source = f", read {loaded.file}" if loaded.file else ""
-    typer.echo(f"settings hold{source}; settings hash {loaded.sha256}")
+    echo(f"settings hold{source}; settings hash {loaded.sha256}")
 
 
 @app.command()
@@ -73,7 +73,7 @@ def docs(
     except OSError as error:
         message = f"cannot write {out}: {error.strerror}"
         raise CommandError(message, status=FAILED) from error
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {out}")
 
 
 def _rows(loaded: LoadedSettings) -> list[dict[str, Any]]:

@@ -16,9 +16,10 @@ from stream_app.adapters.recording import Chosen, Mark, Recorded, RecordingError
 from stream_app.adapters.watching import TopicMissingError
 from stream_app.adapters.whole_file import whole_file
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import USAGE, CommandError, run_command
+from stream_app.cli.outcome import USAGE, CommandError, notice, run_command
 from stream_app.config import Operational
 from stream_app.core.event_time import parse_event_time
+from stream_app.terminal.lines import echo
 
 app = typer.Typer(add_completion=False, help="Record the decisions topic to a file.")
 
@@ -85,12 +86,13 @@ def _record(old: Path | None, out: Path, operational: Operational, chosen: Chose
         if old is not None:
             with old.open("rb") as lines:
                 shutil.copyfileobj(lines, file)
-        return run_command(record_decisions(connection_to(operational), topic, file.write, after=after, chosen=chosen))
+        connection = connection_to(operational)
+        return run_command(record_decisions(connection, topic, file.write, after=after, chosen=chosen, tell=notice))
 
 
 def _report(done: Recorded, out: Path) -> None:
     for gap in done.gaps:
-        typer.echo(f"GAP: retention has passed before this was recorded: {gap}", err=True)
+        echo(f"GAP: retention has passed before this was recorded: {gap}", err=True)
     others = f", {done.others} were not asked for" if done.others else ""
     foreign = f", {done.foreign} records were no decisions" if done.foreign else ""
-    typer.echo(f"wrote {done.written} decisions to {out}{others}{foreign}")
+    echo(f"wrote {done.written} decisions to {out}{others}{foreign}")

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from stream_app.cli.outcome import FAILED, USAGE, CommandError, run_command
-from stream_app.cli.terminal import console
+from stream_app.terminal.console import console
 
 if TYPE_CHECKING:
     from stream_app.demo.scenes import Scene

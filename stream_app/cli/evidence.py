@@ -6,19 +6,20 @@ gone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-import msgspec
 import typer
 
 from stream_app.adapters.events import Topics
-from stream_app.adapters.evidence import NoSuchAlertError, Piece, fetch_evidence, fetch_pieces
+from stream_app.adapters.evidence import EvidenceError, NoSuchAlertError, Piece, fetch_evidence, fetch_pieces, piece_of
 from stream_app.adapters.recording import NamedRecord, RecordingError, decisions_of
 from stream_app.adapters.watching import AlertView, TopicMissingError
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import USAGE, CommandError, run_command
+from stream_app.cli.outcome import USAGE, CommandError, notice, run_command
+from stream_app.terminal.lines import echo
 
 app = typer.Typer(add_completion=False, help="Fetch the frames and texts of an alert, or of a recording.")
 
@@ -72,8 +73,8 @@ def evidence(
             _refuse_evidence(out)
             _report(run_command(fetch_pieces(connection, pieces, out)), out)
             return
-        found = run_command(fetch_evidence(connection, topics.alerts, names[0], out))
-    except (TopicMissingError, NoSuchAlertError, RecordingError) as error:
+        found = run_command(fetch_evidence(connection, topics.alerts, names[0], out, tell=notice))
+    except (TopicMissingError, NoSuchAlertError, EvidenceError, RecordingError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror or error}") from error
@@ -87,7 +88,7 @@ def _place(text: str) -> _Place | None:
 
 
 def _typed(place: _Place, topics: Topics) -> Piece:
-    kinds = {topics.texts: "text", topics.frames: "frame"}
+    kinds: dict[str, Literal["text", "frame"]] = {topics.texts: "text", topics.frames: "frame"}
     if place.topic not in kinds:
         message = f"expected a place on {topics.texts} or {topics.frames}, found one on {place.topic}"
         raise CommandError(message, status=USAGE)
@@ -104,7 +105,7 @@ def _named(recording: Path, places: Sequence[_Place]) -> list[Piece]:
     pieces: dict[_Place, Piece] = {}
     for named in _read(recording):
         if not places or any(_at(record) in places for record in named):
-            pieces |= {_at(record): Piece(**msgspec.structs.asdict(record)) for record in named}
+            pieces |= {_at(record): piece_of(record) for record in named}
     if not pieces:
         raise CommandError(
             f"{recording}: expected a decision{' about one of these places' if places else ''}, found none"
@@ -128,21 +129,19 @@ def _at(record: NamedRecord) -> _Place:
 
 def _refuse_evidence(out: Path) -> None:
     # The index of what lies there would be lost, and with an alert's its places taken for the alert's.
-    if (out / "evidence.json").exists() or (out / "alert.json").exists():
+    if any(os.path.lexists(out / name) for name in ("evidence.json", "alert.json")):
         raise CommandError(f"{out}: expected a folder without evidence, found some there: choose another folder")
 
 
 def _report(pieces: Sequence[Piece], out: Path, alert: AlertView | None = None) -> None:
     if alert is not None:
-        typer.echo(
-            f"{alert.phase} {alert.label} in {alert.zone}, {alert.start} to {alert.end}, score {alert.score:.4f}"
-        )
+        echo(f"{alert.phase} {alert.label} in {alert.zone}, {alert.start} to {alert.end}, score {alert.score:.4f}")
     for piece in pieces:
         place = f"{piece.topic}/{piece.partition}/{piece.offset}"
-        typer.echo(f"  {piece.kind:<5} {place}  {piece.file or 'MISSING: ' + piece.missing}")
+        echo(f"  {piece.kind:<5} {place}  {piece.file or 'MISSING: ' + piece.missing}")
     if alert is not None and alert.evidence_left_out:
-        typer.echo(f"  the alert itself names no more than these; {alert.evidence_left_out} were left out")
+        echo(f"  the alert itself names no more than these; {alert.evidence_left_out} were left out")
     missing = sum(bool(piece.missing) for piece in pieces)
-    typer.echo(f"{len(pieces) - missing} of {len(pieces)} pieces in {out}")
+    echo(f"{len(pieces) - missing} of {len(pieces)} pieces in {out}")
     if missing:
         raise CommandError(f"EVIDENCE MISSING: {missing} of {len(pieces)} pieces are gone, see above")

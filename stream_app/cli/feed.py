@@ -6,7 +6,6 @@ In: sources and options. Out: records on the topics, a progress bar on stderr, c
 from __future__ import annotations
 
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 from aiokafka.errors import KafkaError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
@@ -39,6 +36,8 @@ from stream_app.adapters.together import run_together
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import BROKER_UNREACHABLE, USAGE, CommandError, run_command
 from stream_app.core.event_time import format_event_time, parse_event_time
+from stream_app.terminal.console import console, words_column
+from stream_app.terminal.lines import echo
 
 app = typer.Typer(add_completion=False, help="Send videos, images, cameras and texts to the input topics.")
 
@@ -197,14 +196,14 @@ def _start_ms(
 def _run(connection: Connection, topics: Topics, plan: _Plan) -> None:
     never_ends = plan.settings.is_looping or any(footage.is_live for _, footage in plan.cameras)
     columns = (
-        TextColumn("{task.description}"),
+        words_column("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[mib]:.1f} MiB"),
+        words_column("{task.fields[mib]:.1f} MiB"),
         TimeElapsedColumn(),
     )
     reports: list[FeedReport] = []
-    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+    with Progress(*columns, console=console(err=True)) as progress:
         try:
             run_command(_feed(connection, topics, plan, progress, reports))
         except FeedError as error:
@@ -218,7 +217,7 @@ def _run(connection: Connection, topics: Topics, plan: _Plan) -> None:
     started = format_event_time(plan.settings.start_ms)
     sent = sum(task.completed for task in progress.tasks)
     too_large = sum(report.too_large for report in reports)
-    typer.echo(f"sent {sent:.0f} records, event times from {started}; {too_large} were too large")
+    echo(f"sent {sent:.0f} records, event times from {started}; {too_large} were too large")
     if too_large:
         raise CommandError(f"{too_large} records were larger than the brokers take")
 
@@ -240,10 +239,13 @@ async def _feed(
         progress.update(bars[bar], advance=1, mib=megabytes[bar])
 
     def noted(camera: Camera, word: str) -> None:
-        progress.console.print(Text(f"{camera.name} ({camera.zone}): {word}"), soft_wrap=True)
+        progress.console.print(f"{camera.name} ({camera.zone}): {word}", soft_wrap=True)
+
+    def told(words: str) -> None:
+        progress.console.print(f"vigil: {words}", soft_wrap=True)
 
     turns = _turns(plan)
-    async with feeding_producer(connection) as client:
+    async with feeding_producer(connection, tell=told) as client:
         jobs = []
         if plan.cameras:
             jobs.append(

@@ -20,6 +20,7 @@ from stream_app.adapters.local_kafka import (
     detached_up,
 )
 from stream_app.cli.outcome import FAILED, INTERRUPTED
+from stream_app.terminal.lines import echo
 
 _SIZES = (1, 3)
 
@@ -48,7 +49,7 @@ def up(
     if nodes not in _SIZES:
         message = f"expected 1 or 3, found {nodes}"
         raise typer.BadParameter(message, param_hint="--nodes")
-    typer.echo("starting Kafka ...", err=True)
+    echo("starting Kafka ...", err=True)
     try:
         status = detached_up(nodes, port=port, state_dir=state_dir or default_state_dir())
     except LocalKafkaError as error:
@@ -69,7 +70,7 @@ def down(*, state_dir: _StateDir = None) -> None:
         _fail("interrupted: run `vigil kafka down` again", status=INTERRUPTED)
     if before is None:
         _fail("no local Kafka is up")
-    typer.echo(f"down: {before.bootstrap} is stopped, its data removed")
+    echo(f"down: {before.bootstrap} is stopped, its data removed")
 
 
 @app.command()
@@ -88,9 +89,9 @@ def _report(found: BrokerStatus) -> None:
     if not found.is_up:
         _fail(f"only {found.nodes_up} of {found.nodes_total} nodes are up, at {found.bootstrap}; logs: {found.folder}")
     size = "1 node" if found.nodes_total == 1 else f"{found.nodes_total} nodes"
-    typer.echo(f"up: {found.bootstrap} ({size}, logs in {found.folder})")
+    echo(f"up: {found.bootstrap} ({size}, logs in {found.folder})")
 
 
 def _fail(message: str, *, status: int = FAILED) -> NoReturn:
-    typer.echo(message, err=True)
+    echo(message, err=True)
     raise typer.Exit(status)

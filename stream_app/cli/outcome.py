@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
 from types import FrameType
 from typing import Any, TypeVar
 
 from stream_app.cli.streams import give_up_output
+from stream_app.terminal.lines import echo, echo_at_the_end
 
 FAILED = 1
 USAGE = 2
@@ -72,6 +71,11 @@ def run_command(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
         raise CommandError(str(error), status=BROKER_UNREACHABLE) from error
 
 
+def notice(words: str) -> None:
+    """Tell the person something on the way, on standard error."""
+    echo(f"vigil: {words}", err=True)
+
+
 async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -104,7 +108,5 @@ async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
 
 
 def _end_now() -> None:
-    with suppress(OSError, ValueError):
-        sys.stderr.write("vigil: interrupted; ended without waiting for what was still open\n")
-        sys.stderr.flush()
+    echo_at_the_end("vigil: interrupted; ended without waiting for what was still open")
     os._exit(INTERRUPTED)

@@ -16,6 +16,8 @@ from rich.progress import track
 
 from stream_app.cli.outcome import CommandError
 from stream_app.drawn_site import LABELS, Report, Schedule, Site, contact_sheet
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth."
@@ -37,7 +39,7 @@ def sheet(
         raise CommandError(f"{out}: expected a name that ends in .png or .jpg") from error
     if not is_written:
         raise CommandError(f"{out}: expected a file that can be written, in a folder that exists")
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {out}")
 
 
 @app.command()
@@ -65,12 +67,12 @@ def play(
         _write_words(schedule, out)
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from error
-    typer.echo(f"wrote {count} frames, {len(schedule.reports)} texts, {len(schedule.incidents)} incidents to {out}")
+    echo(f"wrote {count} frames, {len(schedule.reports)} texts, {len(schedule.incidents)} incidents to {out}")
 
 
 def _write_frames(schedule: Schedule, out: Path, *, period_ms: float) -> int:
     count = 0
-    for camera in track(schedule.cameras, description="drawing", transient=True):
+    for camera in track(schedule.cameras, description="drawing", console=console(), transient=True):
         folder = out / camera.zone.name / camera.name
         folder.mkdir(parents=True)
         for number in range(int(schedule.duration_ms / period_ms)):

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, USAGE, CommandError, run_command
-from stream_app.cli.terminal import console
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo
 
 if TYPE_CHECKING:
     from stream_app.adapters.connection import Connection
@@ -57,15 +58,15 @@ def reset(
         message = f"task {names} was not reset: expected y, or --yes on the command line"
         raise CommandError(message)
     for done in run_command(_reset(operational, sorted(set(partition)), to)):
-        typer.echo(f"task {done.partition}: goes on at text {done.next_text}, frame {done.next_frame}")
+        echo(f"task {done.partition}: goes on at text {done.next_text}, frame {done.next_frame}")
 
 
 def _says_yes(question: str) -> bool:
     # Not typer's question: Ctrl-C would be taken for a no.
-    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    echo(f"{question} [y/N]: ", err=True, is_ended=False)
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
-        typer.echo(err=True)
+        echo(err=True)
     return answer.strip().lower() in {"y", "yes"}
 
 
@@ -150,4 +151,4 @@ async def _show(operational: Operational) -> None:
         cells = (partition, state.next_text, state.next_frame, stream, len(state.window), incidents)
         table.add_row(*(str(cell) for cell in cells))
     console().print(table)
-    typer.echo(f"{len(found)} checkpoints of deployment {operational.deployment}")
+    echo(f"{len(found)} checkpoints of deployment {operational.deployment}")

@@ -24,7 +24,8 @@ from stream_app.adapters.topics import (
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.cli.outcome import REFUSED, USAGE, CommandError, run_command
-from stream_app.cli.terminal import console
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo, echo_json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the topics, check or fix those that exist.")
 _ResultT = TypeVar("_ResultT")
@@ -126,15 +127,15 @@ def _run(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
 
 def _report(report: TopicsReport, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode({"fit": report.is_fit, **msgspec.structs.asdict(report)}).decode())
+        echo_json({"fit": report.is_fit, **msgspec.structs.asdict(report)})
     else:
         for name in report.created:
-            typer.echo(f"created {name}")
+            echo(f"created {name}")
         for name in report.existing:
-            typer.echo(f"there   {name}")
+            echo(f"there   {name}")
         _show((_mark(difference), difference) for difference in report.differences)
         if any(difference.value for difference in report.differences):
-            typer.echo("vigil: `vigil topics fix` shows which of these settings it can alter", err=True)
+            echo("vigil: `vigil topics fix` shows which of these settings it can alter", err=True)
     if not report.is_fit:
         raise CommandError(_would_not_start(report.differences), status=REFUSED)
 
@@ -142,18 +143,18 @@ def _report(report: TopicsReport, *, as_json: bool) -> None:
 def _report_fix(report: FixReport, *, as_json: bool) -> None:
     done = "altered" if report.is_applied else "to alter"
     if as_json:
-        typer.echo(msgspec.json.encode({"fit": report.is_fit, **msgspec.structs.asdict(report)}).decode())
+        echo_json({"fit": report.is_fit, **msgspec.structs.asdict(report)})
     else:
         kept = [("left" if not difference.is_fatal else "refused", difference) for difference in report.left]
         _show([*((done, difference) for difference in report.altered), *kept])
         if any(difference.what == RETENTION for difference in report.left):
             hint = "retention is yours to choose: --frames-hours, --texts-hours and --outputs-hours raise it"
-            typer.echo(f"vigil: {hint}", err=True)
+            echo(f"vigil: {hint}", err=True)
     if report.altered and not report.is_applied:
         raise CommandError(f"settings to alter: {len(report.altered)}; `--apply` alters them", status=REFUSED)
     if not report.is_fit:
         raise CommandError(f"{_would_not_start(report.left)}; settings alone do not mend them", status=REFUSED)
-    typer.echo(f"vigil: settings altered: {len(report.altered)}, differences left: {len(report.left)}", err=True)
+    echo(f"vigil: settings altered: {len(report.altered)}, differences left: {len(report.left)}", err=True)
 
 
 def _would_not_start(differences: Iterable[Difference]) -> str:

@@ -5,7 +5,6 @@ In: options. Out: one line per alert, readable in a terminal or JSON for pipes. 
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
@@ -20,15 +19,16 @@ from stream_app.adapters.watching import (
     CameraStatus,
     InputStatus,
     NoticeView,
-    Seen,
     TopicMissingError,
     Wanted,
     input_status,
     watch_alerts,
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import USAGE, CommandError, run_command
-from stream_app.cli.terminal import console
+from stream_app.cli.outcome import USAGE, CommandError, notice, run_command
+from stream_app.terminal.console import console
+from stream_app.terminal.lines import echo, echo_json
+from stream_app.terminal.sanitise import visible
 
 app = typer.Typer(add_completion=False, help="Show alerts as they come.")
 
@@ -80,7 +80,7 @@ def watch(  # noqa: PLR0913 - one parameter an option
     try:
         if status:
             now_ms = time.time_ns() // 1_000_000
-            found = run_command(input_status(connection, topics, now_ms=now_ms))
+            found = run_command(input_status(connection, topics, now_ms=now_ms, tell=notice))
             _show_status(found, now_ms, round(silent_after_s * 1_000), as_json=as_json)
             return
         wanted = Wanted(zones=frozenset(zone or ()), labels=frozenset(label or ()), phases=frozenset(phase or ()))
@@ -95,7 +95,7 @@ def watch(  # noqa: PLR0913 - one parameter an option
             raise
         # Its ordinary end: nothing was asked for that was not done.
     foreign = f", {counts.foreign} records were neither alerts nor notices" if counts.foreign else ""
-    typer.echo(f"vigil: {counts.shown} shown{foreign}", err=True)
+    echo(f"vigil: {counts.shown} shown{foreign}", err=True)
 
 
 async def _watch(
@@ -113,15 +113,14 @@ async def _watch(
     if not as_json:
         alert = f"{_SECOND_LINE}alert" if is_narrow else "alert"
         screen.print(_line("end", "phase", "label", "zone", "score", "sev", "cameras", alert), style="bold")
-    async for seen in watch_alerts(connection, topic, from_beginning=from_beginning):
+    async for seen in watch_alerts(connection, topic, from_beginning=from_beginning, tell=notice):
         if seen.content is None:
             counts.foreign += 1
             continue
         if not wanted.takes(seen.content):
             continue
         if as_json:
-            sys.stdout.write(_one_line(seen) + "\n")
-            sys.stdout.flush()
+            echo_json(seen.value)
         else:
             screen.print(alert_line(seen.content, is_narrow=is_narrow))
         counts.shown += 1
@@ -137,19 +136,19 @@ def alert_line(content: AlertView | NoticeView, *, is_narrow: bool = False) -> T
         is_narrow: on two lines, the id on the second.
     """
     if isinstance(content, NoticeView):
-        return Text(_clean(f"notice: {content.notice} in zone {content.zone}: {content.detail}"), style="magenta")
+        return Text(visible(f"notice: {content.notice} in zone {content.zone}: {content.detail}"), style="magenta")
     marks = [word for word, is_so in (("late", content.late), ("masked", content.masked)) if is_so]
     if content.reason:
         marks.append(content.reason)
-    identity = _clean(" ".join([content.id, *marks]))
+    identity = visible(" ".join([content.id, *marks]))
     line = _line(
-        _clean(content.end),
-        _clean(content.phase),
-        _clean(content.label),
-        _clean(content.zone),
+        visible(content.end),
+        visible(content.phase),
+        visible(content.label),
+        visible(content.zone),
         f"{content.score:.3f}",
         str(content.severity or ""),
-        _clean(",".join(content.cameras)) or "-",
+        visible(",".join(content.cameras)) or "-",
         f"{_SECOND_LINE}{identity}" if is_narrow else identity,
     )
     return Text(line, style=_STYLES.get(content.phase, ""))
@@ -160,18 +159,9 @@ def _line(*cells: str) -> str:
     return first.rstrip() + newline + second if newline else first
 
 
-def _one_line(seen: Seen) -> str:
-    # On the topic it is one line already, unless somebody else wrote it.
-    return msgspec.json.format(seen.value, indent=-1).decode()
-
-
-def _clean(line: str) -> str:
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
-
-
 def _show_status(found: InputStatus, now_ms: int, silent_after_ms: int, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode({"now_ms": now_ms, **msgspec.structs.asdict(found)}).decode())
+        echo_json({"now_ms": now_ms, **msgspec.structs.asdict(found)})
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("zone", "camera", "partition", "last frame", ""):
@@ -179,16 +169,16 @@ def _show_status(found: InputStatus, now_ms: int, silent_after_ms: int, *, as_js
     for camera in found.cameras:
         age_ms = now_ms - camera.newest_ms
         word = Text("silent", style="bold red") if age_ms > silent_after_ms else Text("ok", style="green")
-        table.add_row(_clean(camera.zone), _clean(camera.camera or "-"), str(camera.partition), _age(age_ms), word)
+        table.add_row(visible(camera.zone), visible(camera.camera or "-"), str(camera.partition), _age(age_ms), word)
     for text in found.texts:
-        table.add_row(_clean(text.zone), "(texts)", str(text.partition), _age(now_ms - text.newest_ms), "")
+        table.add_row(visible(text.zone), "(texts)", str(text.partition), _age(now_ms - text.newest_ms), "")
     screen = console()
     screen.print(table)
     if found.blind_zones:
-        names = _clean(", ".join(found.blind_zones))
+        names = visible(", ".join(found.blind_zones))
         screen.print(Text(f"texts but no frames in the last ten minutes: {names}", style="bold red"))
     silent = sum(1 for camera in found.cameras if _is_silent(camera, now_ms, silent_after_ms))
-    typer.echo(
+    echo(
         f"{len(found.cameras)} cameras, {silent} silent, by the last {found.looked_at} records; "
         "a camera whose frames lie further back is not listed"
     )

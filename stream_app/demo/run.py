@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.text import Text
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.local_kafka import LocalKafka
@@ -28,6 +28,8 @@ from stream_app.demo.settling import wait_settled
 from stream_app.demo.summary import show
 from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
 from stream_app.demo.workers import Worker
+from stream_app.terminal.console import words_column
+from stream_app.terminal.sanitise import visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -115,11 +117,9 @@ async def _play(scene: Scene, settings: DemoSettings, console: Console, connecti
         faults.append(f"{decoded} frames decoded, but {books.distinct_frames_scored} distinct frames in decisions")
     show(console, published, outputs, books, watcher.alerts, faults)
     console.print(f"       frames decoded by the workers that lived to the end: {decoded}")
-    console.print(
-        f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log\n"
-        "Next: your own Kafka and cameras, README.md; how it works, docs/architecture.md",
-        soft_wrap=True,
-    )
+    kept = f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log"
+    console.print(kept, soft_wrap=True)
+    console.print("Next: your own Kafka and cameras, README.md; how it works, docs/architecture.md", soft_wrap=True)
     return not faults and books.is_balanced
 
 
@@ -152,7 +152,8 @@ async def _kill_one(workers: list[Worker], scene: Scene, settings: DemoSettings,
     await asyncio.sleep(scene.play.duration_ms / 1_000 * settings.kill_at)
     victim = workers[0]
     victim.kill()
-    console.print(f"[bold]kill -9[/] {victim.name} (process {victim.pid}): the other one takes its tasks over")
+    said = f"kill -9 {victim.name} (process {victim.pid}): the other one takes its tasks over"
+    console.print(said, style="bold")
     return victim
 
 
@@ -170,9 +171,9 @@ def _has_died(worker: Worker, killing: asyncio.Task[Worker | None]) -> bool:
 
 async def _with_progress(player: Player, scene: Scene, console: Console) -> Published:
     columns = (
-        TextColumn("playing"),
+        words_column("playing"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
+        words_column("{task.completed:.0f} of {task.total:.0f} s"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
@@ -210,10 +211,10 @@ def _keep(out: Path, published: Published, outputs: Outputs) -> None:
 
 def _print_alert(console: Console, alert: dict[str, Any], moment: str) -> None:
     style = {"opened": "bold red", "updated": "yellow", "closed": "dim"}[alert["phase"]]
-    cameras = escape(", ".join(alert["cameras"])) or "no camera"
-    console.print(
-        f"{moment[11:23]}  [{style}]{alert['phase']:<7}[/] {alert['label']:<10} {alert['zone']:<8} "
-        f"score {alert['score']:.4f}  {cameras}  from {' and '.join(alert['present'])}",
-        highlight=False,
-        soft_wrap=True,
+    cameras = ", ".join(alert["cameras"]) or "no camera"
+    said = visible(
+        f"{alert['label']:<10} {alert['zone']:<8} score {alert['score']:.4f}  {cameras}  "
+        f"from {' and '.join(alert['present'])}"
     )
+    line = Text.assemble(f"{moment[11:23]}  ", (f"{alert['phase']:<7}", style), f" {said}")
+    console.print(line, highlight=False, soft_wrap=True)

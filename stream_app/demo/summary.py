@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stream_app.demo.judge import to_ms
 
@@ -93,8 +94,8 @@ def show(
     console.print(f"       distinct frames in decisions: {books.distinct_frames_scored}")
     if faults or not books.is_balanced:
         for fault in faults:
-            # A fault may quote lines of a log: brackets in them are no markup.
-            console.print(f"FAULT: {fault}", style="bold red", markup=False)
+            # It may quote several lines of a log.
+            console.print(Text(f"FAULT: {fault}"), style="bold red")
         if not books.is_balanced:
             console.print("FAULT: the books do not balance", style="bold red")
     else:

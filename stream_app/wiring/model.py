@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from stream_app.bundle.signature import fingerprint, read_public_key, require_tr
 from stream_app.config.thresholds import override_labels
 from stream_app.core.score import micro_logit
 from stream_app.core.types import LabelRule, Model
+from stream_app.terminal.lines import echo_at_the_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -131,6 +131,5 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
 
 def _end_hung(sentence: str) -> None:
     """End the process from the watchdog's thread: what hangs cannot be asked to stop, and silence would be worse."""
-    sys.stderr.write(f"vigil: {sentence}; this process ends so that another can take its tasks over\n")
-    sys.stderr.flush()
+    echo_at_the_end(f"vigil: {sentence}; this process ends so that another can take its tasks over")
     os._exit(HUNG_STATUS)

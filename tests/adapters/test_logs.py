@@ -123,3 +123,46 @@ def test_local_variables_are_not_part_of_a_traceback(lines: io.StringIO) -> None
         structlog.get_logger("stream_app.x").exception("broken")
     assert "ValueError" in lines.getvalue()
     assert "two men fighting" not in lines.getvalue()
+
+
+HOSTILE = "z\x1b]0;owned\x07\x9b2J\u202e\ud800\u2028\n2026-01-01 [info] forged"
+
+
+@pytest.fixture
+def shown() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("console", "info", stream=stream, context={"worker": HOSTILE})
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def fail(words: str) -> None:
+    raise ValueError(words)
+
+
+def test_nothing_that_is_logged_steers_a_terminal_or_forges_a_line(shown: io.StringIO) -> None:
+    log = structlog.get_logger("stream_app.x")
+    log.info(HOSTILE, zone=HOSTILE, zones=[HOSTILE], **{HOSTILE: 1})
+    log.info("stack", stack_info=True)
+    logging.getLogger("aiokafka").warning("from %s", HOSTILE)
+    try:
+        fail(HOSTILE)
+    except ValueError:
+        log.exception("broken")
+        logging.getLogger("stream_app.y").exception("broken")
+    written = shown.getvalue()
+    assert "".join(written.split("\n")).isprintable()
+    assert written.count(r"z\x1b]0;owned\x07\x9b2J\u202e\ud800\u2028") >= 5
+    assert "ValueError: z" in written
+    assert not any(line.startswith("2026-01-01 [info] forged") for line in written.splitlines())
+
+
+def test_json_lines_hold_no_raw_control_character(lines: io.StringIO) -> None:
+    structlog.get_logger("stream_app.x").info("seen", zone=HOSTILE, deleted="\x7f")
+    assert lines.getvalue().rstrip("\n").isascii()
+    assert lines.getvalue().rstrip("\n").isprintable()
+    assert read(lines)[0]["zone"] == HOSTILE

@@ -264,6 +264,7 @@ def test_evidence_whose_retention_has_passed_is_said_loudly(
     assert deployment.run("feed", str(folder), "--speed", "0", "--zone", "yard") == 0
     place = deployment.records("frames")[0].partition
     named = {"kind": "frame", "topic": deployment.names["frames"], "partition": place, "offset": 0}
+    named["time"] = "2026-01-01T00:00:00.000Z"
     deployment.publish("alerts", alert(1, evidence=[named]))
 
     async def expire() -> None:

@@ -48,7 +48,7 @@ def test_in_a_narrow_terminal_the_id_has_a_line_of_its_own() -> None:
     )
     lines = alert_line(alert, is_narrow=True).plain.splitlines()
     assert [line.split() for line in lines] == [
-        ["2026-01-02T03:04:05.678Z", "opened", "fight\N{REPLACEMENT CHARACTER}", "dock-3", "0.900", "4", "c1,c2"],
+        ["2026-01-02T03:04:05.678Z", "opened", "fight\\n", "dock-3", "0.900", "4", "c1,c2"],
         ["a" * 32],
     ]
     assert max(len(line) for line in lines) <= 80

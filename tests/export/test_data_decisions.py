@@ -46,7 +46,13 @@ def _evidence(folder: Path, alert: str, *named: tuple[str, int], gone: tuple[str
     pieces = []
     for kind, offset in named:
         camera = "gate/1" if kind == "frame" else ""
-        piece = live.Piece(kind=kind, topic=f"vigil.{kind}s", partition=3, offset=offset, camera=camera)
+        piece = live.Piece(
+            kind="frame" if kind == "frame" else "text",
+            topic=f"vigil.{kind}s",
+            partition=3,
+            offset=offset,
+            camera=camera,
+        )
         if (kind, offset) == gone:
             pieces.append(msgspec.structs.replace(piece, missing="retention has passed"))
             continue
@@ -54,7 +60,7 @@ def _evidence(folder: Path, alert: str, *named: tuple[str, int], gone: tuple[str
         if kind == "frame":
             value = picture(folder / "x.jpg", seed=offset).read_bytes()
             (folder / "x.jpg").unlink()
-        name = live._file_name(piece, value)
+        name = live._file_name(piece, value, set())
         (folder / name).write_bytes(value)
         pieces.append(msgspec.structs.replace(piece, file=name))
     live._write_index(folder, pieces)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from stream_app.adapters.answering import Confirmations, Tell, tell_nobody
+from stream_app.adapters.clock import SystemClock
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, Shot
+from stream_app.adapters.feed.confirming import confirming
 from stream_app.adapters.feed.outbox import Confirmed, FeedReport, Outbox, require_topic
 from stream_app.adapters.feed.texts import TimedText
 from stream_app.adapters.feed.turns import Turns
@@ -48,19 +51,28 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
 Noted = Callable[[Camera, str], None]
 
 
-def feeding_producer(connection: Connection) -> AbstractAsyncContextManager[Any]:
-    """Return a producer as feeding wants it: idempotent, acks of all, Kafka's own partitioner, frames up to 8 MiB.
+@asynccontextmanager
+async def feeding_producer(connection: Connection, *, tell: Tell = tell_nobody) -> AsyncIterator[Any]:
+    """Yield a producer as feeding wants it: idempotent, acks of all, Kafka's own partitioner, frames up to 8 MiB.
+
+    Args:
+        connection: the cluster.
+        tell: is told within 5 s when the brokers no longer confirm, and when they are back.
 
     Raises:
         BrokerUnreachableError: on entering, if no broker answers.
     """
-    return producer(
-        connection,
-        max_request_size=MAX_REQUEST_BYTES,
-        max_batch_size=_BATCH_BYTES,
-        request_timeout_ms=_REQUEST_TIMEOUT_MS,
-        linger_ms=5,
-    )
+    async with (
+        producer(
+            connection,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_batch_size=_BATCH_BYTES,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            linger_ms=5,
+        ) as client,
+        confirming(client, Confirmations(tell, SystemClock())) as watched,
+    ):
+        yield watched
 
 
 async def feed_frames(

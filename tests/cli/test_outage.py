@@ -1,0 +1,83 @@
+"""Commands that run on say that the brokers have gone, and that they are back; on a real Kafka that goes and comes."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from stream_app.adapters.local_kafka import LocalKafka
+from tests.cli.deployment import VIGIL, Deployment
+
+ALERT = {"id": "a", "incident": "i", "phase": "opened", "label": "fight", "zone": "dock\x9b-3\u2028"}
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Iterator[LocalKafka]:
+    with LocalKafka() as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def own(own_kafka: LocalKafka, capsys: pytest.CaptureFixture[str]) -> Deployment:
+    made = Deployment(own_kafka.bootstrap, f"outage-{uuid4().hex[:8]}")
+    assert made.run("topics", "create", "--partitions", "2") == 0
+    capsys.readouterr()
+    return made
+
+
+@contextmanager
+def running(deployment: Deployment, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [*VIGIL, *arguments, *deployment.options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_with(process: subprocess.Popen[str], words: str) -> str:
+    """Return the next line of standard error that has these words; the test's time limit ends the wait."""
+    assert process.stderr is not None
+    return next(line for line in process.stderr if words in line)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("is_paused", [True, False], ids=["paused", "killed"])
+def test_watch_says_that_the_brokers_have_gone_and_that_they_are_back(
+    own_kafka: LocalKafka, own: Deployment, *, is_paused: bool
+) -> None:
+    with running(own, "watch", "--json", "--from-beginning") as watch:
+        assert watch.stdout is not None
+        own.publish("alerts", json.dumps(ALERT).encode())
+        before = watch.stdout.readline()
+        (own_kafka.pause if is_paused else own_kafka.kill)(1)
+        try:
+            gone = line_with(watch, "the brokers")
+        finally:
+            (own_kafka.resume if is_paused else own_kafka.restart)(1)
+        back = line_with(watch, "the brokers")
+        own.publish("alerts", json.dumps(ALERT | {"id": "b"}).encode())
+        after = watch.stdout.readline()
+    assert gone == "vigil: the brokers have not answered for 3 s; waiting for them\n"
+    assert back.startswith("vigil: the brokers are back, after ")
+    assert [json.loads(line) for line in (before, after)] == [ALERT, ALERT | {"id": "b"}]
+    assert (before + after).replace("\n", "").isprintable()
+
+
+@pytest.mark.kafka
+def test_feed_says_that_the_brokers_have_gone_and_that_they_are_back(
+    own_kafka: LocalKafka, own: Deployment, folder: Path
+) -> None:
+    with running(own, "feed", str(folder), "--fps", "5", "--loop") as feed:
+        while not own.records("frames"):
+            pass
+        own_kafka.pause(1)
+        try:
+            line_with(feed, "vigil: the brokers have not confirmed anything for ")
+        finally:
+            own_kafka.resume(1)
+        line_with(feed, "vigil: the brokers are back, after ")
