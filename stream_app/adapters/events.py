@@ -210,6 +210,9 @@ def render_dead_letter(letter: DeadLetter, raw: RawRecord, context: Context) -> 
         if headers_bytes(raw) > head:
             extra.append(("vigil_headers_left_out", str(len(headers)).encode()))
             headers = ()
+    if key is None and value is None:
+        # The client refuses a record that has neither, and would refuse the step for ever.
+        value = b""
     kept = ((name, content or b"") for name, content in headers)
     return Message(context.topics.dead_letters, key, value, (*kept, *extra))
 

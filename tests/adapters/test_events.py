@@ -318,5 +318,5 @@ def test_a_dead_letter_says_what_a_lost_batch_held(first: int, told: bytes | Non
     lost = Unreadable(offset=9, first_offset=first, timestamp=5, reason="batch-size", detail="offsets 3-9: bomb")
     message = render_dead_letter(DeadLetter(Side.TEXT, 9, "batch-size", lost.detail), lost, CONTEXT)
     headers = dict(message.headers)
-    assert (message.key, message.value) == (None, None)
+    assert (message.key, message.value) == (None, b""), "the client publishes nothing that has neither"
     assert (headers["vigil_offset"], headers.get("vigil_first_offset")) == (b"9", told)

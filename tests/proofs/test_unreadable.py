@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
     from tests.proofs.rig import Planter, Rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 _PARTITION = 0
 _BOMB_BYTES = 200 << 20
@@ -73,13 +73,17 @@ async def _plant(planter: Planter) -> tuple[dict[tuple[str, int, int], str], lis
     reasons["text", _PARTITION, last.offset - 1] = "headers"
     openers += [msgspec.structs.replace(last, offset=last.offset - back) for back in (2, 0)]
     named = await bad(topics.frames, batch([record(0, jpeg(), headers=bad_name)], attributes=0), "headers")
+    await bad(topics.texts, batch([record(0, None, key=None)], attributes=0), "empty")
     bombs = []
-    for codec in ("zstd", "gzip", "lz4"):
+    for topic, codec in (
+        (topics.texts, "zstd"),
+        (topics.texts, "gzip"),
+        (topics.texts, "lz4"),
+        (topics.frames, "zstd"),
+    ):
         packed = pack(codec, bomb_record(_BOMB_BYTES))
-        bombs.append(
-            await bad(topics.texts, batch([], codec=codec, packed=packed, count=1, attributes=0), "batch-size")
-        )
-    await bad(topics.frames, batch([], codec="zstd", packed=packed_frames(), count=1, attributes=0), "batch-size")
+        data = batch([], codec=codec, packed=packed, count=1, attributes=0)
+        bombs.append(await bad(topic, data, "batch-size"))
     return reasons, openers, [(topics.frames, named.offset), (topics.texts, bombs[0].offset)]
 
 
@@ -129,7 +133,7 @@ def test_what_cannot_be_read_is_lost_by_name_once_and_all_else_is_judged(
             await worker.wait_ready()
             async with rig.planter() as planter:
                 reasons, openers, places = await _plant(planter)
-                await rig.settle(timeout_s=90)
+                await rig.settle(timeout_s=60)
                 assert worker.is_running, worker.last_lines()
                 metrics = await worker.metrics()
                 for reason, count in Counter(reasons.values()).items():
@@ -139,7 +143,7 @@ def test_what_cannot_be_read_is_lost_by_name_once_and_all_else_is_judged(
                 again = rig.start_worker()
                 await again.wait_ready()
                 openers.append(await planter.alarm(zones_of(_PARTITION, 30)[29], "fire", now_ms()))
-                outputs = await rig.settle(timeout_s=90)
+                outputs = await rig.settle(timeout_s=60)
                 assert again.is_running, again.last_lines()
                 await asyncio.to_thread(_assert_commands_survive, rig, places)
                 assert await again.stop() == 0, again.last_lines()
