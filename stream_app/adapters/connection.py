@@ -7,10 +7,13 @@ from typing import Any, Literal
 import msgspec
 from aiokafka.helpers import create_ssl_context
 
+from stream_app.core.settings import BATCH_BYTES
+
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses and credentials. ``ssl_cafile`` is a PEM file of the authorities that are trusted.
 
+    ``batch_bytes`` is the memory that one batch of records may take once it is unpacked; a larger one is not read.
     ``client_id`` is the name under which the brokers see this process, in their logs and quotas; empty: the client's.
     """
 
@@ -21,6 +24,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     sasl_username: str | None = None
     sasl_password: str | None = None
     ssl_cafile: str | None = None
+    batch_bytes: int = BATCH_BYTES
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that every aiokafka client (consumer, producer, admin) takes."""

@@ -20,7 +20,7 @@ from stream_app.adapters.source.errors import NotOurPartitionError
 from stream_app.adapters.together import run_together
 from stream_app.core.admit import read_text
 from stream_app.core.task import Task
-from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side
+from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +100,9 @@ class Epoch:
         for raw in raws:
             if raw.offset < expected:
                 self._found_gap(side, raw.offset, expected)
+                return
+            if isinstance(raw, Unreadable) and self._is_held(side, raw):
+                self._found_unreadable(side, raw)
                 return
             if side not in self._begun:
                 # Only here can the source have begun further up than it was told: what it loses later, it raises.
@@ -257,6 +260,21 @@ class Epoch:
             raise self._failure
         if self._gap is not None:
             raise self._gap
+
+    def _is_held(self, side: Side, lost: Unreadable) -> bool:
+        """Whether the window that was taken up has a record in what cannot be read: it was read when it was judged."""
+        checkpoint = self._point.checkpoint
+        if checkpoint is None or lost.first_offset >= self._point.start[side]:
+            return False
+        return any(held.side is side and lost.first_offset <= held.offset <= lost.offset for held in checkpoint.window)
+
+    def _found_unreadable(self, side: Side, lost: Unreadable) -> None:
+        topic = self._settings.context.topics.of(side)
+        self._gap = GapError(
+            f"{topic}/{self._partition}: offset {lost.offset} is still needed and can no longer be read: "
+            f"{lost.reason}, {lost.detail}. To give up what is missing: vigil task reset"
+        )
+        self._work.set()
 
     def _found_gap(self, side: Side, offset: int, expected: int) -> None:
         topic = self._settings.context.topics.of(side)

@@ -13,7 +13,7 @@ import msgspec
 from stream_app.core.admit import headers_bytes, record_bytes
 from stream_app.core.event_time import format_event_time
 from stream_app.core.score import probability
-from stream_app.core.types import Alert, DeadLetter, Decision, Evidence, Notice, Record, Side
+from stream_app.core.types import Alert, DeadLetter, Decision, Evidence, Notice, Record, Side, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -196,6 +196,8 @@ def render_dead_letter(letter: DeadLetter, raw: RawRecord, context: Context) -> 
         ("vigil_detail", letter.detail.encode("utf-8", "replace")),
         ("vigil_deployment", context.deployment.encode()),
     ]
+    if isinstance(raw, Unreadable) and raw.first_offset < raw.offset:
+        extra.append(("vigil_first_offset", str(raw.first_offset).encode()))
     key, value, headers = raw.key, raw.value, raw.headers
     if letter.reason == "too-large" or record_bytes(raw) > context.letter_bytes:
         head = min(DEAD_LETTER_HEAD_BYTES, context.letter_bytes // 4)
@@ -208,6 +210,9 @@ def render_dead_letter(letter: DeadLetter, raw: RawRecord, context: Context) -> 
         if headers_bytes(raw) > head:
             extra.append(("vigil_headers_left_out", str(len(headers)).encode()))
             headers = ()
+    if key is None and value is None:
+        # The client refuses a record that has neither, and would refuse the step for ever.
+        value = b""
     kept = ((name, content or b"") for name, content in headers)
     return Message(context.topics.dead_letters, key, value, (*kept, *extra))
 

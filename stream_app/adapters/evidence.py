@@ -21,6 +21,7 @@ from stream_app.adapters.answering import Tell, tell_nobody
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import consumer
 from stream_app.adapters.recording import NamedRecord
+from stream_app.adapters.unpacking import UnreadableRecord
 from stream_app.adapters.watching import AlertView, Seen, read_alerts
 from stream_app.adapters.whole_file import write_below
 from stream_app.core.admit import admit
@@ -218,12 +219,21 @@ async def _record_at(client: Any, piece: Piece) -> Any:  # noqa: ANN401 - aiokaf
         record = await client.getone(place)
     except OffsetOutOfRangeError:
         return "retention has passed while it was being read"
+    return _unlike(record, piece) or record
+
+
+def _unlike(record: Any, piece: Piece) -> str:  # noqa: ANN401 - aiokafka has no types
+    """Say in words why a record cannot be the one that the piece names; empty where it can."""
+    is_it = isinstance(record, UnreadableRecord) and record.first_offset <= piece.offset <= record.offset
+    # What could be had of a single record is evidence too.
+    if is_it and record.value is None:
+        return f"{record.place} cannot be read: {record.reason}, {record.detail}"
     if record.offset != piece.offset:
         return f"expected offset {piece.offset}, found {record.offset} next: the record is gone"
     found_ms = _event_ms(record, piece)
     if found_ms is not None and piece.time and found_ms != parse_event_time(piece.time):
         return f"expected event time {piece.time}, found another: the topic was made again"
-    return record
+    return ""
 
 
 def _event_ms(record: RawRecord, piece: Piece) -> int | None:

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from stream_app.adapters.connection import Connection
+from stream_app.adapters.guarding import guarded_consumer
 
 #: Seconds that a command waits for a broker before it says that there is none.
 CONNECT_TIMEOUT_S = 9.0
@@ -57,7 +58,8 @@ async def consumer(connection: Connection, **options: Any) -> AsyncIterator[Any]
         "request_timeout_ms": _REQUEST_TIMEOUT_MS,
         **options,
     }
-    client = AIOKafkaConsumer(**_arguments(connection), **chosen)
+    with _naming_authorities():
+        client = guarded_consumer(connection, **chosen)
     async with _running(client, connection, client.stop):
         yield client
 
@@ -75,8 +77,14 @@ async def producer(connection: Connection, **options: Any) -> AsyncIterator[Any]
 
 
 def _arguments(connection: Connection) -> dict[str, Any]:
-    try:
+    with _naming_authorities():
         return connection.client_arguments()
+
+
+@contextmanager
+def _naming_authorities() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         message = f"the authorities to trust cannot be read: {error}"
         raise BrokerUnreachableError(message) from error

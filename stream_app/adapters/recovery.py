@@ -12,15 +12,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from stream_app.adapters.guarding import guarded_consumer
 from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, CheckpointError, decode_checkpoint
 from stream_app.core.event_time import parse_event_time
-from stream_app.core.types import Side
+from stream_app.core.types import NO_TIME_MS, Side, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiokafka import AIOKafkaConsumer
 
     from stream_app.adapters.connection import Connection
     from stream_app.adapters.events import Topics
@@ -101,8 +104,8 @@ class Recovery:
     @asynccontextmanager
     async def _client(self, **options: str) -> AsyncIterator[AIOKafkaConsumer]:
         """Start a consumer that commits nothing, and close it at the end."""
-        client = AIOKafkaConsumer(
-            **self._connection.client_arguments(),
+        client = guarded_consumer(
+            self._connection,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             # The first question about a topic is answered after one wait of this length, 100 ms by default.
@@ -135,7 +138,7 @@ class Recovery:
         point = self._resume(checkpoint, committed, bounds, inputs)
         lasts = ((checkpoint.next_text - 1, checkpoint.text_ms), (checkpoint.next_frame - 1, checkpoint.frame_ms))
         for where, (offset, append_ms), (log_start, _) in zip(inputs, lasts, bounds, strict=True):
-            if append_ms != NO_RECORD_MS and offset >= log_start:
+            if append_ms not in {NO_RECORD_MS, NO_TIME_MS} and offset >= log_start:
                 await _require_known(consumer, where, offset, append_ms)
         return point
 
@@ -234,7 +237,8 @@ async def _require_known(consumer: AIOKafkaConsumer, where: TopicPartition, offs
         batch = (await consumer.getmany(where, timeout_ms=200, max_records=1)).get(where, [])
         if batch:
             found = batch[0]
-            if (found.offset, found.timestamp) != (offset, append_ms):
+            # What cannot be read (any more) tells nothing of which topic this is.
+            if not isinstance(found, Unreadable) and (found.offset, found.timestamp) != (offset, append_ms):
                 message = (
                     f"{where.topic}/{where.partition}: offset {offset} was judged with append time {append_ms}, but "
                     f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and made "

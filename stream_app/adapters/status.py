@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from stream_app.adapters.health import HealthSnapshot
+from stream_app.adapters.unpacking import LOST_WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from stream_app.adapters.metrics import Metrics
     from stream_app.core.effects import Effects, Step
@@ -103,15 +104,16 @@ class WorkerStatus:
         for notice in step.notices:
             _log.warning("notice", partition=partition, kind=notice.kind, zone=notice.zone, detail=notice.detail)
         # A line for each would let whoever floods a topic flood the log too; the letters themselves are on a topic.
-        for (side, reason), offsets in _by_reason(step.dead_letters).items():
+        for (side, reason), letters in _by_reason(step.dead_letters).items():
             _log.warning(
                 "dead letters",
                 partition=partition,
                 side=side.kind,
                 reason=reason,
-                count=len(offsets),
-                first_offset=min(offsets),
-                last_offset=max(offsets),
+                count=len(letters),
+                first_offset=min(letter.offset for letter in letters),
+                last_offset=max(letter.offset for letter in letters),
+                **_lost(letters),
             )
         self._metrics.committed(partition, task, step, seconds)
 
@@ -163,9 +165,14 @@ def _has_to_commit(task: Task) -> bool:
     return task.has_uncommitted or task.in_flight > 0
 
 
-def _by_reason(letters: Iterable[DeadLetter]) -> dict[tuple[Side, str], list[int]]:
-    """Return the offsets of dead letters by side and reason."""
-    offsets: dict[tuple[Side, str], list[int]] = {}
+def _lost(letters: Sequence[DeadLetter]) -> dict[str, str]:
+    """Say which offsets the first of these dead letters stands for, where that is a whole batch."""
+    return {"lost": letters[0].detail} if letters[0].reason in LOST_WHOLE else {}
+
+
+def _by_reason(letters: Iterable[DeadLetter]) -> dict[tuple[Side, str], list[DeadLetter]]:
+    """Return dead letters by side and reason."""
+    found: dict[tuple[Side, str], list[DeadLetter]] = {}
     for letter in letters:
-        offsets.setdefault((letter.side, letter.reason), []).append(letter.offset)
-    return offsets
+        found.setdefault((letter.side, letter.reason), []).append(letter)
+    return found

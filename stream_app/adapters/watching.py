@@ -21,6 +21,7 @@ from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
 from stream_app.adapters.freshness import Freshness
 from stream_app.adapters.reach import BrokerUnreachableError, consumer
+from stream_app.adapters.unpacking import UnreadableRecord
 from stream_app.core.types import Side
 
 _POLL_MS = 500
@@ -101,12 +102,16 @@ class CameraStatus(msgspec.Struct, frozen=True):
 
 
 class InputStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ends of the input topics say. ``looked_at`` records were read; older cameras are not in it."""
+    """What the ends of the input topics say. ``looked_at`` records were read; older cameras are not in it.
+
+    ``unreadable`` are those of them, and whole batches, that no client can read: `topic/partition/offsets: reason`.
+    """
 
     cameras: tuple[CameraStatus, ...]
     texts: tuple[CameraStatus, ...]
     blind_zones: tuple[str, ...]
     looked_at: int
+    unreadable: tuple[str, ...] = ()
 
 
 def read_alert(value: bytes | None) -> AlertView | NoticeView | None:
@@ -190,6 +195,7 @@ async def input_status(
     """
     seen = Freshness(now_ms=lambda: now_ms)
     looked_at = 0
+    unreadable: list[str] = []
     async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
         for topic, side in ((topics.frames, Side.FRAME), (topics.texts, Side.TEXT)):
             partitions = await assign_all(client, topic)
@@ -200,11 +206,14 @@ async def input_status(
             async for record in read_to_the_end(client, ends, tell=tell):
                 seen.saw(record.partition, side, (record,))
                 looked_at += 1
+                if isinstance(record, UnreadableRecord):
+                    unreadable.append(f"{record.place}: {record.reason}, {record.detail}")
     return InputStatus(
         cameras=_statuses(CameraStatus(s.zone, s.camera, s.partition, s.append_ms) for s in seen.frames()),
         texts=_statuses(CameraStatus(s.zone, None, s.partition, s.append_ms) for s in seen.texts()),
         blind_zones=tuple(seen.blind_zones()),
         looked_at=looked_at,
+        unreadable=tuple(unreadable),
     )
 
 

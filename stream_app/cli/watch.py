@@ -36,6 +36,8 @@ _STYLES = {"opened": "bold red", "updated": "yellow", "closed": "green"}
 _COLUMNS = "{:<24} {:<8} {:<12} {:<12} {:>5} {:>3}  {:<20} {}"
 #: In terminals that are narrower than this an alert has two lines: the second begins under the phase, with the id.
 _WIDE = 130
+#: So many places that cannot be read are named; the dead letters name all.
+_MAX_UNREADABLE = 10
 _SECOND_LINE = "\n" + " " * 25
 
 
@@ -177,6 +179,10 @@ def _show_status(found: InputStatus, now_ms: int, silent_after_ms: int, *, as_js
     if found.blind_zones:
         names = visible(", ".join(found.blind_zones))
         screen.print(Text(f"texts but no frames in the last ten minutes: {names}", style="bold red"))
+    for place in found.unreadable[:_MAX_UNREADABLE]:
+        screen.print(Text(_clean(f"cannot be read: {place}"), style="bold red"))
+    if len(found.unreadable) > _MAX_UNREADABLE:
+        screen.print(Text(f"and {len(found.unreadable) - _MAX_UNREADABLE} more", style="bold red"))
     silent = sum(1 for camera in found.cameras if _is_silent(camera, now_ms, silent_after_ms))
     echo(
         f"{len(found.cameras)} cameras, {silent} silent, by the last {found.looked_at} records; "

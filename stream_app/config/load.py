@@ -31,6 +31,8 @@ BROKER_VARIABLE = "VIGIL_BROKER"
 _PREFIX = "VIGIL_"
 #: Settings become times, sizes and fields of JSON and checkpoints; beyond this some reader would no longer be exact.
 _LARGEST = 2**53
+#: Room that a batch needs beside its largest image: key, headers, and what its records cost.
+_BESIDE_IMAGE_BYTES = 1024 * 1024
 _THRESHOLDS = "thresholds"
 _THRESHOLD_FIELDS = ("open_at", "close_at")
 # Kubernetes puts these into every container for a service whose name begins with "vigil"; they are not meant for us.
@@ -172,9 +174,16 @@ def _combined(values: _Values, path: Path | None) -> LoadedSettings:
 
     origins = {setting.name: values.origins.get(setting.name, "default") for setting in SETTINGS}
     origins.update({name: origin for name, origin in values.origins.items() if name not in origins})
+    semantic = Semantic(**chosen("semantic")).check()
+    operational = Operational(**chosen("operational")).check()
+    least = semantic.max_image_bytes + _BESIDE_IMAGE_BYTES
+    if operational.batch_bytes < least:
+        # Else an image that is allowed could be in no batch that is read.
+        expected = f">= max_image_bytes + 1 MiB = {least}"
+        _wrong("batch_bytes", origins["batch_bytes"], expected, operational.batch_bytes)
     return LoadedSettings(
-        Semantic(**chosen("semantic")).check(),
-        Operational(**chosen("operational")).check(),
+        semantic,
+        operational,
         values.overrides(),
         origins,
         path,

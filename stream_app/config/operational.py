@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from stream_app.core.event_time import parse_event_time
-from stream_app.core.settings import Limits, SettingsError
+from stream_app.core.settings import BATCH_BYTES, Limits, SettingsError
 
 Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
 Partitioner = Literal["reject", "warn"]
@@ -145,6 +145,14 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     fetch_bytes: Annotated[
         _Positive, Meta(description="Bytes asked of Kafka per partition and fetch. A larger record still comes.")
     ] = 2 * 1024 * 1024
+    batch_bytes: Annotated[
+        Annotated[int, Meta(ge=1024 * 1024)],
+        Meta(
+            description="Memory that one batch of Kafka records may take once it is unpacked: its bytes, 512 more for "
+            "each record and 128 for each header. A larger one is not read: it becomes one dead letter. At least "
+            "max_image_bytes + 1 MiB."
+        ),
+    ] = BATCH_BYTES
     partitioner: Annotated[
         Partitioner,
         Meta(description="What to do when a topic's records are not where Kafka's own partitioner puts their keys."),

@@ -15,7 +15,7 @@ import msgspec
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.ids import record_identity
 from stream_app.core.image_header import ImageHeaderError, read_image_header
-from stream_app.core.types import RawRecord, Record, Refused, Side
+from stream_app.core.types import RawRecord, Record, Refused, Side, Unreadable
 
 if TYPE_CHECKING:
     from stream_app.core.settings import Semantic
@@ -27,6 +27,7 @@ MAX_HEADERS_BYTES = 16 * 1024
 _STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch"
 _MAX_SEVERITY = 5
+_MAX_DETAIL_CHARS = 200
 
 
 class _RefusedError(Exception):
@@ -35,7 +36,7 @@ class _RefusedError(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.detail = detail[:200]
+        self.detail = detail[:_MAX_DETAIL_CHARS]
 
 
 class TextBody(msgspec.Struct, frozen=True):
@@ -61,8 +62,10 @@ def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
     Returns:
         The admitted record, or a refusal whose reason is one of ``empty``, ``no-key``, ``key``, ``headers``,
         ``specversion``, ``structured``, ``time``, ``ahead``, ``too-large``, ``not-an-image``, ``dimensions``,
-        ``encoding``.
+        ``encoding``; for an :class:`Unreadable` its own.
     """
+    if isinstance(raw, Unreadable):
+        return Refused(side, raw.offset, raw.timestamp, raw.reason, raw.detail[:_MAX_DETAIL_CHARS], record_bytes(raw))
     try:
         return _admit(side, raw, settings)
     except _RefusedError as refusal:

@@ -7,11 +7,15 @@ Limits bound memory and work; whatever they are, the results are the same.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 
 How = Literal["right", "inner", "left", "outer"]
+
+#: Memory that one batch of records may take once it is unpacked, in bytes: twice what a task reads ahead of a topic
+#: (`Limits.queue_bytes`), and room for 100,000 short texts in one batch.
+BATCH_BYTES: Final = 64 * 1024 * 1024
 
 
 class SettingsError(ValueError):

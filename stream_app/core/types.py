@@ -61,6 +61,27 @@ class RawRecord(Protocol):
         ...
 
 
+#: Append time of a record whose own cannot be known, as Kafka writes it.
+NO_TIME_MS = -1
+
+
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """Stands in for what the log holds and no client can read: one record, or all that is left of a batch.
+
+    It has the form of a :class:`RawRecord` with what could be had, takes its place in the order at ``offset``, and is
+    refused with ``reason``. ``first_offset`` to ``offset`` is what is lost; the two are equal for a single record.
+    """
+
+    offset: int
+    first_offset: int
+    timestamp: int
+    reason: str
+    detail: str
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """The metadata of an admitted record. Its bytes stay with the shell, under ``ref``.
 

@@ -10,13 +10,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer
 
+from stream_app.adapters.guarding import guarded_consumer
 from stream_app.adapters.watching import assign_all
 from stream_app.demo.truth import Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aiokafka import AIOKafkaConsumer
 
     from stream_app.adapters.connection import Connection
     from stream_app.adapters.events import Topics
@@ -44,15 +46,15 @@ class AlertWatcher:
     async def run(self) -> None:
         """Watch until cancelled."""
         # Not made before: a consumer that is never started complains when it is forgotten.
-        consumer = AIOKafkaConsumer(
-            self._topic,
-            **self._connection.client_arguments(),
+        consumer = guarded_consumer(
+            self._connection,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             fetch_max_wait_ms=50,
         )
         await consumer.start()
         try:
+            consumer.subscribe([self._topic])
             async for record in consumer:
                 body = msgspec.json.decode(record.value or b"{}")
                 if "incident" in body:
@@ -73,9 +75,7 @@ async def collect(connection: Connection, topics: Topics, *, isolation_level: st
     Raises:
         TimeoutError: if the end of a topic is not reached in a minute.
     """
-    consumer = AIOKafkaConsumer(
-        **connection.client_arguments(), isolation_level=isolation_level, auto_offset_reset="earliest"
-    )
+    consumer = guarded_consumer(connection, isolation_level=isolation_level, auto_offset_reset="earliest")
     await consumer.start()
     outputs = Outputs()
     try:

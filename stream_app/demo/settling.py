@@ -7,7 +7,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
+
+from stream_app.adapters.guarding import guarded_consumer
 
 if TYPE_CHECKING:
     from stream_app.adapters.connection import Connection
@@ -29,9 +31,7 @@ async def wait_settled(
     Raises:
         TimeoutError: if it does not settle in time; the message says which tasks have what left.
     """
-    consumer = AIOKafkaConsumer(
-        **connection.client_arguments(), isolation_level="read_committed", auto_offset_reset="earliest"
-    )
+    consumer = guarded_consumer(connection, isolation_level="read_committed", auto_offset_reset="earliest")
     due = _due(published)
     checkpoints: dict[int, dict[str, Any]] = {}
     await consumer.start()

@@ -28,6 +28,7 @@ def connection_to(operational: Operational) -> Connection:
         sasl_username=operational.sasl_username or None,
         sasl_password=operational.sasl_password or None,
         ssl_cafile=operational.ssl_cafile or None,
+        batch_bytes=operational.batch_bytes,
     )
 
 

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import inspect
+import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.source import FaustSource, SourceSettings
-from stream_app.core.types import RawRecord, Side
+from stream_app.core.types import RawRecord, Side, Unreadable
 
 Offsets = dict[tuple[Side, int], list[int]]
 
@@ -23,6 +26,7 @@ class Recorder:
         self.events: list[tuple[str, frozenset[int]]] = []
         self.offsets: Offsets = defaultdict(list)
         self.keys: dict[tuple[Side, int], list[bytes | None]] = defaultdict(list)
+        self.unreadable: list[Unreadable] = []
         self.batches = 0
         self.fail_with: Exception | None = None
         self.on_batch: Callable[[Side, int], None] = lambda _side, _partition: None
@@ -39,6 +43,7 @@ class Recorder:
         self.batches += 1
         self.offsets[side, partition].extend(record.offset for record in records)
         self.keys[side, partition].extend(record.key for record in records)
+        self.unreadable.extend(record for record in records if isinstance(record, Unreadable))
         self.on_batch(side, partition)
 
 
@@ -123,3 +128,9 @@ async def until(claim: Callable[[], bool], *, timeout_s: float = 30.0, what: str
             message = f"did not come true within {timeout_s} s: {what or claim}"
             raise AssertionError(message)
         await asyncio.sleep(0.01)
+
+
+def names_in(thing: Any) -> set[str]:  # noqa: ANN401 - a class of an untyped library
+    """Every attribute that a class has or that its own or its bases' code sets on instances."""
+    sources = [inspect.getsource(one) for one in thing.__mro__ if one is not object and one.__module__ != "typing"]
+    return set(dir(thing)) | set(re.findall(r"self\.(\w+)\b[^=\n]*=", "\n".join(sources)))

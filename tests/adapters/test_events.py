@@ -42,6 +42,7 @@ from stream_app.core.types import (
     Record,
     Scored,
     Side,
+    Unreadable,
 )
 from tests.adapters.fakes import Raw
 
@@ -310,3 +311,12 @@ def _step(**parts: Any) -> Step:  # noqa: ANN401 - whatever a step may have
     nothing: dict[str, Any] = dict.fromkeys(("alerts", "notices", "decisions", "dead_letters", "journal"), ())
     numbers = {"sequence": 40, "stream_ms": START_MS, "commit_text": 17, "commit_frame": 4700}
     return Step(**{**nothing, **numbers, "checkpoint": b"{}", **parts})
+
+
+@pytest.mark.parametrize(("first", "told"), [(3, b"3"), (9, None)])
+def test_a_dead_letter_says_what_a_lost_batch_held(first: int, told: bytes | None) -> None:
+    lost = Unreadable(offset=9, first_offset=first, timestamp=5, reason="batch-size", detail="offsets 3-9: bomb")
+    message = render_dead_letter(DeadLetter(Side.TEXT, 9, "batch-size", lost.detail), lost, CONTEXT)
+    headers = dict(message.headers)
+    assert (message.key, message.value) == (None, b""), "the client publishes nothing that has neither"
+    assert (headers["vigil_offset"], headers.get("vigil_first_offset")) == (b"9", told)

@@ -12,9 +12,9 @@ from stream_app.adapters.events import Context, Topics
 from stream_app.adapters.ports import Ports, RunnerSettings
 from stream_app.adapters.recovery import StartingPoint
 from stream_app.adapters.runner import TaskRunner
-from stream_app.core.checkpoint import decode_checkpoint
+from stream_app.core.checkpoint import Checkpoint, HeldState, decode_checkpoint
 from stream_app.core.settings import Limits, Semantic
-from stream_app.core.types import LabelRule, Model, Side
+from stream_app.core.types import LabelRule, Model, Side, Unreadable
 from tests.adapters.fakes import FakePublisher, FakeRecovery, FakeScorer, FakeSource, Raw, RecordedTelemetry
 
 MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=1_000_000, close_at=0),))
@@ -157,6 +157,50 @@ def test_a_jump_that_retention_made_is_a_gap_but_a_transaction_marker_is_not() -
         await stage.until(lambda: stage.telemetry.gaps)
 
     assert "retention has passed" in play(retention).telemetry.gaps[0]
+
+
+def _lost(first: int, last: int) -> Unreadable:
+    return Unreadable(offset=last, first_offset=first, timestamp=NOW_MS, reason="batch-codec", detail="zstd: noise")
+
+
+def test_what_cannot_be_read_is_a_dead_letter_once_and_the_task_goes_on_behind_it() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        stage.runner.receive(Side.TEXT, [_lost(0, 6)])
+        stage.text(offset=7, at_ms=NOW_MS + 1)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+    stage = play(body)
+    assert stage.telemetry.gaps == []
+    assert stage.publisher.values(TOPICS.dead_letters) == [b""]
+    assert decode_checkpoint(stage.publisher.values(TOPICS.state)[-1] or b"").next_text == 8
+
+
+@pytest.mark.parametrize("lost", [_lost(0, 5), _lost(3, 4)], ids=["around it", "up to it"])
+def test_a_held_record_that_can_no_longer_be_read_is_a_gap(lost: Unreadable) -> None:
+    held = HeldState(Side.TEXT, 4, NOW_MS, NOW_MS, "dock", "", 4, 9, 1_000, False, False, False, False, [])  # noqa: FBT003
+    checkpoint = Checkpoint(
+        deployment="d",
+        partition=3,
+        sequence=9,
+        stream_ms=NOW_MS,
+        append_ms=NOW_MS,
+        next_text=6,
+        next_frame=0,
+        window=[held],
+        model=MODEL,
+        settings=Semantic(),
+    )
+    point = StartingPoint(checkpoint=checkpoint, start=(6, 0), open_at=(4, 0))
+
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: len(stage.source.opened) == 2)
+        stage.runner.receive(Side.TEXT, [lost])
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    (gap,) = play(body, lambda: Stage([point])).telemetry.gaps
+    assert f"offset {lost.offset} is still needed and can no longer be read: batch-codec, zstd: noise" in gap
 
 
 def _has_more_than(found: list[Any], number: int) -> bool:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 import pytest
 import structlog
+import structlog.testing
 
 from stream_app.adapters.logs import configure_logging
 from stream_app.adapters.metrics import Metrics
 from stream_app.adapters.status import WorkerStatus
 from stream_app.core.settings import Limits, Semantic
 from stream_app.core.task import Task
-from stream_app.core.types import LabelRule, Model, Scored, Side
+from stream_app.core.types import LabelRule, Model, Scored, Side, Unreadable
 
 MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=0, close_at=-1),))
 
@@ -39,7 +40,7 @@ class Raw:
     headers: list[tuple[str, bytes]] = field(default_factory=list)
 
 
-def _fed(*raws: Raw) -> Task:
+def _fed(*raws: Raw | Unreadable) -> Task:
     """Return a task that was given texts and pumped once all of them are known to have no partner."""
     task = _task()
     task.receive(Side.TEXT, list(raws))
@@ -118,3 +119,16 @@ def test_dead_letters_are_a_line_per_reason_however_many_there_are(status: Worke
         (line["event"], line["reason"], line["count"], line["first_offset"], line["last_offset"]) for line in lines
     ]
     assert sorted(found) == [("dead letters", "empty", 50, 1, 99), ("dead letters", "encoding", 50, 0, 98)]
+    assert not any("lost" in line for line in lines)
+
+
+def test_the_line_of_a_lost_batch_says_which_offsets(status: WorkerStatus) -> None:
+    detail = "offsets 3-9: unpacks to more than 1 bytes"
+    lost = Unreadable(offset=9, first_offset=3, timestamp=1, reason="batch-size", detail=detail)
+    task = _fed(lost)
+    step = task.commit_due()
+    assert step is not None
+    with structlog.testing.capture_logs() as lines:
+        status.committed(3, task, step, 0.01)
+    (line,) = [line for line in lines if line["event"] == "dead letters"]
+    assert (line["reason"], line["last_offset"], line["lost"]) == ("batch-size", 9, detail)

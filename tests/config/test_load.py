@@ -141,3 +141,11 @@ def test_a_secret_is_in_no_message_and_no_repr(tmp_path: Path) -> None:
 def test_text_from_the_environment_is_read_as_the_settings_type() -> None:
     loaded = load_settings(environ={"VIGIL_BEFORE_MS": "-200", "VIGIL_HOW": "outer"})
     assert (loaded.semantic.before_ms, loaded.semantic.how) == (-200, "outer")
+
+
+def test_the_largest_image_that_is_allowed_fits_into_a_batch_that_is_read() -> None:
+    least = 32 * 1024 * 1024 + 1024 * 1024
+    image = f"max_image_bytes={32 * 1024 * 1024}"
+    load_settings(environ=EMPTY, assignments=[image, f"batch_bytes={least}"])
+    with pytest.raises(SettingsError, match=rf"batch_bytes .*expected >= max_image_bytes \+ 1 MiB = {least}, found"):
+        load_settings(environ=EMPTY, assignments=[image, f"batch_bytes={least - 1}"])

@@ -10,7 +10,7 @@ import pytest
 
 from stream_app.core.admit import MAX_HEADERS_BYTES, MAX_NAME_BYTES, admit, read_text
 from stream_app.core.settings import Semantic
-from stream_app.core.types import Record, Refused, Side
+from stream_app.core.types import NO_TIME_MS, Record, Refused, Side, Unreadable
 from tests.core.drive import Raw, raw_frame
 
 SETTINGS = Semantic(max_text_bytes=1_000, max_image_bytes=1_000, max_image_side=100, max_image_pixels=5_000)
@@ -173,3 +173,12 @@ def test_the_identity_is_of_source_and_id_and_needs_both() -> None:
 def test_reading_the_text_of_what_was_not_admitted_is_an_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         read_text(raw(b" "))
+
+
+@pytest.mark.parametrize("side", Side)
+def test_what_cannot_be_read_is_refused_for_its_own_reason_however_good_the_rest_looks(side: Side) -> None:
+    lost = Unreadable(
+        offset=9, first_offset=7, timestamp=NO_TIME_MS, reason="headers", detail="x" * 999, key=b"zone", value=PNG
+    )
+    assert PNG is not None
+    assert admit(side, lost, SETTINGS) == Refused(side, 9, NO_TIME_MS, "headers", "x" * 200, len(PNG) + 4)

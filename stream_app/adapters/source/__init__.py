@@ -5,7 +5,6 @@ In: Kafka. Out: records to a `SourceHandler`. Start with `FaustSource(SourceSett
 
 from stream_app.adapters.source.errors import (
     BatchLostError,
-    CorruptRecordsError,
     NotOurPartitionError,
     PositionLostError,
     SourceError,
@@ -17,7 +16,6 @@ from stream_app.adapters.source.settings import SourceSettings
 
 __all__ = [
     "BatchLostError",
-    "CorruptRecordsError",
     "FaustSource",
     "NotOurPartitionError",
     "PositionLostError",

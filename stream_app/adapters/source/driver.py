@@ -10,7 +10,7 @@ What it changes, and why (the private names of Faust and aiokafka that this lean
 - Faust's own back pressure is off: its release would undo the shell's press. Its queues stay bounded: a full one blocks
   the drain loop;
 - release and open end the wait of a fetch in flight, where Faust would notice them up to a second later;
-- CRCs are checked as the answers come, by the processor's own instruction;
+- what cannot be read becomes a record of its own (`guarding`), where aiokafka would raise;
 - errors of the group's coordination and of the fetcher's routine are looked for, and deleted topics; Faust idles for
   ever over them.
 """
@@ -32,13 +32,8 @@ from faust.types import TP
 from mode import Service
 from mode.threads import WorkerThread
 
-from stream_app.adapters.source import checksums
-from stream_app.adapters.source.errors import (
-    CorruptRecordsError,
-    NotOurPartitionError,
-    PositionLostError,
-    TopicGoneError,
-)
+from stream_app.adapters.guarding import guard
+from stream_app.adapters.source.errors import NotOurPartitionError, PositionLostError, TopicGoneError
 from stream_app.adapters.source.gate import Gate, Wanted
 from stream_app.adapters.source.missing import MissingTopics
 from stream_app.adapters.source.reading import FetchedBatch, Reading
@@ -55,6 +50,7 @@ class Wiring:
     gate: Gate
     reading: Reading
     fetch_wait_ms: int
+    batch_bytes: int
     on_broken: Callable[[BaseException], None]
 
 
@@ -95,9 +91,7 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
         # uncommitted unless it does the transactions itself.
         consumer._fetch_max_wait_ms = self.wiring.fetch_wait_ms
         consumer._isolation_level = "read_committed"
-        if checksums.IS_FAST:
-            consumer._check_crcs = False
-            checksums.check_what_comes(consumer._client)
+        guard(consumer, self.wiring.batch_bytes)
         return consumer
 
     def _break(self, error: BaseException) -> None:
@@ -124,11 +118,6 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
             except asyncio.CancelledError:
                 # It comes out where a broker is gone: the fetcher closes by awaiting what it cancelled, and it would
                 # take the thread down with it, whose end Faust then awaits for ever.
-                return False
-            except CorruptRecordsError as error:
-                self._break(error)
-                # It would be fetched again and again until the source has stopped.
-                self._ensure_consumer().pause(*states)
                 return False
             received_at = time.monotonic()
             for tp, state in states.items():

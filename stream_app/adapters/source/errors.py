@@ -19,7 +19,3 @@ class TopicGoneError(SourceError):
 
 class BatchLostError(SourceError):
     """A fetched batch did not arrive at the handler. The process must end and read it again."""
-
-
-class CorruptRecordsError(SourceError):
-    """A fetched batch does not fit its CRC. The process must end: what the bytes were meant to be nobody knows."""

@@ -225,7 +225,13 @@ class FaustSource:
             autodiscover=False,
         )
         transport = GatedTransport(app.conf.broker_consumer, app)
-        transport.wiring = Wiring(self._gate, self._reading, settings.fetch_wait_ms, self._fail)
+        transport.wiring = Wiring(
+            gate=self._gate,
+            reading=self._reading,
+            fetch_wait_ms=settings.fetch_wait_ms,
+            batch_bytes=settings.connection.batch_bytes,
+            on_broken=self._fail,
+        )
         app.transport = transport
         for signal, handle in (
             (app.on_partitions_assigned, self._on_assigned),

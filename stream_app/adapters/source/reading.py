@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-from stream_app.core.types import RawRecord
+from stream_app.core.types import NO_TIME_MS, RawRecord
 
 
 class FetchedBatch(list[RawRecord]):
@@ -96,7 +96,8 @@ class Reading:
         track = self._tracks.setdefault(tp, _Track(seek_number=0))
         track.batches += 1
         newest = records[-1].timestamp
-        if self._append_anchor is None or newest > self._append_anchor[0]:
+        # Of a record that cannot be read the time may be unknown.
+        if newest != NO_TIME_MS and (self._append_anchor is None or newest > self._append_anchor[0]):
             self._append_anchor = (newest, track.received_at)
         self._publish(tp, track, position)
         return FetchedBatch(records, tp=tp, seek_number=track.seek_number, ordinal=track.batches)

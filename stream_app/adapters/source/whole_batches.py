@@ -6,11 +6,11 @@ In: the records of a poll by partition. Out: one message per partition, whose va
 # Faust's schemas are untyped at this seam:
 # ruff: noqa: ANN401, ARG002
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import faust
+from aiokafka import ConsumerRecord
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
@@ -19,9 +19,10 @@ class WholeBatches(DefaultSchedulingStrategy):
     """Hands each partition's records of a poll on as one."""
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        """Yield each partition once, its first record carrying the whole batch as its value."""
+        """Yield each partition once, with a record that stands where its first one does and carries all of them."""
         for tp, batch in records.items():
-            yield tp, dataclasses.replace(batch[0], key=None, value=batch, headers=())
+            first = batch[0]
+            yield tp, ConsumerRecord(*tp, first.offset, first.timestamp, 1, None, batch, None, -1, -1, ())
 
 
 class Undecoded(faust.Schema[Any, Any]):
