@@ -157,10 +157,8 @@ def test_the_nodes_end_with_a_parent_that_is_killed() -> None:
 @pytest.mark.kafka
 def test_an_interrupted_start_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     script = (
-        "import signal, sys\n"
+        "import sys\n"
         "from stream_app.adapters.local_kafka import LocalKafka\n"
-        # A test run in the background of a shell hands SIGINT down ignored.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "print('starting', flush=True)\n"
         "try:\n"
         "    LocalKafka().start()\n"

@@ -1,7 +1,11 @@
 """Readers on a real Kafka: what is there is read, whatever retention took before it."""
 
 import asyncio
-from typing import Protocol
+import gc
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 import pytest
 from aiokafka import TopicPartition
@@ -35,3 +39,52 @@ def test_a_reader_that_retention_overtook_goes_on_with_the_oldest_record_that_is
             assert (await reader.getone(place)).value == b"three"
 
     asyncio.run(scenario())
+
+
+class _AtRequest(logging.Handler):
+    """Calls a function when the n-th request goes out."""
+
+    def __init__(self, number: int, action: Callable[[], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._left, self._action = number, action
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Request to"):
+            self._left -= 1
+            if self._left == 0:
+                self._action()
+
+
+@pytest.mark.parametrize("request_number", [1, 2])
+@pytest.mark.parametrize("make", [admin_client, consumer, producer])
+def test_a_start_that_is_cancelled_leaves_no_connection_open(
+    kafka: Broker, make: Callable[[Connection], AbstractAsyncContextManager[Any]], request_number: int
+) -> None:
+    complaints: list[dict[str, Any]] = []
+
+    async def use() -> None:
+        async with make(Connection(bootstrap=kafka.bootstrap)):
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+        await _cancel_at_request(request_number, use())
+        gc.collect()
+
+    asyncio.run(scenario())
+    assert complaints == []
+
+
+async def _cancel_at_request(number: int, work: Coroutine[Any, Any, None]) -> None:
+    loop, job = asyncio.get_running_loop(), asyncio.create_task(work)
+    handler = _AtRequest(number, lambda: loop.call_soon(job.cancel) and None)
+    logger = logging.getLogger("aiokafka.conn")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)

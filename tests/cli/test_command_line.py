@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,6 +103,7 @@ def test_config_show_prints_every_setting_and_no_secret(
 
 INTERRUPTED_PROGRAM = """
 import asyncio, sys, time
+from stream_app.cli import outcome
 from stream_app.cli.outcome import run_command
 async def work():
     print("up", flush=True)
@@ -126,6 +128,37 @@ def test_one_wish_signalled_twice_lets_a_command_close_what_it_opened() -> None:
             os.kill(process.pid, number)
         assert process.stdout.read() == b"closed\n"
         assert process.wait(timeout=20) == 130
+
+
+def test_a_second_signal_ends_a_command_that_is_still_closing() -> None:
+    body = """try: await asyncio.sleep(3600)
+    finally:
+        print("closing", flush=True)
+        await asyncio.sleep(3600)"""
+    # Without the time-out that would end it, too.
+    program = INTERRUPTED_PROGRAM.replace("async def", "outcome._GRACE_S = 3600\nasync def").format(body=body)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.stdout.readline() == b"closing\n"
+        while process.poll() is None:
+            os.kill(process.pid, signal.SIGTERM)
+        assert (process.returncode, process.stderr.read().count(b"ended without waiting")) == (130, 1)
+
+
+def test_a_command_in_the_background_of_a_script_ignores_ctrl_c_and_ends_by_sigterm() -> None:
+    program = INTERRUPTED_PROGRAM.format(body="await asyncio.sleep(60)")
+    script = """trap '' INT; exec "$0" -c "$1" """
+    with subprocess.Popen(["/bin/sh", "-c", script, sys.executable, program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text("ascii"))
+        assert ignored is not None
+        assert int(ignored[1], 16) >> (signal.SIGINT - 1) & 1
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == 130
 
 
 def test_sigterm_ends_a_command_without_an_event_loop_with_a_word(tmp_path: Path) -> None:
