@@ -38,15 +38,16 @@ class HandMadeMember:
         assert joined.leader_id == self.member_id, "a follower is not told who else is there"
         members = [member[0] for member in joined.members]
         shares = [(member, b"") for member in members]
-        sync = SyncGroupRequest(self._group, joined.generation_id, self.member_id, None, shares)  # type: ignore[arg-type]
+        sync = SyncGroupRequest(self._group, joined.generation_id, self.member_id, None, shares)
         synced = await self._client.send(self._coordinator, sync, group=ConnectionGroup.COORDINATION)
         assert synced.error_code == 0, synced
         return members
 
     async def _join_once(self) -> Any:  # noqa: ANN401 - aiokafka's answers have no types
+        instance_id = None  # no static member
         request = JoinGroupRequest(
-            *(self._group, LONG_SESSION_MS, LONG_SESSION_MS, self.member_id),
-            *(None, "consumer", [(_PROTOCOL, b"")]),  # type: ignore[arg-type]  # None is no static member
+            *(self._group, LONG_SESSION_MS, LONG_SESSION_MS),
+            *(self.member_id, instance_id, "consumer", [(_PROTOCOL, b"")]),
         )
         joined = await self._client.send(self._coordinator, request, group=ConnectionGroup.COORDINATION)
         self.member_id = joined.member_id

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from aiokafka.admin import NewTopic, RecordsToDelete
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import admin_client, consumer, producer
+from tests.adapters.log_cues import at_line
 
 pytestmark = pytest.mark.kafka
 
@@ -33,26 +33,12 @@ def test_a_reader_that_retention_overtook_goes_on_with_the_oldest_record_that_is
                 for value in (b"one", b"two", b"three"):
                     await writer.send_and_wait(topic_prefix, value, partition=0)
             await admin.delete_records({place: RecordsToDelete(before_offset=2)})
-        async with consumer(connection) as reader, asyncio.timeout(10):
+        async with consumer(connection) as reader, asyncio.timeout(60):
             reader.assign([place])
             reader.seek(place, 0)
             assert (await reader.getone(place)).value == b"three"
 
     asyncio.run(scenario())
-
-
-class _AtRequest(logging.Handler):
-    """Calls a function when the n-th request goes out."""
-
-    def __init__(self, number: int, action: Callable[[], None]) -> None:
-        super().__init__(logging.DEBUG)
-        self._left, self._action = number, action
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("Request to"):
-            self._left -= 1
-            if self._left == 0:
-                self._action()
 
 
 @pytest.mark.parametrize("request_number", [1, 2])
@@ -77,14 +63,8 @@ def test_a_start_that_is_cancelled_leaves_no_connection_open(
 
 async def _cancel_at_request(number: int, work: Coroutine[Any, Any, None]) -> None:
     loop, job = asyncio.get_running_loop(), asyncio.create_task(work)
-    handler = _AtRequest(number, lambda: loop.call_soon(job.cancel) and None)
-    logger = logging.getLogger("aiokafka.conn")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        with pytest.raises(asyncio.CancelledError):
-            await job
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
+    with (
+        at_line("aiokafka.conn", "Request to", number, lambda: loop.call_soon(job.cancel)),
+        pytest.raises(asyncio.CancelledError),
+    ):
+        await job

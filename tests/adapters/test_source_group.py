@@ -154,7 +154,7 @@ def test_a_batch_that_rotted_on_the_brokers_disk_ends_the_source(own_kafka: Loca
             await until(lambda: len(recorder.offsets[Side.TEXT, 0]) == 50)
             await source.open(Side.FRAME, 0, 0)
             with pytest.raises(CorruptRecordsError, match=f"{settings.frames_topic}-0 sent a corrupt batch"):
-                await asyncio.wait_for(source.wait(), timeout=20)
+                await asyncio.wait_for(source.wait(), timeout=60)
             assert not recorder.offsets[Side.FRAME, 0]
 
     asyncio.run(scenario())
@@ -175,7 +175,7 @@ def test_an_unreachable_broker_is_an_error_of_start(topic_prefix: str) -> None:
     async def scenario() -> None:
         source = FaustSource(settings_for("127.0.0.1:9", topic_prefix), Recorder())
         with pytest.raises(Exception, match="Unable to bootstrap"):
-            await asyncio.wait_for(source.start(), timeout=30)
+            await asyncio.wait_for(source.start(), timeout=60)
 
     asyncio.run(scenario())
 

@@ -1,10 +1,8 @@
 """A source that is stopped while it joins leaves no member behind, wherever the join stands."""
 
 import asyncio
-import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -12,6 +10,7 @@ import pytest
 
 from stream_app.adapters.source import FaustSource, SourceSettings
 from tests.adapters.group_rig import LONG_SESSION_MS, group_of, hand_made_member, others_in
+from tests.adapters.log_cues import at_line
 from tests.adapters.source_rig import Recorder, make_topics, settings_for
 
 pytestmark = pytest.mark.kafka
@@ -47,33 +46,6 @@ class _Stopped(FaustSource):
         await super().stop()
 
 
-class _AtLine(logging.Handler):
-    """Calls a function at the n-th line that begins so, in the thread that logs."""
-
-    def __init__(self, beginning: str, number: int, action: Callable[[], None]) -> None:
-        super().__init__()
-        self._beginning, self._left, self._action = beginning, number, action
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith(self._beginning):
-            self._left -= 1
-            if self._left == 0:
-                self._action()
-
-
-@contextlib.contextmanager
-def _at_line(beginning: str, number: int, action: Callable[[], None]) -> Iterator[None]:
-    logger, handler = logging.getLogger(_COORDINATION), _AtLine(beginning, number, action)
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-
-
 def _settings(kafka: Broker, prefix: str) -> SourceSettings:
     return msgspec.structs.replace(settings_for(kafka.bootstrap, prefix), session_ms=LONG_SESSION_MS - 20_000)
 
@@ -92,7 +64,7 @@ def test_a_stop_at_any_step_of_the_first_join_leaves_no_member(
             loop.call_soon_threadsafe(reached.set)
             source.stop_begun.wait(20)
 
-        with _at_line(*_STEPS[step], reach):
+        with at_line(_COORDINATION, *_STEPS[step], reach):
             starting = asyncio.create_task(source.start())
             await asyncio.wait_for(reached.wait(), 40)
             starting.cancel()
@@ -138,7 +110,7 @@ def test_a_stop_does_not_wait_for_a_later_rebalance_that_another_member_holds_up
             hand_made_member(kafka.bootstrap, topic_prefix) as newcomer,
         ):
             await asyncio.wait_for(source.start(), 40)
-            with _at_line("Sending JoinGroup", 1, lambda: loop.call_soon_threadsafe(rejoins.set)):
+            with at_line(_COORDINATION, "Sending JoinGroup", 1, lambda: loop.call_soon_threadsafe(rejoins.set)):
                 await absent.announce()
                 joining = asyncio.create_task(newcomer.join())
                 await asyncio.wait_for(rejoins.wait(), 40)

@@ -12,7 +12,7 @@ from stream_app.demo.collecting import collect
 from stream_app.demo.judge import judge
 from stream_app.demo.settling import wait_settled
 from tests.bundle.tiny_bundle import write_tiny_bundle
-from tests.proofs.rig import PARTITIONS, WINDOW, make_rig, missing_or_repeated
+from tests.proofs.rig import PARTITIONS, SETTLE_S, WINDOW, make_rig, missing_or_repeated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stream_app.demo.truth import Outputs
     from tests.conftest import Broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 #: Put on the worker's path as sitecustomize: every Python process that finds it lives ten years later.
 _SHIFTED_CLOCK = """
@@ -83,7 +83,7 @@ def test_a_clock_ten_years_ahead_changes_nothing(kafka: Broker, tmp_path: Path, 
             said = []
             for rig in (right, ahead):
                 await wait_settled(
-                    rig.connection, rig.topics.state, right.published, partitions=PARTITIONS, timeout_s=60
+                    rig.connection, rig.topics.state, right.published, partitions=PARTITIONS, timeout_s=SETTLE_S
                 )
                 outputs = await collect(rig.connection, msgspec.structs.replace(rig.topics, texts=right.topics.texts))
                 assert missing_or_repeated(right.published, outputs.alerts) == []

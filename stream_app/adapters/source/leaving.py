@@ -25,7 +25,7 @@ from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest, SyncGro
 _log = logging.getLogger(__name__)
 
 
-class _LeavingError(KafkaError):
+class _LeavingError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
     """The next step of a join was not taken; aiokafka's coordinator gives the join up for it."""
 
 
