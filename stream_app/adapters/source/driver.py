@@ -155,12 +155,6 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
         """Whether the broker may take us for a member of the group."""
         return self._membership is not None and self._membership.may_be_member
 
-    def close(self) -> None:
-        """Do nothing. Faust calls it for a rebalance in the middle of a stop, and would close the client too early.
-
-        It would be closed from the wrong thread and before the group is left; the stop itself closes it in its turn.
-        """
-
     async def drain(self, wanted: Wanted, timeout_s: float) -> dict[TP, FetchedBatch]:
         """Read out what is fetched of the wanted partitions; wait for data while there is none.
 

@@ -108,6 +108,7 @@ class FaustSource:
         self._revoke_all()
         app = self._app
         if app is not None and app.started:
+            # First: once Faust stops, a rebalance makes it close the client, before the group is left.
             await self._leave_group()
             await self._stop_app(app)
         self._ended.set()
