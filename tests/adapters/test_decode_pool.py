@@ -118,6 +118,19 @@ def test_an_image_that_hangs_its_decoder_is_blamed_after_the_time_limit() -> Non
     asyncio.run(run())
 
 
+def test_a_supervisor_that_signals_every_process_of_a_worker_ends_no_child() -> None:
+    async def run() -> None:
+        async with _pool() as pool:
+            for pid in pool.child_pids:
+                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGINT)
+            for _ in pool.child_pids:
+                assert _is_picture(await pool.decode(_JPEG))
+            assert pool.stats().lost_children == 0
+
+    asyncio.run(run())
+
+
 def test_a_stopped_child_is_replaced() -> None:
     async def run() -> None:
         async with _pool(time_limit_s=0.5) as pool:
