@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the project's own markers."""
     config.addinivalue_line("markers", "kafka: talks to a real Apache Kafka (VIGIL_BROKER, else a local one)")
     config.addinivalue_line("markers", "shared_data: reads ../shared/data without the fixture of that name")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell ignores SIGINT for what it starts in the background, and children inherit that; what is caught
+        # becomes the default again in a child. So tests can interrupt theirs, and the run itself still ignores it.
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
 @pytest.fixture(scope="session")

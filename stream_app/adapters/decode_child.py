@@ -38,8 +38,10 @@ class _ParentGoneError(Exception):
 
 def main() -> None:
     """Serve requests on the socket whose descriptor is the only argument, until the other end closes it."""
-    # Ctrl-C in a terminal is the parent's business; it closes the socket when it has finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal and a supervisor signal all processes of a worker. To stop is the parent's business: it closes the
+    # socket when it has finished, and a child that ended before would cost it the images of its last commit.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
     try:
         settings = msgspec.json.decode(_receive_sized(connection), type=wire.ChildSettings)

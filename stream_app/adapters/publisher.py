@@ -16,6 +16,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, InvalidTimestampError, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
+from stream_app.adapters.reach import start_client
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -74,7 +76,8 @@ class Publisher:
             EpochEndedError: if the brokers cannot be reached or refuse.
         """
         try:
-            await asyncio.wait_for(self._producer.start(), self._settings.commit_timeout_ms / 1_000)
+            async with asyncio.timeout(self._settings.commit_timeout_ms / 1_000):
+                await start_client(self._producer)
         except (KafkaError, TimeoutError, AssertionError, OSError) as error:
             await self.stop()
             message = f"the producer could not be initialised: {_say(error)}"

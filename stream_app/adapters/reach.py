@@ -22,6 +22,8 @@ from stream_app.adapters.guarding import guarded_consumer
 CONNECT_TIMEOUT_S = 9.0
 #: Seconds that closing a client may take; Ctrl-C has to end a command within 5.
 _CLOSE_TIMEOUT_S = 3.0
+#: Seconds that a start which is not wanted any more may still take.
+_FINISH_S = 0.5
 #: Of one request to the brokers, in milliseconds.
 _REQUEST_TIMEOUT_MS = 10_000
 
@@ -100,7 +102,7 @@ async def _running(
         with _said_by_client() as said:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await client.start()
+                    await start_client(client)
             except (KafkaConnectionError, TimeoutError, OSError) as error:
                 raise BrokerUnreachableError(_unreachable(connection, said)) from error
         yield
@@ -111,6 +113,22 @@ async def _running(
         except (TimeoutError, KafkaError, OSError):
             # Nothing is lost: what had to be confirmed was awaited before.
             pass
+
+
+async def start_client(client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Start an aiokafka client; cancelled, let the start come to its end first, for half a second at most.
+
+    Whoever closes the client then closes all of it: aiokafka forgets the connection over which it asks its first
+    questions when it is cancelled over them, and an error in the log is all that comes of it later.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting}, timeout=_FINISH_S)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        raise
 
 
 @contextmanager

@@ -48,6 +48,8 @@ class CommandError(Exception):
 def run_command(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     """Run a command's coroutine to its end. SIGINT and SIGTERM cancel it, so that it can close what it opened.
 
+    A SIGINT that was ignored when the process began, as in the background of a shell, stays ignored.
+
     A broker that cannot be reached (``ConnectionError``) becomes exit status 3.
 
     Args:
@@ -94,8 +96,11 @@ async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
         timer.start()
         loop.call_soon_threadsafe(task.cancel)
 
+    # A script ignores Ctrl-C for what it puts in the background; that is stopped by SIGTERM.
+    is_in_background = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    numbers = (signal.SIGTERM,) if is_in_background else (signal.SIGINT, signal.SIGTERM)
     # Not the loop's own signal handlers: those wait for the loop too.
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         return await task
     except asyncio.CancelledError:

@@ -180,7 +180,7 @@ def _show_status(found: InputStatus, now_ms: int, silent_after_ms: int, *, as_js
         names = visible(", ".join(found.blind_zones))
         screen.print(Text(f"texts but no frames in the last ten minutes: {names}", style="bold red"))
     for place in found.unreadable[:_MAX_UNREADABLE]:
-        screen.print(Text(_clean(f"cannot be read: {place}"), style="bold red"))
+        screen.print(Text(f"cannot be read: {place}", style="bold red"))
     if len(found.unreadable) > _MAX_UNREADABLE:
         screen.print(Text(f"and {len(found.unreadable) - _MAX_UNREADABLE} more", style="bold red"))
     silent = sum(1 for camera in found.cameras if _is_silent(camera, now_ms, silent_after_ms))

@@ -49,11 +49,15 @@ def worker(
         "allow_unsigned": True if allow_unsigned else None,
         "start_from": start_from,
     }
-    loaded = settings_from(config, assignments, flags=flags)
-    operational = loaded.operational
-    configure_logging(operational.log_format, operational.log_level, context={"worker": worker_name(operational)})
-    faulthandler.enable()
-    run_command(_until_stopped(loaded))
+    try:
+        loaded = settings_from(config, assignments, flags=flags)
+        operational = loaded.operational
+        configure_logging(operational.log_format, operational.log_level, context={"worker": worker_name(operational)})
+        faulthandler.enable()
+        run_command(_until_stopped(loaded))
+    except KeyboardInterrupt:
+        # To be stopped is a worker's ordinary end, also before it has begun.
+        typer.echo("vigil: asked to stop before the worker began", err=True)
 
 
 async def _until_stopped(loaded: LoadedSettings) -> None:

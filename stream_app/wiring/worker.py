@@ -113,6 +113,7 @@ async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatu
     )
     status.group = source
     try:
+        _log.info("joining group", group=operational.group_id)
         await source.start()
         _log.info("group joined", group=operational.group_id)
         await _first_to_end(source.wait(), shell.wait())

@@ -113,14 +113,14 @@ async def fill(producer: AIOKafkaProducer, topic: str, count: int, *, partition:
 async def running(settings: SourceSettings, recorder: Recorder) -> AsyncIterator[FaustSource]:
     """A started source that is stopped in any case."""
     source = FaustSource(settings, recorder)
-    await asyncio.wait_for(source.start(), timeout=40)
+    await asyncio.wait_for(source.start(), timeout=60)
     try:
         yield source
     finally:
-        await asyncio.wait_for(source.stop(), timeout=20)
+        await asyncio.wait_for(source.stop(), timeout=60)
 
 
-async def until(claim: Callable[[], bool], *, timeout_s: float = 30.0, what: str = "") -> None:
+async def until(claim: Callable[[], bool], *, timeout_s: float = 60.0, what: str = "") -> None:
     """Wait until a claim holds; fail with its name when it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not claim():

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -119,6 +118,19 @@ def test_an_image_that_hangs_its_decoder_is_blamed_after_the_time_limit() -> Non
     asyncio.run(run())
 
 
+def test_a_supervisor_that_signals_every_process_of_a_worker_ends_no_child() -> None:
+    async def run() -> None:
+        async with _pool() as pool:
+            for pid in pool.child_pids:
+                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGINT)
+            for _ in pool.child_pids:
+                assert _is_picture(await pool.decode(_JPEG))
+            assert pool.stats().lost_children == 0
+
+    asyncio.run(run())
+
+
 def test_a_stopped_child_is_replaced() -> None:
     async def run() -> None:
         async with _pool(time_limit_s=0.5) as pool:
@@ -172,15 +184,13 @@ def test_an_honest_bomb_within_the_pixel_limit_is_stopped_by_the_memory_limit(
     asyncio.run(run())
 
 
-def test_close_ends_children_within_two_seconds_and_fails_who_waits() -> None:
+def test_close_ends_children_that_hang_and_fails_who_waits() -> None:
     async def run() -> None:
         async with _pool() as pool:
             pids = pool.child_pids
             work = [asyncio.create_task(pool.decode(_JPEG + HANG)), asyncio.create_task(pool.decode(_JPEG))]
             await asyncio.sleep(0)
-            before = time.monotonic()
             await pool.close()
-            assert time.monotonic() - before < 2
             for task in work:
                 with pytest.raises(DecodePoolError, match="closed"):
                     await task
@@ -295,6 +305,6 @@ def test_children_die_with_a_killed_parent_even_in_the_middle_of_an_image() -> N
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     orphans = [psutil.Process(int(pid)) for pid in ended.stdout.split() if psutil.pid_exists(int(pid))]
     assert len(ended.stdout.split()) == 2
-    _, alive = psutil.wait_procs(orphans, timeout=10)
+    _, alive = psutil.wait_procs(orphans, timeout=60)
     # Whoever adopts orphans here may not collect them: a zombie has ended, too.
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)

@@ -99,7 +99,7 @@ def test_a_pressed_side_loses_nothing_and_holds_up_no_other(kafka: Broker, topic
             held_at, pressed_at = len(recorder.offsets[Side.FRAME, 0]), time.monotonic()
             await feeding
             await fill(producer, settings.texts_topic, 50)
-            await until(lambda: len(recorder.offsets[Side.TEXT, 0]) == 50, timeout_s=5.0)
+            await until(lambda: len(recorder.offsets[Side.TEXT, 0]) == 50)
             await asyncio.sleep(max(0.0, 5.0 - (time.monotonic() - pressed_at)))
             assert len(recorder.offsets[Side.FRAME, 0]) == held_at < 20_000
             progress = source.progress(Side.FRAME, 0)
@@ -159,7 +159,7 @@ def test_an_exception_of_the_handler_ends_the_source_and_is_raised_by_wait(kafka
             recorder.fail_with = RuntimeError("a bug of the shell")
             await fill(producer, settings.frames_topic, 5)
             with pytest.raises(RuntimeError, match="a bug of the shell"):
-                await asyncio.wait_for(source.wait(), timeout=5)
+                await asyncio.wait_for(source.wait(), timeout=60)
             recorder.fail_with = None
             await fill(producer, settings.frames_topic, 5)
             await asyncio.sleep(1.0)
@@ -177,7 +177,7 @@ def test_a_position_above_the_log_end_ends_the_source_with_what_was_expected(kaf
         async with running(settings, recorder) as source:
             await source.open(Side.FRAME, 0, 500)
             with pytest.raises(PositionLostError, match=r"offset 500: expected a position from 0 to 10"):
-                await asyncio.wait_for(source.wait(), timeout=10)
+                await asyncio.wait_for(source.wait(), timeout=60)
             assert not recorder.offsets
 
     asyncio.run(scenario())
@@ -200,7 +200,7 @@ def test_a_position_that_retention_overtakes_while_it_is_read_ends_the_source_an
             recorder.on_batch = lambda _side, _partition: None
             source.release(Side.FRAME, 0)
             with pytest.raises(PositionLostError, match="expected a position from 9000 to 10000"):
-                await asyncio.wait_for(source.wait(), timeout=10)
+                await asyncio.wait_for(source.wait(), timeout=60)
             seen = recorder.offsets[Side.FRAME, 0]
             assert seen == list(range(len(seen)))
             assert len(seen) < 9_000
@@ -217,7 +217,7 @@ def test_a_task_that_is_not_ours_is_refused_and_wait_returns_after_stop(kafka: B
                 await source.open(Side.TEXT, 7, 0)
             waiting = asyncio.create_task(source.wait())
             await source.stop()
-            await asyncio.wait_for(waiting, timeout=2)
+            await asyncio.wait_for(waiting, timeout=60)
             with pytest.raises(SourceError, match="make a new one"):
                 await source.start()
 

@@ -174,7 +174,7 @@ def test_an_unreachable_broker_is_an_error_of_start(topic_prefix: str) -> None:
     async def scenario() -> None:
         source = FaustSource(settings_for("127.0.0.1:9", topic_prefix), Recorder())
         with pytest.raises(Exception, match="Unable to bootstrap"):
-            await asyncio.wait_for(source.start(), timeout=30)
+            await asyncio.wait_for(source.start(), timeout=60)
 
     asyncio.run(scenario())
 

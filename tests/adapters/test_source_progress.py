@@ -171,29 +171,29 @@ def test_an_aborted_transaction_at_the_end_is_passed_and_an_open_one_is_waited_f
         ):
             await fill(plain, settings.frames_topic, 3)
             await source.open(Side.FRAME, 0, 0)
-            await until(is_at_end, timeout_s=2.0)
+            await until(is_at_end)
             assert seen == [0, 1, 2]
             await producer.begin_transaction()
             await fill(producer, settings.frames_topic, 4)
             await asyncio.sleep(0.3)
             now = time.monotonic()
-            await until(lambda: fetched_after(now), timeout_s=2.0)
+            await until(lambda: fetched_after(now))
             assert is_at_end(), "an open transaction has nothing for a reader of committed records"
             await producer.abort_transaction()
             now = time.monotonic()
-            await until(lambda: fetched_after(now) and is_at_end(), timeout_s=2.0)
+            await until(lambda: fetched_after(now) and is_at_end())
             progress = source.progress(Side.FRAME, 0)
             assert progress is not None
             assert progress.position == 8, "3 records, 4 aborted, 1 control record"
             assert seen == [0, 1, 2], "an aborted record was delivered"
             await source.open(Side.FRAME, 0, 3)  # nothing but aborted records from here on
-            await until(is_at_end, timeout_s=2.0)
+            await until(is_at_end)
             await source.open(Side.FRAME, 0, 8)  # exactly the end
-            await until(is_at_end, timeout_s=2.0)
+            await until(is_at_end)
             async with producer.transaction():
                 await fill(producer, settings.frames_topic, 2)
-            await until(lambda: seen == [0, 1, 2, 8, 9], timeout_s=2.0)
-            await until(is_at_end, timeout_s=2.0)
+            await until(lambda: seen == [0, 1, 2, 8, 9])
+            await until(is_at_end)
 
     asyncio.run(scenario())
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stream_app.cli import main
+from stream_app.cli.outcome import _GRACE_S
 from stream_app.config import SETTINGS
 
 COMMANDS = (
@@ -102,6 +104,7 @@ def test_config_show_prints_every_setting_and_no_secret(
 
 INTERRUPTED_PROGRAM = """
 import asyncio, sys, time
+from stream_app.cli import outcome
 from stream_app.cli.outcome import run_command
 async def work():
     print("up", flush=True)
@@ -125,7 +128,38 @@ def test_one_wish_signalled_twice_lets_a_command_close_what_it_opened() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(process.pid, number)
         assert process.stdout.read() == b"closed\n"
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=60) == 130
+
+
+def test_a_second_signal_ends_a_command_that_is_still_closing() -> None:
+    body = """try: await asyncio.sleep(3600)
+    finally:
+        print("closing", flush=True)
+        await asyncio.sleep(3600)"""
+    # Without the time-out that would end it, too.
+    program = INTERRUPTED_PROGRAM.replace("async def", "outcome._GRACE_S = 3600\nasync def").format(body=body)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.stdout.readline() == b"closing\n"
+        while process.poll() is None:
+            os.kill(process.pid, signal.SIGTERM)
+        assert (process.returncode, process.stderr.read().count(b"ended without waiting")) == (130, 1)
+
+
+def test_a_command_in_the_background_of_a_script_ignores_ctrl_c_and_ends_by_sigterm() -> None:
+    program = INTERRUPTED_PROGRAM.format(body="await asyncio.sleep(60)")
+    script = """trap '' INT; exec "$0" -c "$1" """
+    with subprocess.Popen(["/bin/sh", "-c", script, sys.executable, program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text("ascii"))
+        assert ignored is not None
+        assert int(ignored[1], 16) >> (signal.SIGINT - 1) & 1
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == 130
 
 
 def test_sigterm_ends_a_command_without_an_event_loop_with_a_word(tmp_path: Path) -> None:
@@ -136,7 +170,7 @@ def test_sigterm_ends_a_command_without_an_event_loop_with_a_word(tmp_path: Path
         os.kill(process.pid, signal.SIGTERM)
         assert process.stderr is not None
         assert process.stderr.read() == b"vigil: interrupted\n"
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=60) == 130
 
 
 def test_sentences_of_the_demo_belong_to_a_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,16 +179,16 @@ def test_sentences_of_the_demo_belong_to_a_video(tmp_path: Path, capsys: pytest.
     assert "expected --video" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("body", ["await asyncio.sleep(60)", "time.sleep(60)"], ids=["waiting", "stuck"])
-def test_ctrl_c_ends_a_command_within_five_seconds(body: str) -> None:
+@pytest.mark.parametrize(("body", "is_stuck"), [("await asyncio.sleep(3600)", False), ("time.sleep(3600)", True)])
+def test_ctrl_c_ends_a_command_that_waits_and_in_time_one_that_is_stuck(body: str, *, is_stuck: bool) -> None:
+    assert _GRACE_S < 5, "docs/cli.md promises 5 s"
     program = INTERRUPTED_PROGRAM.format(body=body)
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        started = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(timeout=20) == 130
-        assert time.monotonic() - started < 5.5
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, b"ended without waiting" in said) == (130, is_stuck)
 
 
 def test_every_line_of_a_worker_names_it_the_kafka_clients_too() -> None:
@@ -195,7 +229,7 @@ def test_a_reader_that_goes_away_is_an_ordinary_end() -> None:
     with subprocess.Popen(SHOW, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""
 

@@ -50,6 +50,8 @@ SETTINGS: dict[str, Any] = {
     "ort_threads": 1,
     "provider": "cpu",
 }
+#: For everything published to be judged: seconds on an idle machine, minutes on a busy one. In seconds.
+SETTLE_S = 180.0
 WINDOW = Window(before_ms=500, after_ms=500, sample_ms=100)
 
 
@@ -126,7 +128,7 @@ class Rig:
         self.workers.append(worker)
         return worker
 
-    async def settle(self, *, timeout_s: float = 60.0) -> Outputs:
+    async def settle(self, *, timeout_s: float = SETTLE_S) -> Outputs:
         """Wait until everything published is judged and all incidents are closed; return what is on the outputs."""
         await wait_settled(
             self.connection, self.topics.state, self.published, partitions=PARTITIONS, timeout_s=timeout_s

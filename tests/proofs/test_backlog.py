@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
     from tests.proofs.rig import Planter, Rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 
 _RECORDING_MS = 60_000
 #: Live means: paced by the clock. The recording runs so many times faster, its times are those of a minute.
@@ -124,7 +124,7 @@ async def _judged(rig: Rig, recording: list[Recorded], *, is_live: bool) -> tupl
             await worker.wait_ready()
             if is_live:
                 await _play(planter, recording, speed=_SPEED)
-        outputs = await rig.settle(timeout_s=90)
+        outputs = await rig.settle()
         assert judge(rig.published, outputs, _WINDOW) == []
         assert not any(decision["late"] for decision in outputs.decisions)
         assert outputs.dead_letters == []

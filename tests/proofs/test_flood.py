@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
     from tests.proofs.rig import Planter, Rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(440)]
 
 _FLOOD = 10_000
 _BURST, _PER_S = 1_000, 50

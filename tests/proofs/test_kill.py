@@ -16,7 +16,7 @@ from stream_app.demo.collecting import collect
 from stream_app.demo.judge import judge
 from stream_app.demo.settling import wait_settled
 from tests.bundle.tiny_bundle import write_tiny_bundle
-from tests.proofs.rig import PARTITIONS, WINDOW, Rig, missing_or_repeated
+from tests.proofs.rig import PARTITIONS, SETTLE_S, WINDOW, Rig, missing_or_repeated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
     from stream_app.demo.truth import Outputs
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 # Random points in time, but the same ones in every run: a failure can be seen again.
 _RANDOM = random.Random(20_26)
-_SETTLE_S = 60.0
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ async def _prove(rig: Rig, faults: Callable[[], Awaitable[None]], *, alarms: int
             planting = asyncio.create_task(planter.alarms(alarms, per_s=4, zones=120))
             await faults()
             await planting
-        await wait_settled(rig.connection, rig.topics.state, rig.published, partitions=PARTITIONS, timeout_s=_SETTLE_S)
+        await wait_settled(rig.connection, rig.topics.state, rig.published, partitions=PARTITIONS, timeout_s=SETTLE_S)
         for worker in rig.workers:
             if worker.is_running:
                 assert await worker.stop() == 0, worker.last_lines()

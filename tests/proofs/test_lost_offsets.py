@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 
 async def _committed(rig: Rig, group: str) -> dict[str, int]:

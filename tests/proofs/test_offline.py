@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
     from tests.proofs.rig import Rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 _DEMO_BUNDLE = Path(__file__).resolve().parents[2] / "stream_app/demo_bundle/site/1"
 _ROWS = 40

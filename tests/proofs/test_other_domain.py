@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
     from tests.proofs.rig import Rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 #: Label -> colour of the crust (BGR) and what the baker's timer or nose reports; the oven is empty in the last.
 BREAD: dict[str, tuple[tuple[int, int, int], tuple[str, ...]]] = {

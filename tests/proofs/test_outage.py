@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from stream_app.demo.workers import Worker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 _UNWELL_S = 60.0
 
 

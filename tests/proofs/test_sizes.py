@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 
 def test_a_refused_record_that_the_dead_letters_would_not_take_holds_up_nothing(

@@ -16,7 +16,7 @@ from stream_app.demo.collecting import collect
 from stream_app.demo.judge import judge
 from stream_app.demo.settling import wait_settled
 from tests.bundle.tiny_bundle import write_tiny_bundle
-from tests.proofs.rig import PARTITIONS, WINDOW, make_rig, missing_or_repeated
+from tests.proofs.rig import PARTITIONS, SETTLE_S, WINDOW, make_rig, missing_or_repeated
 
 if TYPE_CHECKING:
     from stream_app.demo.truth import Outputs
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the package libfaketime is built for x86_64 alone"),
 ]
 
@@ -81,7 +81,7 @@ def _last_logged(worker: Worker) -> datetime:
 async def _outputs(rig: Rig, inputs_of: Rig) -> Outputs:
     """Wait until a deployment has judged what was planted into another's inputs; return what it said."""
     published = inputs_of.published
-    await wait_settled(rig.connection, rig.topics.state, published, partitions=PARTITIONS, timeout_s=60)
+    await wait_settled(rig.connection, rig.topics.state, published, partitions=PARTITIONS, timeout_s=SETTLE_S)
     outputs = await collect(rig.connection, msgspec.structs.replace(rig.topics, texts=inputs_of.topics.texts))
     assert missing_or_repeated(published, outputs.alerts) == []
     assert judge(published, outputs, WINDOW) == []

@@ -11,6 +11,7 @@ What it changes, and why (the private names of Faust and aiokafka that this lean
   the drain loop;
 - release and open end the wait of a fetch in flight, where Faust would notice them up to a second later;
 - what cannot be read becomes a record of its own (`guarding`), where aiokafka would raise;
+- the group is left at once, also in the middle of a join;
 - errors of the group's coordination and of the fetcher's routine are looked for, and deleted topics; Faust idles for
   ever over them.
 """
@@ -35,6 +36,7 @@ from mode.threads import WorkerThread
 from stream_app.adapters.guarding import guard
 from stream_app.adapters.source.errors import NotOurPartitionError, PositionLostError, TopicGoneError
 from stream_app.adapters.source.gate import Gate, Wanted
+from stream_app.adapters.source.leaving import Membership
 from stream_app.adapters.source.missing import MissingTopics
 from stream_app.adapters.source.reading import FetchedBatch, Reading
 
@@ -79,6 +81,7 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread: fetches what is wanted, at once, and keeps the account."""
 
     Worker = _EndsWithProcess
+    _membership: Membership | None = None
 
     @property
     def wiring(self) -> Wiring:
@@ -100,6 +103,7 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start the client and look over the fetcher's shoulder."""
         await super().on_start()
+        self._membership = Membership(self._ensure_consumer()._coordinator)
         fetcher = self._ensure_consumer()._fetcher
         fetch = fetcher._proc_fetch_request
 
@@ -129,6 +133,16 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
 
         fetcher._proc_fetch_request = fetch_and_note
         self.wiring.gate.on_wider(self._wake)
+
+    async def leave(self) -> None:
+        """Leave the group, see `Membership.leave`. Runs in the consumer thread."""
+        if self._membership is not None:
+            await self._membership.leave()
+
+    @property
+    def may_be_member(self) -> bool:
+        """Whether the broker may take us for a member of the group."""
+        return self._membership is not None and self._membership.may_be_member
 
     async def drain(self, wanted: Wanted, timeout_s: float) -> dict[TP, FetchedBatch]:
         """Read out what is fetched of the wanted partitions; wait for data while there is none.
@@ -267,6 +281,17 @@ class GatedConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Do nothing: every side is sought by the shell after every assignment."""
+
+    async def leave(self) -> None:
+        """Leave the group; returns when the broker has answered. Harmless before there is anything to leave."""
+        thread = cast("ReadingThread", self._thread)
+        if thread.thread_loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(thread.leave(), thread.thread_loop))
+
+    @property
+    def may_be_member(self) -> bool:
+        """Whether the broker may take us for a member of the group."""
+        return cast("ReadingThread", self._thread).may_be_member
 
     async def seek_for(self, tp: TopicPartition, offset: int, *, seek_number: int, epoch: int) -> None:
         """Seek in the consumer thread and return when it is done. See `ReadingThread.seek_for`."""

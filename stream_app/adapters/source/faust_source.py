@@ -34,7 +34,9 @@ _MAX_POLL_INTERVAL_S: Final = 86_400.0 * 20
 #: A crash in the consumer thread sets an event without waking this loop, so the wait looks for itself.
 _LOOK_INTERVAL_S: Final = 0.5
 #: Leaving the group takes milliseconds; brokers that do not answer are not waited for longer than this, in seconds.
-_STOP_S: Final = 1.5
+_LEAVE_S: Final = 1.5
+#: For Faust to end its services, which loses nothing once the group is left, in seconds.
+_CLOSE_S: Final = 1.0
 
 
 class _App(faust.App):
@@ -92,35 +94,46 @@ class FaustSource:
             self._raise_failure()
         except BaseException:
             starting.cancel()
-            await asyncio.wait({starting}, timeout=_STOP_S)
+            await asyncio.wait({starting}, timeout=_CLOSE_S)
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Leave the group and close all connections. From the call on the handler is not called. Harmless twice.
 
-        Brokers that do not answer are given up on after 1.5 s; the group then finds out by its session time-out.
+        The group is left whatever it is doing, a join of ours that is not over included. Brokers that do not answer
+        are given up on after 1.5 s; the group then finds out by its session time-out, and a warning says so.
         """
         self._is_stopping = True
         self._revoke_all()
         app = self._app
         if app is not None and app.started:
+            # First: once Faust stops, a rebalance makes it close the client, before the group is left.
+            await self._leave_group()
             await self._stop_app(app)
         self._ended.set()
 
+    async def _leave_group(self) -> None:
+        consumer = self._consumer()
+        leaving = asyncio.ensure_future(consumer.leave())
+        await asyncio.wait({leaving}, timeout=_LEAVE_S)
+        if not leaving.done():
+            leaving.cancel()
+        if consumer.may_be_member:
+            _log.warning(
+                "the brokers did not confirm within %.1f s that we left the group %s; it finds out after %d ms",
+                _LEAVE_S,
+                self._settings.group,
+                self._settings.session_ms,
+            )
+
     async def _stop_app(self, app: faust.App) -> None:
         stopping = asyncio.ensure_future(app.stop())
-        await asyncio.wait({stopping}, timeout=_STOP_S)
+        await asyncio.wait({stopping}, timeout=_CLOSE_S)
         if stopping.done():
             stopping.result()
-            return
-        stopping.cancel()
-        _log.warning(
-            "the brokers did not answer within %.1f s that we left the group %s; it finds out after %d ms",
-            _STOP_S,
-            self._settings.group,
-            self._settings.session_ms,
-        )
+        else:
+            stopping.cancel()
 
     async def wait(self) -> None:
         """Return when the source was stopped.
