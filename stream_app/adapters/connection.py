@@ -15,12 +15,12 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     bootstrap: str
-    client_id: str = ""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: str = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: str | None = None
-    ssl_cafile: str | None = None
+    client_id: str
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+    sasl_mechanism: str
+    sasl_username: str | None
+    sasl_password: str | None
+    ssl_cafile: str | None
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that every aiokafka client (consumer, producer, admin) takes."""

@@ -62,7 +62,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
     topics: Topics
     transactional_id: str
     max_image_bytes: int
-    partitioner: Literal["reject", "warn"] = "reject"
+    partitioner: Literal["reject", "warn"]
     sample_records: int = 20
     sample_timeout_s: float = 10.0
 

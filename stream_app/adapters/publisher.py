@@ -43,8 +43,8 @@ class PublisherSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of the transactions, in milliseconds."""
 
     group: str
-    transaction_timeout_ms: int = 10_000
-    commit_timeout_ms: int = 15_000
+    transaction_timeout_ms: int
+    commit_timeout_ms: int
 
 
 class Publisher:

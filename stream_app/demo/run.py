@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.adapters.topics import create_topics, plan_topics
+from stream_app.config import Operational
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import AlertWatcher, collect
 from stream_app.demo.judge import judge
@@ -27,10 +27,12 @@ from stream_app.demo.settling import wait_settled
 from stream_app.demo.summary import show
 from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
 from stream_app.demo.workers import Worker
+from stream_app.wiring.clients import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from stream_app.adapters.connection import Connection
     from stream_app.adapters.events import Topics
     from stream_app.demo.scenes import Scene
 
@@ -62,7 +64,7 @@ async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bo
     Returns:
         Whether everything came out as promised.
     """
-    connection = Connection(bootstrap=settings.bootstrap)
+    connection = connection_to(Operational(bootstrap=settings.bootstrap))
     await create_topics(connection, plan_topics(settings.topics, _PARTITIONS))
     return await _play(scene, settings, console, connection)
 

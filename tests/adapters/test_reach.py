@@ -7,8 +7,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import admin_client, consumer, producer
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to
 
 pytestmark = pytest.mark.kafka
 
@@ -22,7 +23,7 @@ def test_a_reader_that_retention_overtook_goes_on_with_the_oldest_record_that_is
     kafka: Broker, topic_prefix: str
 ) -> None:
     async def scenario() -> None:
-        connection, place = Connection(bootstrap=kafka.bootstrap), TopicPartition(topic_prefix, 0)
+        connection, place = connection_to(Operational(bootstrap=kafka.bootstrap)), TopicPartition(topic_prefix, 0)
         async with admin_client(connection) as admin:
             await admin.create_topics([NewTopic(topic_prefix, 1, 1)])
             async with producer(connection) as writer:
