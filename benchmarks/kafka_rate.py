@@ -25,7 +25,7 @@ from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Context
 from stream_app.adapters.metrics import Metrics
 from stream_app.adapters.ports import Ports, RunnerSettings
-from stream_app.adapters.publisher import Publisher
+from stream_app.adapters.publisher import MAX_REQUEST_BYTES, Publisher
 from stream_app.adapters.recovery import Recovery
 from stream_app.adapters.runner import TaskRunner
 from stream_app.adapters.shell import Shell
@@ -90,7 +90,7 @@ async def fill(connection: Connection, name: str, image: bytes, *, frames: int) 
     """Create topics and put a backlog on them: what came in over a while, with its times, not those of the filling."""
     topics = await create_inputs_and_outputs(connection, name, has_append_time=False)
     producer = AIOKafkaProducer(
-        **connection.client_arguments(), linger_ms=20, max_batch_size=512 * 1024, max_request_size=9 * 1024 * 1024
+        **connection.client_arguments(), linger_ms=20, max_batch_size=512 * 1024, max_request_size=MAX_REQUEST_BYTES
     )
     ends = {(side, partition): 0 for side in Side for partition in range(PARTITIONS)}
     count = 0

@@ -17,15 +17,12 @@ from aiokafka import TopicPartition
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
 from stream_app.adapters.freshness import Freshness
-from stream_app.adapters.reach import BrokerUnreachableError, consumer
+from stream_app.adapters.reach import METADATA_S, POLL_MS, BrokerUnreachableError, consumer
 from stream_app.core.types import Side
 
-_POLL_MS = 500
-_METADATA_S = 10.0
 _METADATA_POLL_S = 0.02
 #: Reading up to the end of a topic gives up when nothing came for this long, in seconds.
 _SILENCE_S = 20.0
-_MAX_FETCH_BYTES = 9 * 1024 * 1024
 
 
 class TopicMissingError(Exception):
@@ -127,14 +124,14 @@ async def watch_alerts(connection: Connection, topic: str, *, from_beginning: bo
         BrokerUnreachableError: if no broker answers at the start; later outages are waited out.
         TopicMissingError: if there is no such topic.
     """
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
+    async with consumer(connection) as client:
         partitions = await assign_all(client, topic)
         if from_beginning:
             await client.seek_to_beginning(*partitions)
         else:
             await client.seek_to_end(*partitions)
         while True:
-            batches = await client.getmany(timeout_ms=_POLL_MS)
+            batches = await client.getmany(timeout_ms=POLL_MS)
             # Across partitions there is no order but time; within one it stays as it is.
             for record in sorted((r for batch in batches.values() for r in batch), key=_append_order):
                 yield Seen(read_alert(record.value), record.value or b"", record.partition, record.offset)
@@ -148,7 +145,7 @@ async def read_alerts(connection: Connection, topic: str, takes: Callable[[Alert
         TopicMissingError: if there is no such topic.
     """
     found: list[Seen] = []
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
+    async with consumer(connection) as client:
         partitions = await assign_all(client, topic)
         await client.seek_to_beginning(*partitions)
         async for record in read_to_the_end(client, await client.end_offsets(partitions)):
@@ -173,7 +170,7 @@ async def input_status(connection: Connection, topics: Topics, *, now_ms: int, t
     """
     seen = Freshness(now_ms=lambda: now_ms)
     looked_at = 0
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
+    async with consumer(connection) as client:
         for topic, side in ((topics.frames, Side.FRAME), (topics.texts, Side.TEXT)):
             partitions = await assign_all(client, topic)
             ends = await client.end_offsets(partitions)
@@ -205,7 +202,7 @@ async def assign_all(client: Any, topic: str) -> list[TopicPartition]:  # noqa: 
         client.unsubscribe()
         client.subscribe([topic])
         with suppress(TimeoutError):
-            async with asyncio.timeout(_METADATA_S):
+            async with asyncio.timeout(METADATA_S):
                 while not (numbers := client.partitions_for_topic(topic)):  # noqa: ASYNC110 - aiokafka tells nobody
                     await asyncio.sleep(_METADATA_POLL_S)
         client.unsubscribe()
@@ -236,7 +233,7 @@ async def read_to_the_end(client: Any, ends: Mapping[TopicPartition, int]) -> As
         if loop.time() > until:
             message = f"the brokers have stopped answering: nothing for {_SILENCE_S:g} s"
             raise BrokerUnreachableError(message)
-        for batch in (await client.getmany(*left, timeout_ms=_POLL_MS)).values():
+        for batch in (await client.getmany(*left, timeout_ms=POLL_MS)).values():
             until = loop.time() + _SILENCE_S
             for record in batch:
                 if record.offset < ends[TopicPartition(record.topic, record.partition)]:

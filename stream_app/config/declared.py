@@ -48,7 +48,7 @@ class Setting:
 
 def _declared(struct: type[msgspec.Struct], kind: Kind) -> Iterator[Setting]:
     for field in msgspec.structs.fields(struct):
-        metas = field.type.__metadata__
+        metas = getattr(field.type, "__metadata__", ())
         described = next((meta.description for meta in metas if meta.description), "")
         is_secret = any((meta.extra or {}).get("secret", False) for meta in metas)
         yield Setting(field.name, kind, field.type, field.default, described, is_secret)

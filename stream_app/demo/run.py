@@ -50,7 +50,7 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str
     window: Window
     worker_settings: dict[str, Any]
-    kill_at: float | None = 0.4
+    kill_at: float | None
 
 
 async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bool:

@@ -14,7 +14,7 @@ from stream_app.adapters.events import render_alert
 from stream_app.adapters.images import DecodeFailure
 from stream_app.adapters.inference import BatchingScorer
 from stream_app.adapters.scoring import ImageInput, Score, ScoreItem, TextInput
-from stream_app.bundle.calibration import MICRO, micro_logits
+from stream_app.bundle.calibration import micro_logits
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.image import decode_image
@@ -22,7 +22,7 @@ from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.manifest import Presence
 from stream_app.config import Operational
 from stream_app.core.outcome import Outcome
-from stream_app.core.score import probability
+from stream_app.core.score import MICRO, probability
 from stream_app.core.types import Contribution, Scored
 from stream_app.drawn_site import sample
 from stream_app.wiring.model import engine_settings, scorer_settings
@@ -63,7 +63,7 @@ class _ByHand:
     """One row at a time through the three graphs; a side that is left out is only marked as absent."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle, self._graphs = bundle, Graphs(bundle)
+        self._bundle, self._graphs = bundle, Graphs(bundle, intra_op_threads=1)
 
     def micro(self, jpeg: bytes, text: str, presence: Presence) -> tuple[int, ...]:
         manifest = self._bundle.manifest

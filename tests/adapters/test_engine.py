@@ -47,7 +47,7 @@ def _open(bundle: Bundle, *, pads: bool = False) -> Engine:
     ],
 )
 def test_candidates(choice: providers.ProviderChoice, available: list[str], has_device: bool, names: list[str]) -> None:  # noqa: FBT001 - a table's column
-    found = providers.candidates(choice, available=available, has_device=has_device)
+    found = providers.candidates(choice, available=available, has_device=has_device, engine_cache="")
     assert [entry if isinstance(entry, str) else entry[0] for entry in found] == names
 
 
@@ -62,7 +62,7 @@ def test_tensorrt_keeps_its_engines_where_it_is_told_and_never_chooses_float16_i
 
 def test_a_provider_that_is_not_in_the_build_is_refused() -> None:
     with pytest.raises(ProviderError, match="expected CUDAExecutionProvider in this build"):
-        providers.candidates("cuda", available=[CPU_PROVIDER], has_device=True)
+        providers.candidates("cuda", available=[CPU_PROVIDER], has_device=True, engine_cache="")
 
 
 def test_a_required_provider_that_does_not_run_is_refused_with_expected_and_found() -> None:

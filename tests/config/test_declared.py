@@ -28,7 +28,7 @@ PAGE = REPOSITORY / "docs" / "settings.md"
 #: Where settings are handed on, and the rooms below, which take them.
 HANDING_ON = ("wiring", "cli")
 BELOW = ("adapters", "bundle", "core")
-#: Not the setting, but with which value of it a text was let in; 0 for a frame.
+#: Not the setting but what thinning had made of it when the record was admitted.
 OTHERS = {("stream_app.core.join", "Held", "sample_ms")}
 
 _REQUIRED = msgspec.NODEFAULT
@@ -50,7 +50,7 @@ def test_the_settings_page_is_what_the_declarations_say() -> None:
     assert PAGE.read_text("utf-8") == settings_page(), "docs/settings.md is stale: run `vigil config docs`"
 
 
-def _beyond(setting: Setting) -> list[object]:
+def _beyond(setting: Setting) -> list[Any]:
     """Return the values just outside a setting's bounds, and words that are none of its choice."""
     if setting.expected.startswith("integer"):
         words = setting.expected.split()
@@ -64,7 +64,10 @@ def _beyond(setting: Setting) -> list[object]:
     [(setting, value) for setting in SETTINGS for value in _beyond(setting)],
     ids=lambda part: getattr(part, "name", str(part)),
 )
-def test_a_value_outside_its_bounds_is_refused_with_expected_and_found(setting: Setting, value: object) -> None:
+def test_a_value_outside_its_bounds_is_refused_with_expected_and_found(
+    setting: Setting,
+    value: Any,  # noqa: ANN401 - the setting's type
+) -> None:
     with pytest.raises(SettingsError) as refused:
         load_settings(environ={}, assignments=[f"{setting.name}={value}"])
     expected = f"setting {setting.name} (--set {setting.name}): expected {setting.expected}, found {str(value)!r}"
@@ -74,7 +77,7 @@ def test_a_value_outside_its_bounds_is_refused_with_expected_and_found(setting: 
             Semantic(**{setting.name: value}).check()
 
 
-def _another(setting: Setting) -> object:
+def _another(setting: Setting) -> Any:  # noqa: ANN401 - the setting's type
     if isinstance(setting.default, int):
         return setting.default + 1
     return next(value for value in get_args(setting.annotation.__origin__) if value != setting.default)
@@ -146,24 +149,27 @@ def _handed_on(module: ModuleType) -> Iterator[tuple[str, Any, str]]:
             yield from ((setting, call, parameter) for setting in _settings_in(value))
 
 
-def test_what_bears_the_name_of_a_setting_has_no_default_of_its_own() -> None:
-    second = [
-        f"{module.__name__}.{name}: {parameter} = {default!r}"
-        for module in _modules(*BELOW)
-        for name, call in _callables(module)
-        for parameter, default in _defaults(call).items()
-        if parameter in BY_NAME and call is not Semantic and (module.__name__, name, parameter) not in OTHERS
-    ]
-    assert not second, "the default is the declaration's: " + "; ".join(second)
-
-
-def test_what_is_given_a_settings_value_has_no_default_of_its_own_whatever_its_name_and_unit() -> None:
+def test_what_is_given_a_settings_value_has_no_default_of_its_own() -> None:
     handed_on = [found for module in _modules(*HANDING_ON) for found in _handed_on(module)]
     assert {"decode_memory_mb", "ort_threads", "max_image_pixels", "health_port"} <= {name for name, *_ in handed_on}
     second = [
         f"{setting}: {call.__module__}.{call.__qualname__}: {parameter} = {_defaults(call)[parameter]!r}"
         for setting, call, parameter in handed_on
         if parameter in _defaults(call)
+    ]
+    assert not second, "the default is the declaration's: " + "; ".join(second)
+
+
+def test_what_is_called_as_a_setting_is_at_any_place_below_has_no_default_of_its_own() -> None:
+    # By its own name or by the one, often of another unit, under which it is handed on.
+    names = {parameter for module in _modules(*HANDING_ON) for _, _, parameter in _handed_on(module)} | set(BY_NAME)
+    second = [
+        f"{module.__name__}.{name}: {parameter} = {default!r}"
+        for module in _modules(*BELOW)
+        for name, call in _callables(module)
+        for parameter, default in _defaults(call).items()
+        if parameter in names and isinstance(default, (int, float, str)) and call is not Semantic
+        if (module.__name__, name, parameter) not in OTHERS
     ]
     assert not second, "the default is the declaration's: " + "; ".join(second)
 

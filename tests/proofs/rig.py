@@ -24,6 +24,7 @@ from aiokafka.partitioner import murmur2
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
+from stream_app.adapters.publisher import MAX_REQUEST_BYTES
 from stream_app.config import Operational
 from stream_app.demo.collecting import collect
 from stream_app.demo.settling import wait_settled
@@ -149,7 +150,7 @@ class Rig:
             bootstrap_servers=self.connection.bootstrap,
             enable_idempotence=True,
             acks="all",
-            max_request_size=9 * 1024 * 1024,
+            max_request_size=MAX_REQUEST_BYTES,
             request_timeout_ms=60_000,
         )
         await producer.start()

@@ -22,10 +22,9 @@ from stream_app.adapters.feed.texts import TimedText
 from stream_app.adapters.feed.turns import Turns
 from stream_app.adapters.reach import producer
 from stream_app.adapters.together import run_together
+from stream_app.adapters.topics import MAX_MESSAGE_BYTES
 from stream_app.core.event_time import format_event_time
 
-MAX_REQUEST_BYTES = 8 * 1024 * 1024
-_REQUEST_TIMEOUT_MS = 10_000
 _BATCH_BYTES = 256 * 1024
 #: After a live source broke off, before it is tried again.
 _RECONNECT_S = 1.0
@@ -38,9 +37,9 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
     and not yet confirmed.
     """
 
-    speed: float = 1.0
+    speed: float
     start_ms: int
-    is_looping: bool = False
+    is_looping: bool
     in_flight_bytes: int = 32 * 1024 * 1024
 
 
@@ -56,9 +55,8 @@ def feeding_producer(connection: Connection) -> AbstractAsyncContextManager[Any]
     """
     return producer(
         connection,
-        max_request_size=MAX_REQUEST_BYTES,
+        max_request_size=MAX_MESSAGE_BYTES,
         max_batch_size=_BATCH_BYTES,
-        request_timeout_ms=_REQUEST_TIMEOUT_MS,
         linger_ms=5,
     )
 
