@@ -27,6 +27,8 @@ from stream_app.adapters.logs import configure_logging
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.load import load_bundle
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +102,7 @@ def run(parts: list[PartName], bundle: Path, rounds: int, size: Size) -> list[Fi
         connection: Connection | None = None
         for part in parts:
             if part in {"kafka", "latency"} and connection is None:
-                connection = Connection(bootstrap=stack.enter_context(LocalKafka()).bootstrap)
+                connection = connection_to(Operational(bootstrap=stack.enter_context(LocalKafka()).bootstrap))
             found = _measures(bundle, rounds, size, connection, folder)[part]()
             print("\n".join([part, *text_lines(found)]), flush=True)
             figures += found
@@ -110,7 +112,7 @@ def run(parts: list[PartName], bundle: Path, rounds: int, size: Size) -> list[Fi
 def _measures(
     bundle: Path, rounds: int, size: Size, connection: Connection | None, folder: Path
 ) -> dict[PartName, Callable[[], list[Figure]]]:
-    there = connection or Connection(bootstrap="")
+    there = connection or connection_to(Operational())
     latency = LatencySettings(
         bundle=bundle, folder=folder, backlog_scores=size.backlog_scores, seconds=size.half_load_s
     )

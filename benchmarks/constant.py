@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.records import ALARM_WORD, SEVERE
 from stream_app.adapters.scoring import RecordKey, Score, ScoreItem
+from stream_app.core.score import MICRO
 from stream_app.core.types import LabelRule, Model, Observation, Scored
 
 if TYPE_CHECKING:
     from stream_app.adapters.scoring import MicroLogits
 
-MICRO = 1_000_000
 MODEL = Model(
     "constant",
     "1",

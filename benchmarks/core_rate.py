@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from benchmarks.constant import MODEL, scored
 from benchmarks.measured import Figure
 from benchmarks.records import jpeg, traffic
-from stream_app.core.settings import Limits, Semantic
+from stream_app.config import Operational
+from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Side
 
@@ -74,7 +75,7 @@ def run_core(fetches: list[_Fetch]) -> float:
     Raises:
         RuntimeError: if the task did not judge every record: then nothing was measured.
     """
-    task = Task(Semantic(), MODEL, deployment="bench", partition=0, limits=Limits())
+    task = Task(Semantic(), MODEL, deployment="bench", partition=0, limits=Operational().limits)
     for side in Side:
         task.set_caught_up(side, is_caught_up=True)
     gc.collect()

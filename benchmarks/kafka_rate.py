@@ -13,29 +13,32 @@ import gc
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.bare_readers import FETCH_BYTES, STUCK_S, Backlog, Clock, read_with_faust, read_with_getmany
+from benchmarks.bare_readers import STUCK_S, Backlog, Clock, read_with_faust, read_with_getmany
 from benchmarks.constant import MODEL, ConstantScorer
 from benchmarks.measured import Figure, ratios
 from benchmarks.records import jpeg_of_size, traffic, zone_of
 from benchmarks.topics import PARTITIONS, create_inputs_and_outputs
-from stream_app.adapters.connection import Connection
+from stream_app.adapters.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.adapters.events import Context
 from stream_app.adapters.metrics import Metrics
 from stream_app.adapters.ports import Ports, RunnerSettings
-from stream_app.adapters.publisher import Publisher, PublisherSettings
-from stream_app.adapters.recovery import Recovery, RecoverySettings
+from stream_app.adapters.publisher import Publisher
+from stream_app.adapters.recovery import Recovery
 from stream_app.adapters.runner import TaskRunner
 from stream_app.adapters.shell import Shell
-from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.adapters.source import FaustSource
 from stream_app.adapters.status import WorkerStatus
 from stream_app.config import Operational
 from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import RawRecord, Side
+from stream_app.wiring.clients import publisher_settings, recovery_settings
 from stream_app.wiring.garbage import seldom_collected
+from stream_app.wiring.worker import source_settings
 
 #: Goal: as many times the records of a bare Faust agent.
 GOAL_RATIO = 2.0
@@ -87,7 +90,7 @@ async def fill(connection: Connection, name: str, image: bytes, *, frames: int) 
     """Create topics and put a backlog on them: what came in over a while, with its times, not those of the filling."""
     topics = await create_inputs_and_outputs(connection, name, has_append_time=False)
     producer = AIOKafkaProducer(
-        **connection.client_arguments(), linger_ms=20, max_batch_size=512 * 1024, max_request_size=9 * 1024 * 1024
+        **connection.client_arguments(), linger_ms=20, max_batch_size=512 * 1024, max_request_size=MAX_REQUEST_BYTES
     )
     ends = {(side, partition): 0 for side in Side for partition in range(PARTITIONS)}
     count = 0
@@ -122,16 +125,8 @@ async def read_with_worker(connection: Connection, backlog: Backlog, deployment:
     status = _ClockedStatus(clock)
     source: FaustSource
     shell = _ClockedShell(lambda task: _runner(connection, backlog, deployment, source, status, task), status, clock)
-    source = FaustSource(
-        SourceSettings(
-            connection=connection,
-            group=deployment,
-            frames_topic=backlog.topics.frames,
-            texts_topic=backlog.topics.texts,
-            fetch_bytes=FETCH_BYTES,
-        ),
-        shell,
-    )
+    told = Operational(deployment=deployment, frames_topic=backlog.topics.frames, texts_topic=backlog.topics.texts)
+    source = FaustSource(msgspec.structs.replace(source_settings(told), connection=connection), shell)
     status.group = source
     with seldom_collected():
         await _read_to_end(source, shell, backlog)
@@ -200,7 +195,7 @@ def _runner(
     status: WorkerStatus,
     partition: int,
 ) -> TaskRunner:
-    defaults, semantic = Operational(), Semantic()
+    operational, semantic = Operational(deployment=deployment), Semantic()
     context = Context(
         deployment=deployment,
         partition=partition,
@@ -211,17 +206,17 @@ def _runner(
     )
     settings = RunnerSettings(
         semantic=semantic,
-        limits=defaults.limits,
+        limits=operational.limits,
         context=context,
-        commit_ms=defaults.commit_ms,
-        idle_ms=defaults.idle_ms,
-        caught_up_ms=defaults.caught_up_ms,
+        commit_ms=operational.commit_ms,
+        idle_ms=operational.idle_ms,
+        caught_up_ms=operational.caught_up_ms,
     )
     ports = Ports(
         source=source,
         scorer=ConstantScorer(),
-        make_publisher=lambda task: Publisher(connection, PublisherSettings(group=deployment), f"{deployment}-{task}"),
-        recovery=Recovery(connection, backlog.topics, RecoverySettings(deployment=deployment, group=deployment)),
+        make_publisher=lambda task: Publisher(connection, publisher_settings(operational), f"{deployment}-{task}"),
+        recovery=Recovery(connection, backlog.topics, recovery_settings(operational)),
         telemetry=status,
     )
     return TaskRunner(settings, ports)

@@ -18,15 +18,16 @@ import numpy as np
 
 from benchmarks.measured import Figure, ratios, usable_cores
 from benchmarks.records import jpeg
-from stream_app.adapters.decode_pool import DecodePool, DecodeSettings
-from stream_app.adapters.engine import Engine, EngineSettings
+from stream_app.adapters.decode_pool import DecodePool
+from stream_app.adapters.engine import Engine
 from stream_app.adapters.inference import BatchingScorer
 from stream_app.adapters.scoring import ImageInput, ScoreItem, TextInput
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.load import Bundle, load_bundle
-from stream_app.config import Operational
+from stream_app.config import Operational, Semantic
 from stream_app.core.types import Side
+from stream_app.wiring.model import decode_settings, engine_settings, scorer_settings
 
 #: Goal: this share of what bare decoding and inference do.
 GOAL_RATIO = 0.5
@@ -74,27 +75,12 @@ def measure_scoring(path: Path, *, rounds: int, frames: int, sizes: Sequence[tup
 
 
 async def _in_turn(bundle: Bundle, images: Sequence[bytes], rounds: int) -> list[tuple[float, float]]:
-    defaults = Operational()
-    engine = Engine.open(
-        bundle,
-        on_notice=lambda _: None,
-        settings=EngineSettings(
-            provider="cpu",
-            intra_op_threads=defaults.ort_threads,
-            batch_images=defaults.batch_images,
-            batch_texts=defaults.batch_texts,
-            batch_rows=defaults.batch_pairs,
-        ),
+    operational = Operational(provider="cpu")
+    engine = Engine.open(bundle, on_notice=lambda _: None, settings=engine_settings(operational))
+    decoder = DecodePool(bundle.manifest.image, settings=decode_settings(operational, Semantic()))
+    scorer = BatchingScorer(
+        bundle, engine=engine, decoder=decoder, on_hang=_hung, settings=scorer_settings(operational)
     )
-    decoder = DecodePool(
-        bundle.manifest.image,
-        settings=DecodeSettings(
-            children=defaults.decode_children,
-            time_limit_s=defaults.decode_timeout_ms / 1_000,
-            memory_bytes=defaults.decode_memory_mb * 1024 * 1024,
-        ),
-    )
-    scorer = BatchingScorer(bundle, engine=engine, decoder=decoder, on_hang=_hung)
     graphs = Graphs(bundle, intra_op_threads=1)
     await decoder.start()
     try:

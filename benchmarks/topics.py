@@ -21,8 +21,7 @@ async def create_inputs_and_outputs(connection: Connection, prefix: str, *, has_
         has_append_time: whether the broker stamps the inputs, as it should; False keeps the times they are sent with,
             so that a backlog can look as if it had come in over hours.
     """
-    names = {field: f"{prefix}.{default}" for field, default in _defaults().items()}
-    topics = Topics(**names)
+    topics = Topics(**{name: f"{prefix}.{name}" for name in Topics.__struct_fields__})
     plans = plan_topics(topics, PARTITIONS)
     if not has_append_time:
         kept = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
@@ -33,8 +32,3 @@ async def create_inputs_and_outputs(connection: Connection, prefix: str, *, has_
         )
     await create_topics(connection, plans)
     return topics
-
-
-def _defaults() -> dict[str, str]:
-    topics = Topics()
-    return {field: getattr(topics, field) for field in topics.__struct_fields__}

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from export.data.rows import Task
 from export.evaluation.calibration import rows_of, sigmoid
 from export.evaluation.predictions import Predictions, PredictionsError
-from stream_app.bundle.calibration import MICRO, micro_logits
+from stream_app.bundle.calibration import micro_logits
 from stream_app.bundle.manifest import PRESENCES, Calibration, Presence
+from stream_app.core.score import MICRO
 
 
 @dataclass(frozen=True, slots=True)

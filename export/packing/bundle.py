@@ -233,7 +233,7 @@ def _assemble(
     check = draft.self_check
     if variant != "fp32":
         bundle = in_memory(draft, graphs, source.tokenizer)
-        sessions = Sessions(bundle)
+        sessions = Sessions(bundle, intra_op_threads=1)
         cases = tuple(
             msgspec.structs.replace(case, logits=tuple(map(float, case_logits(bundle, sessions, case))))
             for case in check.cases

@@ -119,7 +119,7 @@ def measure_variant(
     Raises:
         GraphError: A run fails, or gives something that is no number.
     """
-    graphs = Graphs(bundle)
+    graphs = Graphs(bundle, intra_op_threads=1)
     found = predict(bundle, graphs, split)
     calibration = bundle.manifest.calibration
     if reference is not None:

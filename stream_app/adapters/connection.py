@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 from aiokafka.helpers import create_ssl_context
 
-from stream_app.core.settings import BATCH_BYTES
+#: The largest request the producer sends: an 8 MiB record of the inputs must fit into the dead letters.
+MAX_REQUEST_BYTES = 9 * 1024 * 1024
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,13 +19,13 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     bootstrap: str
-    client_id: str = ""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: str = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: str | None = None
-    ssl_cafile: str | None = None
-    batch_bytes: int = BATCH_BYTES
+    client_id: str
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+    sasl_mechanism: str
+    sasl_username: str | None
+    sasl_password: str | None
+    ssl_cafile: str | None
+    batch_bytes: int
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that every aiokafka client (consumer, producer, admin) takes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,7 @@ class DecodePoolError(RuntimeError):
     """The pool cannot work: children do not start, or it was closed."""
 
 
-def default_children() -> int:
-    """Return one child less than this process may use cores, at least 1, at most 4."""
-    return min(4, max(1, len(os.sched_getaffinity(0)) - 1))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeSettings:
     """Operational settings of the pool; none of them changes a pixel.
 
@@ -50,10 +45,10 @@ class DecodeSettings:
         decode: the decoding function, ``module:name``.
     """
 
-    children: int = field(default_factory=default_children)
-    time_limit_s: float = 5.0
-    memory_bytes: int = 512 * 1024 * 1024
-    max_pixels: int = 50_000_000
+    children: int
+    time_limit_s: float
+    memory_bytes: int
+    max_pixels: int
     max_waiting: int = 64
     max_per_hop: int = 4
     decode: str = "stream_app.bundle.image:decode_image"
@@ -69,14 +64,14 @@ class _Job:
 class DecodePool:
     """A fixed number of decode children behind one bounded queue."""
 
-    def __init__(self, spec: ImageSpec, *, settings: DecodeSettings | None = None) -> None:
+    def __init__(self, spec: ImageSpec, *, settings: DecodeSettings) -> None:
         """Prepare a pool; nothing runs until ``start``.
 
         Args:
             spec: the size of the pixels to return.
             settings: see ``DecodeSettings``.
         """
-        self._settings = settings or DecodeSettings()
+        self._settings = settings
         self._child_settings = ChildSettings(
             spec=spec,
             decode=self._settings.decode,

@@ -30,7 +30,7 @@ FusionRow = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
 _T = TypeVar("_T", bound=np.generic)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """Operational settings of the engine; none of them changes a result on a given provider.
 
@@ -44,12 +44,12 @@ class EngineSettings:
         pads_to_buckets: None pads on accelerators only.
     """
 
-    provider: ProviderChoice = "auto"
-    intra_op_threads: int = 1
-    batch_images: int = 32
-    batch_texts: int = 64
-    batch_rows: int = 256
-    engine_cache: str = ""
+    provider: ProviderChoice
+    intra_op_threads: int
+    batch_images: int
+    batch_texts: int
+    batch_rows: int
+    engine_cache: str
     pads_to_buckets: bool | None = None
 
 
@@ -68,9 +68,7 @@ class Engine:
         self._no_text = np.zeros(bundle.manifest.features.text, dtype=np.float32)
 
     @classmethod
-    def open(
-        cls, bundle: Bundle, *, on_notice: Callable[[str], None], settings: EngineSettings | None = None
-    ) -> Engine:
+    def open(cls, bundle: Bundle, *, on_notice: Callable[[str], None], settings: EngineSettings) -> Engine:
         """Create sessions, check the provider, run the self-check, warm every shape. Takes seconds.
 
         Args:
@@ -84,25 +82,24 @@ class Engine:
             BundleError: if a graph does not fit the manifest, cannot be run at all, or the self-check is outside its
                 tolerance.
         """
-        chosen = settings or EngineSettings()
         providers.refuse_double_install(providers.installed_runtimes())
         has_device = providers.has_nvidia_device()
         wanted = providers.candidates(
-            chosen.provider,
+            settings.provider,
             available=onnxruntime.get_available_providers(),
             has_device=has_device,
-            engine_cache=chosen.engine_cache,
+            engine_cache=settings.engine_cache,
         )
         if wanted[0] != CPU_PROVIDER:
             providers.load_cuda_libraries()
-        graphs = Graphs(bundle, providers=wanted, intra_op_threads=chosen.intra_op_threads)
-        notice = providers.judge(chosen.provider, graphs.provider, has_device=has_device)
+        graphs = Graphs(bundle, providers=wanted, intra_op_threads=settings.intra_op_threads)
+        notice = providers.judge(settings.provider, graphs.provider, has_device=has_device)
         if notice:
             on_notice(notice)
         try:
             measurement = measure(bundle, graphs)
             require(measurement)
-            engine = cls(bundle, settings=chosen, graphs=graphs, measurement=measurement)
+            engine = cls(bundle, settings=settings, graphs=graphs, measurement=measurement)
             engine.warm()
         except GraphError as error:
             expected = "graphs that run on known inputs and give finite numbers"

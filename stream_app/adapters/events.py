@@ -36,13 +36,13 @@ _EARLIEST_MS = -62_135_596_800_000
 class Topics(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the topics of a deployment."""
 
-    frames: str = "vigil.frames"
-    texts: str = "vigil.texts"
-    alerts: str = "vigil.alerts"
-    decisions: str = "vigil.decisions"
-    journal: str = "vigil.journal"
-    state: str = "vigil.state"
-    dead_letters: str = "vigil.dead-letters"
+    frames: str
+    texts: str
+    alerts: str
+    decisions: str
+    journal: str
+    state: str
+    dead_letters: str
 
     def of(self, side: Side) -> str:
         """Return the input topic of a side."""

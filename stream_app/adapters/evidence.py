@@ -30,7 +30,6 @@ from stream_app.core.settings import Semantic
 from stream_app.core.types import RawRecord, Refused, Side
 
 _FETCH_S = 15.0
-_MAX_FETCH_BYTES = 9 * 1024 * 1024
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}
 #: Wide open: what matters here is the event time, not whether today's settings would admit the record.
 _ANY = Semantic(
@@ -128,7 +127,7 @@ async def fetch_pieces(connection: Connection, named: Sequence[Piece], out: Path
         BrokerUnreachableError: if no broker answers.
         OSError: if the folder cannot be written; there is no ``evidence.json`` then.
     """
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES, auto_offset_reset="none") as client:
+    async with consumer(connection, auto_offset_reset="none") as client:
         there = await client.topics()
         await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
         taken: set[str] = set()

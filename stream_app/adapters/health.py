@@ -59,7 +59,7 @@ class HealthRules(msgspec.Struct, frozen=True, kw_only=True):
 
     max_commit_age_s: float = 15.0
     max_fetch_age_s: float = 15.0
-    watchdog_s: float = 10.0
+    watchdog_s: float
 
 
 def liveness(snapshot: HealthSnapshot, rules: HealthRules) -> tuple[Check, ...]:
@@ -117,9 +117,9 @@ class HealthServer:
         state: HealthState,
         *,
         metrics: Callable[[], bytes],
-        host: str = "127.0.0.1",
-        port: int = 0,
-        rules: HealthRules | None = None,
+        host: str,
+        port: int,
+        rules: HealthRules,
     ) -> None:
         """Make a server, not yet listening.
 
@@ -134,7 +134,7 @@ class HealthServer:
         self._metrics = metrics
         self._host = host
         self._port = port
-        self._rules = rules or HealthRules()
+        self._rules = rules
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:

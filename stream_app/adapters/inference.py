@@ -67,7 +67,7 @@ class FusionEngine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerSettings:
     """Operational settings of the scorer.
 
@@ -77,9 +77,9 @@ class ScorerSettings:
         watchdog_s: time after which a batch in work hangs.
     """
 
-    max_in_flight: int = 256
-    cache_bytes: int = 256 * 1024 * 1024
-    watchdog_s: float = 10.0
+    max_in_flight: int
+    cache_bytes: int
+    watchdog_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class BatchingScorer:
         engine: FusionEngine,
         decoder: ImageDecoder,
         on_hang: Callable[[str], None],
-        settings: ScorerSettings | None = None,
+        settings: ScorerSettings,
     ) -> None:
         """Set up a scorer; ``start`` sets the watchdog on it.
 
@@ -127,7 +127,6 @@ class BatchingScorer:
         self._bundle = bundle
         self._engine = engine
         self._decoder = decoder
-        chosen = settings or ScorerSettings()
         # One thread per stage: a long image batch must not hold back the short rows of the fusion head.
         self._executors = [ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("image", "text", "fusion")]
         image, text, fusion = self._executors
@@ -138,8 +137,8 @@ class BatchingScorer:
         self._fusion = Lane("fusion", self._fuse, max_batch=pairs, executor=fusion, probe=probe)
         features = bundle.manifest.features
         row_bytes = 4 * max(math.prod(features.image), math.prod(features.text)) + _ENTRY_OVERHEAD_BYTES
-        self._cache = FeatureCache(most=chosen.cache_bytes // row_bytes)
-        self._room = asyncio.Semaphore(chosen.max_in_flight)
+        self._cache = FeatureCache(most=settings.cache_bytes // row_bytes)
+        self._room = asyncio.Semaphore(settings.max_in_flight)
         self._in_flight = self._items_scored = self._images_decoded = self._rows_fused = 0
         self._failures: Counter[str] = Counter()
         stages = {
@@ -147,7 +146,7 @@ class BatchingScorer:
             "text encoder": lambda: self._texts.batch_in_work,
             "fusion head": lambda: self._fusion.batch_in_work,
         }
-        self._watchdog = Watchdog(stages, limit_s=chosen.watchdog_s, on_hang=on_hang)
+        self._watchdog = Watchdog(stages, limit_s=settings.watchdog_s, on_hang=on_hang)
 
     def start(self) -> None:
         """Set the watchdog on the stages."""

@@ -74,8 +74,8 @@ class FloodFilter(logging.Filter):
 
 
 def configure_logging(
-    log_format: Literal["auto", "json", "console"] = "auto",
-    level: Literal["debug", "info", "warning", "error"] = "info",
+    log_format: Literal["auto", "json", "console"],
+    level: Literal["debug", "info", "warning", "error"],
     *,
     stream: TextIO | None = None,
     context: Mapping[str, str] | None = None,

@@ -23,9 +23,9 @@ class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     semantic: Semantic
     limits: Limits
     context: Context
-    commit_ms: int = 1_000
-    idle_ms: int = 1_000
-    caught_up_ms: int = 5_000
+    commit_ms: int
+    idle_ms: int
+    caught_up_ms: int
 
 
 class PublisherFactory(Protocol):

@@ -23,17 +23,15 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import murmur2
 
-from stream_app.adapters.connection import Connection
+from stream_app.adapters.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Topics
-from stream_app.adapters.publisher import MAX_REQUEST_BYTES
 from stream_app.adapters.publishing_rights import unwritable
-from stream_app.adapters.reach import admin_client, consumer
+from stream_app.adapters.reach import POLL_MS, admin_client, consumer
 from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES, TIMESTAMP_TYPE, compare_settings, plan_topics
 
 _TOPIC_NOT_ALLOWED: Final = 29
 #: One fetch of so many bytes per partition is enough for a sample of keys, and bounds what a start downloads.
 _SAMPLE_FETCH_BYTES: Final = 131_072
-_POLL_MS: Final = 500
 #: A topic that was made a moment ago is not known to every broker at once, in seconds.
 _SETTLE_S: Final = 2.0
 _SETTLE_POLL_S: Final = 0.2
@@ -62,7 +60,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
     topics: Topics
     transactional_id: str
     max_image_bytes: int
-    partitioner: Literal["reject", "warn"] = "reject"
+    partitioner: Literal["reject", "warn"]
     sample_records: int = 20
     sample_timeout_s: float = 10.0
 
@@ -280,7 +278,7 @@ async def _read_samples(settings: PreflightSettings, partitions: int) -> dict[st
         waiting = {tp for tp in tps if ends[tp] > starts[tp]}
         deadline = asyncio.get_running_loop().time() + settings.sample_timeout_s
         while True:
-            for tp, records in (await client.getmany(timeout_ms=_POLL_MS)).items():
+            for tp, records in (await client.getmany(timeout_ms=POLL_MS)).items():
                 _count(samples[tp.topic], records[: settings.sample_records], partitions)
                 waiting.discard(tp)
                 client.pause(tp)

@@ -73,7 +73,7 @@ def has_nvidia_device() -> bool:
 
 
 def candidates(
-    choice: ProviderChoice, *, available: Collection[str], has_device: bool, engine_cache: str = ""
+    choice: ProviderChoice, *, available: Collection[str], has_device: bool, engine_cache: str
 ) -> list[Provider]:
     """Return the providers to ask for, best first.
 

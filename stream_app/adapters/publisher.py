@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, InvalidTimestampError, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
+from stream_app.adapters.connection import MAX_REQUEST_BYTES
 from stream_app.adapters.reach import start_client
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from stream_app.adapters.connection import Connection
     from stream_app.adapters.events import Message
 
-#: The largest request the producer sends: an 8 MiB record of the inputs must fit into the dead letters.
-MAX_REQUEST_BYTES = 9 * 1024 * 1024
 #: A producer that cannot be stopped in this time is abandoned; the next owner of the id fences it. In seconds.
 _STOP_S = 2.0
 #: How often, and how long after one another, an abandoned producer's sender is cancelled until it ends.
@@ -49,8 +48,8 @@ class PublisherSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of the transactions, in milliseconds."""
 
     group: str
-    transaction_timeout_ms: int = 10_000
-    commit_timeout_ms: int = 15_000
+    transaction_timeout_ms: int
+    commit_timeout_ms: int
 
 
 class Publisher:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from stream_app.adapters.connection import Connection
+from stream_app.adapters.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.adapters.guarding import guarded_consumer
 
 #: Seconds that a command waits for a broker before it says that there is none.
@@ -26,6 +26,10 @@ _CLOSE_TIMEOUT_S = 3.0
 _FINISH_S = 0.5
 #: Of one request to the brokers, in milliseconds.
 _REQUEST_TIMEOUT_MS = 10_000
+#: Seconds until what the brokers say of a topic is known here.
+METADATA_S = 10.0
+#: How long one call waits for records where none are there, in milliseconds.
+POLL_MS = 500
 
 
 class BrokerUnreachableError(ConnectionError):
@@ -58,6 +62,8 @@ async def consumer(connection: Connection, **options: Any) -> AsyncIterator[Any]
         # Where a position is lost to retention or a new topic, nothing that is there may be passed over.
         "auto_offset_reset": "earliest",
         "request_timeout_ms": _REQUEST_TIMEOUT_MS,
+        # A fetch has room for the largest record that is ever published.
+        "max_partition_fetch_bytes": MAX_REQUEST_BYTES,
         **options,
     }
     with _naming_authorities():
@@ -73,7 +79,9 @@ async def producer(connection: Connection, **options: Any) -> AsyncIterator[Any]
     Raises:
         BrokerUnreachableError: if no broker answers in :data:`CONNECT_TIMEOUT_S`.
     """
-    client = AIOKafkaProducer(**_arguments(connection), enable_idempotence=True, acks="all", **options)
+    client = AIOKafkaProducer(
+        **_arguments(connection), enable_idempotence=True, acks="all", request_timeout_ms=_REQUEST_TIMEOUT_MS, **options
+    )
     async with _running(client, connection, client.stop):
         yield client
 

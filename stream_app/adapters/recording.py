@@ -18,8 +18,6 @@ from stream_app.adapters.reach import consumer
 from stream_app.adapters.watching import assign_all, read_to_the_end
 from stream_app.core.event_time import format_event_time, parse_event_time
 
-_MAX_FETCH_BYTES = 9 * 1024 * 1024
-
 
 class RecordingError(Exception):
     """A recording cannot be read, or does not belong to the topic; the message says expected and found."""
@@ -120,7 +118,7 @@ async def record_decisions(
         RecordingError: if the topic is not the one of ``after`` any more: it was made again.
     """
     done = Recorded()
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
+    async with consumer(connection) as client:
         partitions = await assign_all(client, topic)
         begins = await client.beginning_offsets(partitions)
         ends = await client.end_offsets(partitions)

@@ -59,7 +59,7 @@ class RecoverySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     deployment: str
     group: str
-    start_from: str = "earliest"
+    start_from: str
 
 
 class Recovery:

@@ -20,16 +20,13 @@ from stream_app.adapters.clock import Clock, SystemClock
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
 from stream_app.adapters.freshness import Freshness
-from stream_app.adapters.reach import BrokerUnreachableError, consumer
+from stream_app.adapters.reach import METADATA_S, POLL_MS, BrokerUnreachableError, consumer
 from stream_app.adapters.unpacking import UnreadableRecord
 from stream_app.core.types import Side
 
-_POLL_MS = 500
-_METADATA_S = 10.0
 _METADATA_POLL_S = 0.02
 #: Reading up to the end of a topic gives up when nothing came for this long, in seconds.
 _SILENCE_S = 20.0
-_MAX_FETCH_BYTES = 9 * 1024 * 1024
 
 
 class TopicMissingError(Exception):
@@ -144,7 +141,7 @@ async def watch_alerts(
         BrokerUnreachableError: if no broker answers at the start; later outages are waited out.
         TopicMissingError: if there is no such topic.
     """
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
+    async with consumer(connection) as client:
         partitions = await assign_all(client, topic)
         if from_beginning:
             await client.seek_to_beginning(*partitions)
@@ -167,7 +164,7 @@ async def read_alerts(
         TopicMissingError: if there is no such topic.
     """
     found: list[Seen] = []
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
+    async with consumer(connection) as client:
         partitions = await assign_all(client, topic)
         await client.seek_to_beginning(*partitions)
         async for record in read_to_the_end(client, await client.end_offsets(partitions), tell=tell):
@@ -196,7 +193,7 @@ async def input_status(
     seen = Freshness(now_ms=lambda: now_ms)
     looked_at = 0
     unreadable: list[str] = []
-    async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
+    async with consumer(connection) as client:
         for topic, side in ((topics.frames, Side.FRAME), (topics.texts, Side.TEXT)):
             partitions = await assign_all(client, topic)
             ends = await client.end_offsets(partitions)
@@ -231,7 +228,7 @@ async def assign_all(client: Any, topic: str) -> list[TopicPartition]:  # noqa: 
         client.unsubscribe()
         client.subscribe([topic])
         with suppress(TimeoutError):
-            async with asyncio.timeout(_METADATA_S):
+            async with asyncio.timeout(METADATA_S):
                 while not (numbers := client.partitions_for_topic(topic)):  # noqa: ASYNC110 - aiokafka tells nobody
                     await asyncio.sleep(_METADATA_POLL_S)
         client.unsubscribe()
@@ -255,7 +252,7 @@ class Polls:
         """Return what has come for these partitions, after half a second at the latest."""
         places = tuple(partitions)
         began = self._clock.monotonic()
-        batches: Mapping[TopicPartition, Sequence[Any]] = await self._client.getmany(*places, timeout_ms=_POLL_MS)
+        batches: Mapping[TopicPartition, Sequence[Any]] = await self._client.getmany(*places, timeout_ms=POLL_MS)
         # It moves with each answer of a broker to a fetch, those without records too.
         self._answers.polled(began, {place: self._client.last_poll_timestamp(place) for place in places})
         return batches

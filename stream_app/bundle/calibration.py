@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stream_app.core.score import LIMIT, MICRO
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stream_app.bundle.manifest import Calibration, Knots, Presence, Scaling, Task
 
-#: One unit of logit is this many micro-logits.
-MICRO = 1_000_000
 #: Calibrated logits are clipped to this: beyond, the probability is 0 or 1 to eight digits.
-LOGIT_LIMIT = 20.0
+LOGIT_LIMIT = LIMIT / MICRO
 
 
 def micro_logits(

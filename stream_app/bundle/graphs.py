@@ -55,14 +55,14 @@ class Graphs:
     """Three sessions over checked bytes. Calls are thread-safe and release the GIL while ONNX Runtime works."""
 
     def __init__(
-        self, bundle: Bundle, *, providers: Sequence[Provider] = (CPU_PROVIDER,), intra_op_threads: int = 1
+        self, bundle: Bundle, *, providers: Sequence[Provider] = (CPU_PROVIDER,), intra_op_threads: int
     ) -> None:
         """Create the sessions and check their signatures.
 
         Args:
             bundle: a loaded bundle.
             providers: in order of preference. ONNX Runtime falls back without a word: look at ``provider`` after.
-            intra_op_threads: threads inside one operator, at least 1.
+            intra_op_threads: threads inside one operator; 0 is ONNX Runtime's own choice.
 
         Raises:
             BundleError: if a graph cannot be loaded or its inputs and outputs are not those of the manifest.

@@ -12,8 +12,8 @@ import msgspec
 import typer
 from rich.table import Table
 
-from stream_app.adapters.engine import Engine, EngineSettings
-from stream_app.adapters.providers import ProviderChoice, ProviderError
+from stream_app.adapters.engine import Engine
+from stream_app.adapters.providers import ProviderError
 from stream_app.bundle import BundleError
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.graphs import GraphError
@@ -23,8 +23,10 @@ from stream_app.bundle.schema import schema_text
 from stream_app.bundle.signature import check_signature, fingerprint, read_public_key
 from stream_app.bundle.verify import THOROUGH_BATCHES, Measurement, measure, require
 from stream_app.cli.outcome import REFUSED, CommandError, notice
+from stream_app.config import BY_NAME, Operational, Provider
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
+from stream_app.wiring.model import engine_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check a model bundle.")
 
@@ -56,9 +58,9 @@ def show(directory: _Directory = None, *, as_json: _AsJson = False) -> None:
 def check(
     directory: _Directory = None,
     *,
-    provider: Annotated[
-        ProviderChoice, typer.Option(help="Where to run it; a name is required, auto is not.")
-    ] = "auto",
+    provider: Annotated[Provider, typer.Option(help="Where to run it; a name is required, auto is not.")] = BY_NAME[
+        "provider"
+    ].default,
     key: _Key = None,
     as_json: _AsJson = False,
 ) -> None:
@@ -68,8 +70,9 @@ def check(
     """
     bundle = _load(directory)
     signed = _signature(bundle, key)
+    settings = engine_settings(Operational(provider=provider))
     try:
-        engine = Engine.open(bundle, on_notice=notice, settings=EngineSettings(provider=provider))
+        engine = Engine.open(bundle, on_notice=notice, settings=settings)
         measurement = measure(bundle, engine.graphs, batch_sizes=THOROUGH_BATCHES)
         require(measurement)
     except (BundleError, GraphError, ProviderError) as error:

@@ -11,7 +11,9 @@ import msgspec
 import typer
 
 from stream_app.cli.outcome import FAILED, USAGE, CommandError, run_command
+from stream_app.config import Operational
 from stream_app.terminal.console import console
+from stream_app.wiring.clients import topics_of
 
 if TYPE_CHECKING:
     from stream_app.demo.scenes import Scene
@@ -84,7 +86,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
         message = "--texts: expected --video with it; the drawn site says its own"
         raise CommandError(message, status=USAGE)
     bootstrap = os.environ.get("VIGIL_BROKER") or None
-    names = Topics()
+    names = topics_of(Operational())
     prefix = f"vigil-demo-{os.getpid()}"
     if bootstrap is not None:
         names = Topics(**{name: f"{prefix}.{name}" for name in names.__struct_fields__})

@@ -12,6 +12,7 @@ from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, con
 from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, USAGE, CommandError, run_command
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo
+from stream_app.wiring.clients import publisher_settings, recovery_settings
 
 if TYPE_CHECKING:
     from stream_app.adapters.connection import Connection
@@ -83,24 +84,21 @@ def _require_place(to: str) -> None:
 
 
 async def _reset(operational: Operational, partitions: list[int], to: str) -> list[Reset]:
-    from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings  # noqa: PLC0415
-    from stream_app.adapters.recovery import Recovery, RecoveryError, RecoverySettings  # noqa: PLC0415
+    from stream_app.adapters.publisher import EpochEndedError, Publisher  # noqa: PLC0415
+    from stream_app.adapters.recovery import Recovery, RecoveryError  # noqa: PLC0415
     from stream_app.adapters.resetting import reset_task  # noqa: PLC0415
 
     connection, topics = connection_to(operational), topics_of(operational)
-    settings = RecoverySettings(deployment=operational.deployment, group=operational.group_id)
     done: list[Reset] = []
     # Before anything is given up: what is not there is said in time, a producer and offsets would be waited for.
     await _require_tasks(connection, topics, partitions)
     for partition in partitions:
-        publisher = Publisher(
-            connection, PublisherSettings(group=operational.group_id), f"{operational.deployment}-{partition}"
-        )
+        publisher = Publisher(connection, publisher_settings(operational), f"{operational.deployment}-{partition}")
         try:
             done.append(
                 await reset_task(
                     publisher=publisher,
-                    recovery=Recovery(connection, topics, settings),
+                    recovery=Recovery(connection, topics, recovery_settings(operational)),
                     topics=topics,
                     deployment=operational.deployment,
                     partition=partition,

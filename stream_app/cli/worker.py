@@ -13,6 +13,7 @@ from stream_app.adapters.logs import configure_logging
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, CommandError, run_command
 from stream_app.config import LoadedSettings, SettingsError
+from stream_app.terminal.lines import echo
 from stream_app.wiring.clients import worker_name
 
 app = typer.Typer(add_completion=False, help="Join frames and texts, score them, publish alerts.")
@@ -57,7 +58,7 @@ def worker(
         run_command(_until_stopped(loaded))
     except KeyboardInterrupt:
         # To be stopped is a worker's ordinary end, also before it has begun.
-        typer.echo("vigil: asked to stop before the worker began", err=True)
+        echo("vigil: asked to stop before the worker began", err=True)
 
 
 async def _until_stopped(loaded: LoadedSettings) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from stream_app.core.event_time import parse_event_time
-from stream_app.core.settings import BATCH_BYTES, Limits, SettingsError
+from stream_app.core.settings import AtLeastOne, AtLeastZero, Limits, SettingsError
 
 Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
 Partitioner = Literal["reject", "warn"]
@@ -27,7 +27,6 @@ _KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _HEARTBEATS_PER_SESSION = 3
 
 _Port = Annotated[int, Meta(ge=0, le=65_535)]
-_Positive = Annotated[int, Meta(ge=1)]
 
 
 class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,38 +96,38 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "demo bundle needs neither: it is trusted as the code is."
         ),
     ] = False
-    ort_threads: Annotated[int, Meta(ge=0, description="ONNX Runtime threads on the CPU; 0: its own choice.")] = 0
-    batch_images: Annotated[_Positive, Meta(description="Most images in one run of the image encoder.")] = 32
-    batch_texts: Annotated[_Positive, Meta(description="Most texts in one run of the text encoder.")] = 64
+    ort_threads: Annotated[AtLeastZero, Meta(description="ONNX Runtime threads on the CPU; 0: its own choice.")] = 0
+    batch_images: Annotated[AtLeastOne, Meta(description="Most images in one run of the image encoder.")] = 32
+    batch_texts: Annotated[AtLeastOne, Meta(description="Most texts in one run of the text encoder.")] = 64
     batch_pairs: Annotated[
         Annotated[int, Meta(ge=3)], Meta(description="Most rows in one run of the fusion head; a pair takes three.")
     ] = 256
     scorer_in_flight: Annotated[
-        _Positive, Meta(description="Observations in the scorer at once, over all tasks of a worker; more wait.")
+        AtLeastOne, Meta(description="Observations in the scorer at once, over all tasks of a worker; more wait.")
     ] = 256
     feature_bytes: Annotated[
-        _Positive,
+        AtLeastOne,
         Meta(
             description="Bytes of features kept, over all tasks of a worker; beyond it the least recently used are "
             "computed again when asked for."
         ),
     ] = 256 * 1024 * 1024
     watchdog_s: Annotated[
-        _Positive, Meta(description="Seconds after which a batch that hangs ends the process, loudly.")
+        AtLeastOne, Meta(description="Seconds after which a batch that hangs ends the process, loudly.")
     ] = 10
-    decode_children: Annotated[_Positive, Meta(description="Processes that decode images.")] = 2
-    decode_timeout_ms: Annotated[_Positive, Meta(description="Time one image may take to decode.")] = 2_000
+    decode_children: Annotated[AtLeastOne, Meta(description="Processes that decode images.")] = 2
+    decode_timeout_ms: Annotated[AtLeastOne, Meta(description="Time one image may take to decode.")] = 2_000
     decode_memory_mb: Annotated[
         Annotated[int, Meta(ge=64, le=1024 * 1024)],
         Meta(description="Memory that decoding may take in each of those processes, beside the process itself, MiB."),
     ] = 1_024
 
-    commit_ms: Annotated[_Positive, Meta(description="Time between commits while there is no alert.")] = 1_000
+    commit_ms: Annotated[AtLeastOne, Meta(description="Time between commits while there is no alert.")] = 1_000
     idle_ms: Annotated[
-        _Positive, Meta(description="How long both topics must be quiet before stream time is moved on.")
+        AtLeastOne, Meta(description="How long both topics must be quiet before stream time is moved on.")
     ] = 1_000
     caught_up_ms: Annotated[
-        _Positive, Meta(description="How old the last fetch may be for a topic to count as caught up.")
+        AtLeastOne, Meta(description="How old the last fetch may be for a topic to count as caught up.")
     ] = 5_000
     start_from: Annotated[
         str,
@@ -137,13 +136,13 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "RFC 3339 time."
         ),
     ] = "earliest"
-    in_flight: Annotated[_Positive, Meta(description="Observations per task that may wait for their scores.")] = 128
+    in_flight: Annotated[AtLeastOne, Meta(description="Observations per task that may wait for their scores.")] = 128
     queue_bytes: Annotated[
-        _Positive, Meta(description="Bytes per task and topic read ahead; beyond it that partition is paused.")
+        AtLeastOne, Meta(description="Bytes per task and topic read ahead; beyond it that partition is paused.")
     ] = 32 * 1024 * 1024
-    queue_records: Annotated[_Positive, Meta(description="Records per task and topic read ahead.")] = 20_000
+    queue_records: Annotated[AtLeastOne, Meta(description="Records per task and topic read ahead.")] = 20_000
     fetch_bytes: Annotated[
-        _Positive, Meta(description="Bytes asked of Kafka per partition and fetch. A larger record still comes.")
+        AtLeastOne, Meta(description="Bytes asked of Kafka per partition and fetch. A larger record still comes.")
     ] = 2 * 1024 * 1024
     batch_bytes: Annotated[
         Annotated[int, Meta(ge=1024 * 1024)],
@@ -152,20 +151,20 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "each record and 128 for each header. A larger one is not read: it becomes one dead letter. At least "
             "max_image_bytes + 1 MiB."
         ),
-    ] = BATCH_BYTES
+    ] = 64 * 1024 * 1024
     partitioner: Annotated[
         Partitioner,
         Meta(description="What to do when a topic's records are not where Kafka's own partitioner puts their keys."),
     ] = "reject"
-    session_timeout_ms: Annotated[_Positive, Meta(description="Kafka group: silence after which a worker is gone.")] = (
-        10_000
-    )
-    heartbeat_ms: Annotated[_Positive, Meta(description="Kafka group: time between heartbeats.")] = 3_000
+    session_timeout_ms: Annotated[
+        AtLeastOne, Meta(description="Kafka group: silence after which a worker is gone.")
+    ] = 10_000
+    heartbeat_ms: Annotated[AtLeastOne, Meta(description="Kafka group: time between heartbeats.")] = 3_000
     transaction_timeout_ms: Annotated[
-        _Positive, Meta(description="Kafka aborts a transaction that is open for longer.")
+        AtLeastOne, Meta(description="Kafka aborts a transaction that is open for longer.")
     ] = 10_000
     commit_timeout_ms: Annotated[
-        _Positive, Meta(description="A commit not confirmed within this time ends the task's epoch.")
+        AtLeastOne, Meta(description="A commit not confirmed within this time ends the task's epoch.")
     ] = 15_000
 
     health_host: Annotated[str, Meta(description="Address of /health/live, /health/ready and /metrics.")] = "127.0.0.1"

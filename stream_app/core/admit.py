@@ -26,7 +26,7 @@ MAX_NAME_BYTES = 256
 MAX_HEADERS_BYTES = 16 * 1024
 _STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch"
-_MAX_SEVERITY = 5
+MAX_SEVERITY = 5
 _MAX_DETAIL_CHARS = 200
 
 
@@ -239,7 +239,7 @@ def _body_of(data: dict[str, Any] | None, content: str) -> TextBody:
 
 def _severity(found: object) -> int:
     is_number = isinstance(found, int) and not isinstance(found, bool)
-    return found if isinstance(found, int) and is_number and 1 <= found <= _MAX_SEVERITY else 0
+    return found if isinstance(found, int) and is_number and 1 <= found <= MAX_SEVERITY else 0
 
 
 def _json_object(content: str) -> dict[str, Any] | None:

@@ -7,19 +7,31 @@ Limits bound memory and work; whatever they are, the results are the same.
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
+from msgspec import Meta
 
 How = Literal["right", "inner", "left", "outer"]
-
-#: Memory that one batch of records may take once it is unpacked, in bytes: twice what a task reads ahead of a topic
-#: (`Limits.queue_bytes`), and room for 100,000 short texts in one batch.
-BATCH_BYTES: Final = 64 * 1024 * 1024
+AtLeastZero = Annotated[int, Meta(ge=0)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 class SettingsError(ValueError):
     """A setting has a value that the system cannot keep its promises with."""
+
+
+def in_words(annotation: Any) -> str:  # noqa: ANN401 - a type is whatever typing made of it
+    """Return a setting's type as people read it: ``integer >= 1``, ``auto | cuda | cpu``."""
+    bounds: list[str] = []
+    while hasattr(annotation, "__metadata__"):
+        for meta in annotation.__metadata__:
+            bounds += [f"{sign} {bound}" for sign, bound in ((">=", meta.ge), ("<=", meta.le)) if bound is not None]
+        annotation = annotation.__origin__
+    if get_origin(annotation) is Literal:
+        return " | ".join(get_args(annotation))
+    name = {int: "integer", str: "text", float: "number", bool: "true or false"}[annotation]
+    return " ".join([name, *bounds])
 
 
 class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,24 +40,70 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     A pair is a frame and a text of one zone with ``frame - before_ms <= text <= frame + after_ms``.
     """
 
-    before_ms: int = 2_000
-    after_ms: int = 2_000
-    grace_ms: int = 1_000
-    how: How = "right"
-    sample_ms: int = 1_000
-    unmatched_every_ms: int = 10_000
-    quiet_ms: int = 10_000
-    update_every_ms: int = 2_000
-    open_texts: int = 1
-    open_within_ms: int = 10_000
-    max_ahead_ms: int = 2_000
-    rate_per_s: int = 50
-    rate_burst: int = 1_000
-    window_bytes: int = 256 * 1024 * 1024
-    max_image_bytes: int = 4 * 1024 * 1024
-    max_image_pixels: int = 33_177_600
-    max_image_side: int = 8_192
-    max_text_bytes: int = 64 * 1024
+    before_ms: Annotated[
+        int,
+        Meta(
+            description="A text may be this much older than a frame of its zone to be paired with it. May be negative."
+        ),
+    ] = 2_000
+    after_ms: Annotated[
+        int,
+        Meta(
+            description="A text may be this much younger than a frame of its zone to be paired with it. May be "
+            "negative."
+        ),
+    ] = 2_000
+    grace_ms: Annotated[
+        AtLeastZero, Meta(description="How far out of order records may arrive and still be joined as if in order.")
+    ] = 1_000
+    how: Annotated[
+        How,
+        Meta(
+            description="What gives a result: `right` every text, `inner` pairs only, `left` also sampled frames "
+            "without a text (but no texts without a frame), `outer` both."
+        ),
+    ] = "right"
+    sample_ms: Annotated[
+        AtLeastOne, Meta(description="Per text and camera, one frame in each interval of this length is scored.")
+    ] = 1_000
+    unmatched_every_ms: Annotated[
+        AtLeastOne,
+        Meta(description="With `left` and `outer`: per camera, one frame without a text in each interval is scored."),
+    ] = 10_000
+    quiet_ms: Annotated[
+        AtLeastOne,
+        Meta(
+            description="An incident closes once stream time is past its last support by more than this. At least "
+            "before_ms + after_ms + grace_ms."
+        ),
+    ] = 10_000
+    update_every_ms: Annotated[AtLeastZero, Meta(description="Least time between two updates of one incident.")] = 2_000
+    open_texts: Annotated[
+        AtLeastOne, Meta(description="How many texts must reach a label's threshold before an incident opens.")
+    ] = 1
+    open_within_ms: Annotated[
+        AtLeastZero, Meta(description="Within what event time of one another those texts must be.")
+    ] = 10_000
+    max_ahead_ms: Annotated[
+        AtLeastZero, Meta(description="An event time further ahead of its append time is refused.")
+    ] = 2_000
+    rate_per_s: Annotated[
+        AtLeastOne,
+        Meta(description="Texts per second and zone that are treated in the long run; more go to the dead letters."),
+    ] = 50
+    rate_burst: Annotated[AtLeastOne, Meta(description="Texts per zone that may come at once.")] = 1_000
+    window_bytes: Annotated[
+        AtLeastOne,
+        Meta(description="Bytes of frames held per task; beyond it images are dropped by the thinning rule."),
+    ] = 256 * 1024 * 1024
+    max_image_bytes: Annotated[AtLeastOne, Meta(description="Larger images are refused.")] = 4 * 1024 * 1024
+    max_image_pixels: Annotated[
+        AtLeastOne, Meta(description="Images with more pixels are refused before they are decoded.")
+    ] = 33_177_600
+    max_image_side: Annotated[
+        AtLeastOne, Meta(description="Images that are wider or higher are refused before they are decoded.")
+    ] = 8_192
+    max_text_bytes: Annotated[AtLeastOne, Meta(description="Larger texts are refused.")] = 64 * 1024
 
     @property
     def horizon_ms(self) -> int:
@@ -63,17 +121,13 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Raises:
             SettingsError: if a value breaks a guarantee; the message names the setting, the expected and the found.
         """
-        # Else an unknown word would mean `inner`, and a text that meets nobody would give no result.
-        self._require(self.how in get_args(How), "how", f"one of {', '.join(get_args(How))}", self.how)
-        self._require(
-            self.before_ms + self.after_ms >= 0, "before_ms + after_ms", ">= 0", self.before_ms + self.after_ms
-        )
-        for name in _AT_LEAST_ZERO:
-            self._require(getattr(self, name) >= 0, name, ">= 0", getattr(self, name))
-        for name in _AT_LEAST_ONE:
-            self._require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            self._require(_is_within(value, field.type), field.name, in_words(field.type), value)
+        width = self.before_ms + self.after_ms
+        self._require(width >= 0, "before_ms + after_ms", ">= 0", width)
         # Else an incident could close while its opening text still gathers frames.
-        needed = self.before_ms + self.after_ms + self.grace_ms
+        needed = width + self.grace_ms
         self._require(
             self.quiet_ms >= needed, "quiet_ms", f">= before_ms + after_ms + grace_ms = {needed}", self.quiet_ms
         )
@@ -86,20 +140,12 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise SettingsError(message)
 
 
-_AT_LEAST_ZERO = ("grace_ms", "update_every_ms", "open_within_ms", "max_ahead_ms")
-_AT_LEAST_ONE = (
-    "sample_ms",
-    "unmatched_every_ms",
-    "quiet_ms",
-    "open_texts",
-    "rate_per_s",
-    "rate_burst",
-    "window_bytes",
-    "max_image_bytes",
-    "max_image_pixels",
-    "max_image_side",
-    "max_text_bytes",
-)
+def _is_within(value: object, annotation: Any) -> bool:  # noqa: ANN401 - a type is whatever typing made of it
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,8 +157,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     At any bound admission stops until there is room.
     """
 
-    queue_bytes: int = 32 * 1024 * 1024
-    queue_records: int = 20_000
-    in_flight: int = 128
+    queue_bytes: int
+    queue_records: int
+    in_flight: int
     outputs: int = 10_000
     dead_letter_bytes: int = 16 * 1024 * 1024

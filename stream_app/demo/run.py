@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.adapters.topic_plans import plan_topics
 from stream_app.adapters.topics import create_topics
+from stream_app.config import Operational
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import AlertWatcher, collect
 from stream_app.demo.judge import judge
@@ -30,10 +30,12 @@ from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
 from stream_app.demo.workers import Worker
 from stream_app.terminal.console import words_column
 from stream_app.terminal.sanitise import visible
+from stream_app.wiring.clients import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from stream_app.adapters.connection import Connection
     from stream_app.adapters.events import Topics
     from stream_app.demo.scenes import Scene
 
@@ -51,7 +53,7 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str
     window: Window
     worker_settings: dict[str, Any]
-    kill_at: float | None = 0.4
+    kill_at: float | None
 
 
 async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bool:
@@ -65,7 +67,7 @@ async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bo
     Returns:
         Whether everything came out as promised.
     """
-    connection = Connection(bootstrap=settings.bootstrap)
+    connection = connection_to(Operational(bootstrap=settings.bootstrap))
     await create_topics(connection, plan_topics(settings.topics, _PARTITIONS))
     return await _play(scene, settings, console, connection)
 

@@ -15,7 +15,7 @@ import typer
 from stream_app.terminal.sanitise import visible, visible_json, visible_lines
 
 
-def echo(line: str = "", *, err: bool = False, is_ended: bool = True) -> None:
+def echo(line: str, *, err: bool = False, is_ended: bool = True) -> None:
     """Write one line; a line break within it is shown, not made.
 
     Args:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
+from stream_app.adapters.publisher import PublisherSettings
+from stream_app.adapters.recovery import RecoverySettings
 
 if TYPE_CHECKING:
     from stream_app.config import Operational
@@ -42,4 +44,20 @@ def topics_of(operational: Operational) -> Topics:
         journal=operational.journal_topic,
         state=operational.state_topic,
         dead_letters=operational.dead_letters_topic,
+    )
+
+
+def publisher_settings(operational: Operational) -> PublisherSettings:
+    """Return what the tasks' producers are told."""
+    return PublisherSettings(
+        group=operational.group_id,
+        transaction_timeout_ms=operational.transaction_timeout_ms,
+        commit_timeout_ms=operational.commit_timeout_ms,
+    )
+
+
+def recovery_settings(operational: Operational) -> RecoverySettings:
+    """Return what the search for a task's starting point is told."""
+    return RecoverySettings(
+        deployment=operational.deployment, group=operational.group_id, start_from=operational.start_from
     )

@@ -24,7 +24,7 @@ from stream_app.terminal.lines import echo_at_the_end
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from stream_app.config import LoadedSettings, Operational
+    from stream_app.config import LoadedSettings, Operational, Semantic
 
 _log = structlog.get_logger("vigil.model")
 #: The exit status of a worker whose inference hangs; the supervisor starts it again.
@@ -77,6 +77,37 @@ def model_of(bundle: Bundle, loaded: LoadedSettings) -> Model:
     return Model(manifest.name, manifest.version, bundle.sha256, override_labels(labels, loaded.thresholds))
 
 
+def engine_settings(operational: Operational) -> EngineSettings:
+    """Return what the engine is told."""
+    return EngineSettings(
+        provider=operational.provider,
+        intra_op_threads=operational.ort_threads,
+        batch_images=operational.batch_images,
+        batch_texts=operational.batch_texts,
+        batch_rows=operational.batch_pairs,
+        engine_cache=operational.tensorrt_cache,
+    )
+
+
+def decode_settings(operational: Operational, semantic: Semantic) -> DecodeSettings:
+    """Return what the decode pool is told."""
+    return DecodeSettings(
+        children=operational.decode_children,
+        time_limit_s=operational.decode_timeout_ms / 1_000,
+        memory_bytes=operational.decode_memory_mb * 1024 * 1024,
+        max_pixels=semantic.max_image_pixels,
+    )
+
+
+def scorer_settings(operational: Operational) -> ScorerSettings:
+    """Return what the scorer is told."""
+    return ScorerSettings(
+        max_in_flight=operational.scorer_in_flight,
+        cache_bytes=operational.feature_bytes,
+        watchdog_s=operational.watchdog_s,
+    )
+
+
 @asynccontextmanager
 async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
     """Load, verify and warm a model, and close everything after.
@@ -91,34 +122,11 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
     engine = Engine.open(
         bundle,
         on_notice=lambda sentence: _log.warning("inference", notice=sentence),
-        settings=EngineSettings(
-            provider=operational.provider,
-            intra_op_threads=operational.ort_threads,
-            batch_images=operational.batch_images,
-            batch_texts=operational.batch_texts,
-            batch_rows=operational.batch_pairs,
-            engine_cache=operational.tensorrt_cache,
-        ),
+        settings=engine_settings(operational),
     )
-    decoder = DecodePool(
-        bundle.manifest.image,
-        settings=DecodeSettings(
-            children=operational.decode_children,
-            time_limit_s=operational.decode_timeout_ms / 1_000,
-            memory_bytes=operational.decode_memory_mb * 1024 * 1024,
-            max_pixels=loaded.semantic.max_image_pixels,
-        ),
-    )
+    decoder = DecodePool(bundle.manifest.image, settings=decode_settings(operational, loaded.semantic))
     scorer = BatchingScorer(
-        bundle,
-        engine=engine,
-        decoder=decoder,
-        on_hang=_end_hung,
-        settings=ScorerSettings(
-            max_in_flight=operational.scorer_in_flight,
-            cache_bytes=operational.feature_bytes,
-            watchdog_s=operational.watchdog_s,
-        ),
+        bundle, engine=engine, decoder=decoder, on_hang=_end_hung, settings=scorer_settings(operational)
     )
     await decoder.start()
     try:

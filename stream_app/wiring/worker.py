@@ -14,14 +14,14 @@ from stream_app.adapters.health import HealthRules, HealthServer
 from stream_app.adapters.metrics import Metrics
 from stream_app.adapters.ports import Ports, RunnerSettings
 from stream_app.adapters.preflight import PreflightSettings, preflight
-from stream_app.adapters.publisher import Publisher, PublisherSettings
-from stream_app.adapters.recovery import Recovery, RecoverySettings
+from stream_app.adapters.publisher import Publisher
+from stream_app.adapters.recovery import Recovery
 from stream_app.adapters.runner import TaskRunner
 from stream_app.adapters.shell import Shell
 from stream_app.adapters.source import FaustSource, SourceSettings
 from stream_app.adapters.status import WorkerStatus
 from stream_app.adapters.work_metrics import WorkMetrics
-from stream_app.wiring.clients import connection_to, topics_of, worker_name
+from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings, topics_of, worker_name
 from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.model import inference
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from stream_app.adapters.preflight import PreflightReport
     from stream_app.adapters.source import Source
-    from stream_app.config import LoadedSettings
+    from stream_app.config import LoadedSettings, Operational
     from stream_app.wiring.model import Inference
 
 _log = structlog.get_logger("vigil.worker")
@@ -95,22 +95,9 @@ async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:
 
 async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatus, report: PreflightReport) -> None:
     operational = loaded.operational
-    connection = connection_to(operational)
-    topics = topics_of(operational)
     source: FaustSource
     shell = Shell(lambda partition: _runner(loaded, model, source, status, partition, report.letter_bytes), status)
-    source = FaustSource(
-        SourceSettings(
-            connection=connection,
-            group=operational.group_id,
-            frames_topic=topics.frames,
-            texts_topic=topics.texts,
-            fetch_bytes=operational.fetch_bytes,
-            session_ms=operational.session_timeout_ms,
-            heartbeat_ms=operational.heartbeat_ms,
-        ),
-        shell,
-    )
+    source = FaustSource(source_settings(operational), shell)
     status.group = source
     try:
         _log.info("joining group", group=operational.group_id)
@@ -124,20 +111,26 @@ async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatu
         _log.info("stopped")
 
 
+def source_settings(operational: Operational) -> SourceSettings:
+    """Return what the source is told."""
+    return SourceSettings(
+        connection=connection_to(operational),
+        group=operational.group_id,
+        frames_topic=operational.frames_topic,
+        texts_topic=operational.texts_topic,
+        fetch_bytes=operational.fetch_bytes,
+        session_ms=operational.session_timeout_ms,
+        heartbeat_ms=operational.heartbeat_ms,
+    )
+
+
 def _runner(
     loaded: LoadedSettings, model: Inference, source: Source, status: WorkerStatus, partition: int, letter_bytes: int
 ) -> TaskRunner:
     operational = loaded.operational
     connection = connection_to(operational)
     topics = topics_of(operational)
-    publishing = PublisherSettings(
-        group=operational.group_id,
-        transaction_timeout_ms=operational.transaction_timeout_ms,
-        commit_timeout_ms=operational.commit_timeout_ms,
-    )
-    recovering = RecoverySettings(
-        deployment=operational.deployment, group=operational.group_id, start_from=operational.start_from
-    )
+    publishing = publisher_settings(operational)
     settings = RunnerSettings(
         semantic=loaded.semantic,
         limits=operational.limits,
@@ -158,7 +151,7 @@ def _runner(
         source=source,
         scorer=model.scorer,
         make_publisher=lambda task: Publisher(connection, publishing, f"{operational.deployment}-{task}"),
-        recovery=Recovery(connection, topics, recovering),
+        recovery=Recovery(connection, topics, recovery_settings(operational)),
         telemetry=status,
     )
     return TaskRunner(settings, ports)

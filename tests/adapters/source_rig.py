@@ -12,9 +12,10 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.config import Operational
 from stream_app.core.types import RawRecord, Side, Unreadable
+from stream_app.wiring.worker import source_settings
 
 Offsets = dict[tuple[Side, int], list[int]]
 
@@ -49,15 +50,16 @@ class Recorder:
 
 def settings_for(bootstrap: str, prefix: str, *, fetch_bytes: int = 65_536) -> SourceSettings:
     """Return settings with short time-outs and small fetches, so that a backlog takes many of them."""
-    return SourceSettings(
-        connection=Connection(bootstrap=bootstrap),
+    operational = Operational(
+        bootstrap=bootstrap,
         group=prefix,
         frames_topic=f"{prefix}.frames",
         texts_topic=f"{prefix}.texts",
         fetch_bytes=fetch_bytes,
-        session_ms=6_000,
+        session_timeout_ms=6_000,
         heartbeat_ms=1_000,
     )
+    return source_settings(operational)
 
 
 async def make_topics(bootstrap: str, prefix: str, *, partitions: int = 1) -> None:

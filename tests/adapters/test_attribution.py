@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stream_app.adapters.engine import Engine, EngineSettings
+from stream_app.adapters.engine import Engine
 from stream_app.adapters.events import render_alert
 from stream_app.adapters.images import DecodeFailure
 from stream_app.adapters.inference import BatchingScorer
 from stream_app.adapters.scoring import ImageInput, Score, ScoreItem, TextInput
-from stream_app.bundle.calibration import MICRO, micro_logits
+from stream_app.bundle.calibration import micro_logits
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.manifest import Presence
+from stream_app.config import Operational
 from stream_app.core.outcome import Outcome
-from stream_app.core.score import probability
+from stream_app.core.score import MICRO, probability
 from stream_app.core.types import Contribution, Scored
 from stream_app.drawn_site import sample
+from stream_app.wiring.model import engine_settings, scorer_settings
 from tests.adapters.test_events import CONTEXT, opened
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
@@ -45,8 +47,11 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 async def _scores(bundle: Bundle, items: list[ScoreItem]) -> list[Score]:
-    engine = Engine.open(bundle, on_notice=pytest.fail, settings=EngineSettings(provider="cpu"))
-    scorer = BatchingScorer(bundle, engine=engine, decoder=_Decoder(bundle), on_hang=pytest.fail)
+    operational = Operational(provider="cpu")
+    engine = Engine.open(bundle, on_notice=pytest.fail, settings=engine_settings(operational))
+    scorer = BatchingScorer(
+        bundle, engine=engine, decoder=_Decoder(bundle), on_hang=pytest.fail, settings=scorer_settings(operational)
+    )
     scorer.start()
     try:
         return list(await asyncio.gather(*(scorer.score(item) for item in items)))
@@ -58,7 +63,7 @@ class _ByHand:
     """One row at a time through the three graphs; a side that is left out is only marked as absent."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle, self._graphs = bundle, Graphs(bundle)
+        self._bundle, self._graphs = bundle, Graphs(bundle, intra_op_threads=1)
 
     def micro(self, jpeg: bytes, text: str, presence: Presence) -> tuple[int, ...]:
         manifest = self._bundle.manifest

@@ -18,6 +18,8 @@ from stream_app.adapters.decode_pool import DecodePool, DecodePoolError, DecodeS
 from stream_app.adapters.images import DecodeFailure
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
+from stream_app.config import Operational, Semantic
+from stream_app.wiring.model import decode_settings
 from tests.adapters.decode_doubles import BOMB, DIE, DIE_ONCE, HANG
 
 _SPEC = ImageSpec(height=48, width=64)
@@ -34,6 +36,7 @@ async def _pool(
         children=children,
         time_limit_s=time_limit_s,
         memory_bytes=256 * 1024 * 1024,
+        max_pixels=50_000_000,
         max_waiting=max_waiting,
         decode=decode,
     )
@@ -170,7 +173,9 @@ def test_an_honest_bomb_within_the_pixel_limit_is_stopped_by_the_memory_limit(
     async def run() -> None:
         # 49 million pixels of one colour: 150 kB as a file, 147 MB as pixels, which cv2 wants in one piece.
         png = cv2.imencode(".png", np.zeros((7000, 7000, 3), dtype=np.uint8))[1].tobytes()
-        settings = DecodeSettings(children=1, time_limit_s=60, memory_bytes=memory_mb * 1024 * 1024)
+        settings = DecodeSettings(
+            children=1, time_limit_s=60, memory_bytes=memory_mb * 1024 * 1024, max_pixels=50_000_000
+        )
         pool = DecodePool(_SPEC, settings=settings)
         await pool.start()
         try:
@@ -213,7 +218,7 @@ def test_a_pool_whose_children_cannot_start_says_so() -> None:
 @pytest.mark.parametrize("steps", range(8))
 def test_a_start_that_is_cancelled_leaves_no_child_behind(steps: int) -> None:
     async def run() -> None:
-        pool = DecodePool(_SPEC, settings=DecodeSettings(children=2))
+        pool = DecodePool(_SPEC, settings=decode_settings(Operational(decode_children=2), Semantic()))
         before = {child.pid for child in psutil.Process().children()}
         start = asyncio.create_task(pool.start())
         for _ in range(steps):
@@ -283,13 +288,16 @@ def test_what_a_child_says_is_bounded() -> None:
 
 
 _ORPHANS = """
-import asyncio, os, signal
-from stream_app.adapters.decode_pool import DecodePool, DecodeSettings
+import asyncio, dataclasses, os, signal
+from stream_app.adapters.decode_pool import DecodePool
 from stream_app.bundle.manifest import ImageSpec
+from stream_app.config import Operational, Semantic
+from stream_app.wiring.model import decode_settings
 from tests.adapters.test_decode_pool import _CUES, _JPEG, HANG
 
 async def run():
-    pool = DecodePool(ImageSpec(height=8, width=8), settings=DecodeSettings(children=2, decode=_CUES))
+    settings = dataclasses.replace(decode_settings(Operational(), Semantic()), decode=_CUES)
+    pool = DecodePool(ImageSpec(height=8, width=8), settings=settings)
     await pool.start()
     work = asyncio.create_task(pool.decode(_JPEG + HANG))
     await asyncio.sleep(0.05)

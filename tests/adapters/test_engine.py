@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from stream_app.adapters import providers
-from stream_app.adapters.engine import Engine, EngineSettings, batch_buckets, bucket_of
+from stream_app.adapters.engine import Engine, batch_buckets, bucket_of
 from stream_app.adapters.providers import CUDA_PROVIDER, TENSORRT_PROVIDER, ProviderError
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.graphs import CPU_PROVIDER
@@ -16,6 +16,8 @@ from stream_app.bundle.image import self_check_image
 from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.manifest import FUSION_HEAD
 from stream_app.bundle.text import token_bucket, token_buckets
+from stream_app.config import Operational
+from stream_app.wiring.model import engine_settings
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
 _ALL = [TENSORRT_PROVIDER, CUDA_PROVIDER, CPU_PROVIDER]
@@ -28,7 +30,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def _open(bundle: Bundle, *, pads: bool = False) -> Engine:
-    settings = EngineSettings(provider="cpu", batch_images=16, batch_texts=16, batch_rows=32, pads_to_buckets=pads)
+    told = engine_settings(Operational(provider="cpu", batch_images=16, batch_texts=16, batch_pairs=32))
+    settings = dataclasses.replace(told, pads_to_buckets=pads)
     return Engine.open(bundle, on_notice=pytest.fail, settings=settings)
 
 
@@ -44,7 +47,7 @@ def _open(bundle: Bundle, *, pads: bool = False) -> Engine:
     ],
 )
 def test_candidates(choice: providers.ProviderChoice, available: list[str], has_device: bool, names: list[str]) -> None:  # noqa: FBT001 - a table's column
-    found = providers.candidates(choice, available=available, has_device=has_device)
+    found = providers.candidates(choice, available=available, has_device=has_device, engine_cache="")
     assert [entry if isinstance(entry, str) else entry[0] for entry in found] == names
 
 
@@ -59,7 +62,7 @@ def test_tensorrt_keeps_its_engines_where_it_is_told_and_never_chooses_float16_i
 
 def test_a_provider_that_is_not_in_the_build_is_refused() -> None:
     with pytest.raises(ProviderError, match="expected CUDAExecutionProvider in this build"):
-        providers.candidates("cuda", available=[CPU_PROVIDER], has_device=True)
+        providers.candidates("cuda", available=[CPU_PROVIDER], has_device=True, engine_cache="")
 
 
 def test_a_required_provider_that_does_not_run_is_refused_with_expected_and_found() -> None:
@@ -113,14 +116,14 @@ def test_a_model_whose_rows_depend_on_their_batch_is_said(bundle: Bundle) -> Non
     )
     leaning = dataclasses.replace(bundle, graphs=bundle.graphs | {FUSION_HEAD: model.SerializeToString()})
     said: list[str] = []
-    Engine.open(leaning, on_notice=said.append, settings=EngineSettings(provider="cpu"))
+    Engine.open(leaning, on_notice=said.append, settings=engine_settings(Operational(provider="cpu")))
     assert [sentence for sentence in said if "depends on its batch" in sentence] == said != []
 
 
 @pytest.mark.skipif(providers.has_nvidia_device(), reason="this machine has an NVIDIA device")
 def test_cuda_required_without_a_device_is_refused(bundle: Bundle) -> None:
     with pytest.raises(ProviderError, match="provider cuda: expected CUDAExecutionProvider"):
-        Engine.open(bundle, on_notice=pytest.fail, settings=EngineSettings(provider="cuda"))
+        Engine.open(bundle, on_notice=pytest.fail, settings=engine_settings(Operational(provider="cuda")))
 
 
 def test_buckets_double_up_to_the_bound() -> None:

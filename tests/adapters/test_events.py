@@ -15,13 +15,13 @@ from stream_app.adapters.events import (
     DEAD_LETTER_HEAD_BYTES,
     Context,
     Message,
-    Topics,
     render_alert,
     render_dead_letter,
     render_decision,
     render_notice,
     render_step,
 )
+from stream_app.config import Operational
 from stream_app.core.effects import Step
 from stream_app.core.ids import alert_id, incident_id
 from stream_app.core.score import LIMIT, micro_logit
@@ -44,6 +44,7 @@ from stream_app.core.types import (
     Side,
     Unreadable,
 )
+from stream_app.wiring.clients import topics_of
 from tests.adapters.fakes import Raw
 
 WIRE = Path(__file__).resolve().parents[2] / "docs" / "wire.md"
@@ -62,7 +63,7 @@ MODEL = Model(
 CONTEXT = Context(
     deployment="vigil",
     partition=3,
-    topics=Topics(),
+    topics=topics_of(Operational()),
     model=MODEL,
     settings_sha256="7a" * 32,
     provider="CPUExecutionProvider",

@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from stream_app.adapters.health import HealthAddressError, HealthServer, HealthSnapshot
+from stream_app.adapters.health import HealthAddressError, HealthRules, HealthServer, HealthSnapshot
 
 WELL = HealthSnapshot(
     is_group_joined=True,
@@ -29,7 +29,9 @@ class Worker:
 
 
 async def _ask(snapshot: HealthSnapshot, path: str) -> tuple[int, bytes]:
-    server = HealthServer(Worker(snapshot), metrics=lambda: b"vigil_up 1\n")
+    server = HealthServer(
+        Worker(snapshot), metrics=lambda: b"vigil_up 1\n", host="127.0.0.1", port=0, rules=HealthRules(watchdog_s=10)
+    )
     port = await server.start()
     try:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
@@ -73,7 +75,9 @@ def test_the_metrics_page_is_served() -> None:
 
 def test_a_taken_port_is_an_error_and_leaves_nothing_behind() -> None:
     async def start_on(port: int) -> None:
-        await HealthServer(Worker(WELL), metrics=bytes, port=port).start()
+        await HealthServer(
+            Worker(WELL), metrics=bytes, host="127.0.0.1", port=port, rules=HealthRules(watchdog_s=10)
+        ).start()
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

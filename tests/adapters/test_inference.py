@@ -1,6 +1,7 @@
 """The scorer: each record encoded once, scores equal whatever the batching, and failures named, never swallowed."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,16 +13,20 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_app.adapters.batching import LaneBrokenError
-from stream_app.adapters.decode_pool import DecodePool, DecodeSettings
-from stream_app.adapters.engine import Engine, EngineSettings, FusionRow
+from stream_app.adapters.decode_pool import DecodePool
+from stream_app.adapters.engine import Engine, FusionRow
 from stream_app.adapters.images import DecodeFailure
-from stream_app.adapters.inference import BatchingScorer, ScorerSettings
+from stream_app.adapters.inference import BatchingScorer
 from stream_app.adapters.scoring import ImageInput, RecordKey, Score, ScoreItem, Scorer, TextInput
 from stream_app.bundle.graphs import GraphError
 from stream_app.bundle.image import ImageError, decode_image
 from stream_app.bundle.load import Bundle, load_bundle
+from stream_app.config import Operational, Semantic
+from stream_app.wiring.model import decode_settings, engine_settings, scorer_settings
 from tests.adapters.decode_doubles import DIE
 from tests.bundle.tiny_bundle import write_tiny_bundle
+
+_DECLARED = Operational()
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    settings = EngineSettings(provider="cpu", batch_images=8, batch_texts=8, batch_rows=24)
+    settings = engine_settings(Operational(provider="cpu", batch_images=8, batch_texts=8, batch_pairs=24))
     return Engine.open(bundle, on_notice=pytest.fail, settings=settings)
 
 
@@ -87,7 +92,7 @@ class _Faulty:
 
 
 class _Rig:
-    def __init__(self, engine: Engine, bundle: Bundle, settings: ScorerSettings | None = None) -> None:
+    def __init__(self, engine: Engine, bundle: Bundle, operational: Operational) -> None:
         self.decoder = _InlineDecoder(bundle)
         self.faulty = _Faulty(engine, bundle)
         self.hangs: asyncio.Queue[str] = asyncio.Queue()
@@ -97,7 +102,7 @@ class _Rig:
             engine=self.faulty,
             decoder=self.decoder,
             on_hang=self._on_hang,
-            settings=settings,
+            settings=scorer_settings(operational),
         )
 
     def _on_hang(self, words: str) -> None:
@@ -105,8 +110,8 @@ class _Rig:
 
 
 @asynccontextmanager
-async def _rig(engine: Engine, bundle: Bundle, settings: ScorerSettings | None = None) -> AsyncIterator[_Rig]:
-    rig = _Rig(engine, bundle, settings)
+async def _rig(engine: Engine, bundle: Bundle, operational: Operational = _DECLARED) -> AsyncIterator[_Rig]:
+    rig = _Rig(engine, bundle, operational)
     rig.scorer.start()
     try:
         yield rig
@@ -199,7 +204,7 @@ def test_a_record_is_encoded_once_until_it_is_forgotten(engine: Engine, bundle: 
 
 def test_the_cache_is_bounded(engine: Engine, bundle: Bundle) -> None:
     async def run() -> None:
-        async with _rig(engine, bundle, ScorerSettings(cache_bytes=5 * 1600)) as rig:
+        async with _rig(engine, bundle, Operational(feature_bytes=5 * 1600)) as rig:
             scores = [await rig.scorer.score(ScoreItem(_image(n % 10), None)) for n in range(20)]
             assert rig.scorer.stats().cached <= 5
             assert scores[:10] == scores[10:]
@@ -277,7 +282,7 @@ def test_a_cancelled_request_leaves_the_encoding_to_others(engine: Engine, bundl
 
 def test_work_in_flight_is_bounded_and_batches_grow_while_the_engine_is_busy(engine: Engine, bundle: Bundle) -> None:
     async def run() -> None:
-        async with _rig(engine, bundle, ScorerSettings(max_in_flight=12)) as rig:
+        async with _rig(engine, bundle, Operational(scorer_in_flight=12)) as rig:
             rig.faulty.gate.clear()
             work = [asyncio.create_task(rig.scorer.score(ScoreItem(_image(n), None))) for n in range(40)]
             for _ in range(20):
@@ -293,7 +298,7 @@ def test_work_in_flight_is_bounded_and_batches_grow_while_the_engine_is_busy(eng
 
 def test_a_batch_that_hangs_is_called_out(engine: Engine, bundle: Bundle) -> None:
     async def run() -> None:
-        async with _rig(engine, bundle, ScorerSettings(watchdog_s=0.5)) as rig:
+        async with _rig(engine, bundle, Operational(watchdog_s=1)) as rig:
             rig.faulty.gate.clear()
             work = asyncio.create_task(rig.scorer.score(ScoreItem(_RED, None)))
             words = await asyncio.wait_for(rig.hangs.get(), timeout=60)
@@ -307,11 +312,14 @@ def test_a_batch_that_hangs_is_called_out(engine: Engine, bundle: Bundle) -> Non
 def test_with_real_decode_children_a_poison_image_costs_only_itself(engine: Engine, bundle: Bundle) -> None:
     async def run() -> list[Score]:
         spec = bundle.manifest.image
+        told = decode_settings(_DECLARED, Semantic())
         pool = DecodePool(
-            spec, settings=DecodeSettings(children=1, decode="tests.adapters.decode_doubles:decode_on_cue")
+            spec, settings=dataclasses.replace(told, children=1, decode="tests.adapters.decode_doubles:decode_on_cue")
         )
         await pool.start()
-        scorer = BatchingScorer(bundle, engine=engine, decoder=pool, on_hang=pytest.fail)
+        scorer = BatchingScorer(
+            bundle, engine=engine, decoder=pool, on_hang=pytest.fail, settings=scorer_settings(_DECLARED)
+        )
         scorer.start()
         try:
             poison = ImageInput(_key(1, 50), _RED.data + DIE)

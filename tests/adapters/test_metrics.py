@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from stream_app.adapters.metrics import Metrics
-from stream_app.core.settings import Limits, Semantic
+from stream_app.config import Operational
+from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import LabelRule, Model, Scored, Side
 
@@ -22,7 +23,7 @@ class Raw:
 
 
 def new_task() -> Task:
-    return Task(Semantic(), MODEL, deployment="d", partition=3, limits=Limits())
+    return Task(Semantic(), MODEL, deployment="d", partition=3, limits=Operational().limits)
 
 
 def commit(metrics: Metrics, task: Task) -> None:
@@ -76,7 +77,7 @@ def test_one_texts_way_is_counted_and_timed() -> None:
 
 def test_images_that_the_window_lets_go_are_counted_as_drops() -> None:
     metrics = Metrics(now_ms=lambda: NOW_MS)
-    task = Task(Semantic(window_bytes=1), MODEL, deployment="d", partition=3, limits=Limits())
+    task = Task(Semantic(window_bytes=1), MODEL, deployment="d", partition=3, limits=Operational().limits)
     metrics.epoch_started(3, task, ())
     # As much of a JPEG as admission looks at.
     picture = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x10\x00\x10"

@@ -15,11 +15,14 @@ from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Message, Topics
 from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.adapters.preflight import PreflightError, PreflightReport, PreflightSettings, preflight
-from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings
+from stream_app.adapters.publisher import EpochEndedError, Publisher
 from stream_app.adapters.reach import BrokerUnreachableError, admin_client, consumer
-from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.adapters.source import FaustSource
 from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES
+from stream_app.config import Operational
 from stream_app.core.types import Side
+from stream_app.wiring.clients import connection_to, publisher_settings
+from stream_app.wiring.worker import source_settings
 from tests.adapters.source_rig import Recorder, running, until
 
 pytestmark = pytest.mark.kafka
@@ -37,11 +40,11 @@ class Broker(Protocol):
 def _settings(bootstrap: str, prefix: str, **options: Any) -> PreflightSettings:  # noqa: ANN401
     names = {field: f"{prefix}.{field}" for field in Topics.__struct_fields__}
     return PreflightSettings(
-        connection=Connection(bootstrap=bootstrap),
+        connection=connection_to(Operational(bootstrap=bootstrap)),
         group=prefix,
         transactional_id=f"{prefix}-preflight",
         topics=Topics(**names),
-        **{"max_image_bytes": 500_000, **options},
+        **{"max_image_bytes": 500_000, "partitioner": Operational().partitioner, **options},
     )
 
 
@@ -232,12 +235,14 @@ def guarded_kafka() -> Iterator[LocalKafka]:
 
 
 def _as(user: str, bootstrap: str) -> Connection:
-    return Connection(
-        bootstrap=bootstrap,
-        security_protocol="SASL_PLAINTEXT",
-        sasl_mechanism="PLAIN",
-        sasl_username=user,
-        sasl_password=f"{user[0]}-secret",
+    return connection_to(
+        Operational(
+            bootstrap=bootstrap,
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="PLAIN",
+            sasl_username=user,
+            sasl_password=f"{user[0]}-secret",
+        )
     )
 
 
@@ -256,7 +261,9 @@ async def _end_of(connection: Connection, topic: str) -> int:
 
 async def _publish_one_of_each(settings: PreflightSettings, *outputs: str) -> None:
     """Publish as a task does: the rights that a start needs and those that publishing needs are the same."""
-    publisher = Publisher(settings.connection, PublisherSettings(group=settings.group), f"{settings.group}-0")
+    publisher = Publisher(
+        settings.connection, publisher_settings(Operational(group=settings.group)), f"{settings.group}-0"
+    )
     await publisher.start()
     try:
         messages = [Message(getattr(settings.topics, name), b"z", b"{}", (), 0) for name in outputs]
@@ -356,18 +363,16 @@ def test_the_source_reads_with_a_password_and_says_when_its_group_is_refused(
         root = _as("admin", guarded_kafka.bootstrap)
         settings = msgspec.structs.replace(_settings(guarded_kafka.bootstrap, topic_prefix), connection=root)
         await _make(settings)
-        source_settings = SourceSettings(
-            connection=root,
-            group=topic_prefix,
-            frames_topic=settings.topics.frames,
-            texts_topic=settings.topics.texts,
+        operational = Operational(
+            group=topic_prefix, frames_topic=settings.topics.frames, texts_topic=settings.topics.texts
         )
+        trusted = msgspec.structs.replace(source_settings(operational), connection=root)
         recorder = Recorder()
-        async with running(source_settings, recorder) as source:
+        async with running(trusted, recorder) as source:
             await _write(settings, settings.topics.frames, [(b"dock-0", 1)])
             await source.open(Side.FRAME, 1, 0)
             await until(lambda: recorder.keys[Side.FRAME, 1] == [b"dock-0"])
-        refused = msgspec.structs.replace(source_settings, connection=_as(_USER, guarded_kafka.bootstrap))
+        refused = msgspec.structs.replace(trusted, connection=_as(_USER, guarded_kafka.bootstrap))
         for word, kind, operations in (("Group", _GROUP, (_READ,)), ("Topic", None, ())):
             source = FaustSource(refused, Recorder())
             try:

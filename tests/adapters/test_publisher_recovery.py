@@ -8,14 +8,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Message, Topics
-from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings
+from stream_app.adapters.publisher import EpochEndedError, Publisher
 from stream_app.adapters.reach import admin_client
-from stream_app.adapters.recovery import GapError, Recovery, RecoverySettings
+from stream_app.adapters.recovery import GapError, Recovery
+from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
 from stream_app.core.settings import Semantic
 from stream_app.core.types import LabelRule, Model
+from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings
 from tests.conftest import Broker
 
 pytestmark = pytest.mark.kafka
@@ -27,7 +28,7 @@ class World:
     """The topics of one test on the shared broker."""
 
     def __init__(self, broker: Broker, prefix: str) -> None:
-        self.connection = Connection(bootstrap=broker.bootstrap)
+        self.connection = connection_to(Operational(bootstrap=broker.bootstrap))
         names = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
         self.topics = Topics(**{name: f"{prefix}.{name}" for name in names})
         self.group = prefix
@@ -42,11 +43,11 @@ class World:
             await admin.close()
 
     def publisher(self) -> Publisher:
-        return Publisher(self.connection, PublisherSettings(group=self.group), f"{self.group}-0")
+        return Publisher(self.connection, publisher_settings(Operational(group=self.group)), f"{self.group}-0")
 
     def recovery(self, start_from: str = "earliest") -> Recovery:
-        settings = RecoverySettings(deployment="d", group=self.group, start_from=start_from)
-        return Recovery(self.connection, self.topics, settings)
+        operational = Operational(deployment="d", group=self.group, start_from=start_from)
+        return Recovery(self.connection, self.topics, recovery_settings(operational))
 
     async def feed(self, topic: str, count: int) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.connection.bootstrap)

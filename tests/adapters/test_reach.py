@@ -12,6 +12,8 @@ from aiokafka.admin import NewTopic, RecordsToDelete
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import admin_client, consumer, producer
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to
 from tests.adapters.log_cues import at_line
 
 pytestmark = pytest.mark.kafka
@@ -26,7 +28,7 @@ def test_a_reader_that_retention_overtook_goes_on_with_the_oldest_record_that_is
     kafka: Broker, topic_prefix: str
 ) -> None:
     async def scenario() -> None:
-        connection, place = Connection(bootstrap=kafka.bootstrap), TopicPartition(topic_prefix, 0)
+        connection, place = connection_to(Operational(bootstrap=kafka.bootstrap)), TopicPartition(topic_prefix, 0)
         async with admin_client(connection) as admin:
             await admin.create_topics([NewTopic(topic_prefix, 1, 1)])
             async with producer(connection) as writer:
@@ -49,7 +51,7 @@ def test_a_start_that_is_cancelled_leaves_no_connection_open(
     complaints: list[dict[str, Any]] = []
 
     async def use() -> None:
-        async with make(Connection(bootstrap=kafka.bootstrap)):
+        async with make(connection_to(Operational(bootstrap=kafka.bootstrap))):
             await asyncio.Event().wait()
 
     async def scenario() -> None:

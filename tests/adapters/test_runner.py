@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from stream_app.adapters.events import Context, Topics
+from stream_app.adapters.events import Context
 from stream_app.adapters.ports import Ports, RunnerSettings
 from stream_app.adapters.recovery import StartingPoint
 from stream_app.adapters.runner import TaskRunner
+from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, HeldState, decode_checkpoint
 from stream_app.core.settings import Limits, Semantic
 from stream_app.core.types import LabelRule, Model, Side, Unreadable
+from stream_app.wiring.clients import topics_of
 from tests.adapters.fakes import FakePublisher, FakeRecovery, FakeScorer, FakeSource, Raw, RecordedTelemetry
 
 MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=1_000_000, close_at=0),))
-TOPICS = Topics()
+TOPICS = topics_of(Operational())
 START = StartingPoint(checkpoint=None, start=(0, 0), open_at=(0, 0))
 NOW_MS = 1_700_000_000_000
 
@@ -39,7 +41,12 @@ class Stage:
             provider="CPUExecutionProvider",
         )
         settings = RunnerSettings(
-            semantic=Semantic(), limits=limits or Limits(), context=context, commit_ms=5, idle_ms=1
+            semantic=Semantic(),
+            limits=limits or Operational().limits,
+            context=context,
+            commit_ms=5,
+            idle_ms=1,
+            caught_up_ms=Operational().caught_up_ms,
         )
         ports = Ports(
             source=self.source,
@@ -229,7 +236,7 @@ def test_a_full_queue_presses_its_own_side_only_and_is_released_when_it_drains()
         stage.quiet(NOW_MS)
         await stage.until(lambda: not stage.source.pressed)
 
-    play(body, lambda: Stage(limits=Limits(queue_records=3)))
+    play(body, lambda: Stage(limits=Operational(queue_records=3).limits))
 
 
 def test_a_graceful_stop_publishes_what_is_decided_and_nothing_is_kept() -> None:

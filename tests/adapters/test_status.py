@@ -14,7 +14,8 @@ import structlog.testing
 from stream_app.adapters.logs import configure_logging
 from stream_app.adapters.metrics import Metrics
 from stream_app.adapters.status import WorkerStatus
-from stream_app.core.settings import Limits, Semantic
+from stream_app.config import Operational
+from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import LabelRule, Model, Scored, Side, Unreadable
 
@@ -28,7 +29,7 @@ def status() -> WorkerStatus:
 
 
 def _task() -> Task:
-    return Task(Semantic(), MODEL, deployment="d", partition=3, limits=Limits())
+    return Task(Semantic(), MODEL, deployment="d", partition=3, limits=Operational().limits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.adapters.unpacking import HEADER_BYTES, RECORD_BYTES, UnreadableRecord, split, unpack
-from stream_app.core.settings import BATCH_BYTES
+from stream_app.config import Operational
 from stream_app.core.types import NO_TIME_MS
 from tests.adapters.batches import APPENDED_MS, COMPRESS, batch, bomb, field, record, varint
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _TP = TopicPartition("vigil.texts", 3)
 _MIB = 1 << 20
+
+BATCH_BYTES = Operational().batch_bytes
 
 
 def _unpacked(data: bytes, bound: int = BATCH_BYTES) -> list[ConsumerRecord[bytes, bytes] | UnreadableRecord]:

@@ -17,7 +17,9 @@ from benchmarks.page import markdown
 from benchmarks.records import jpeg, jpeg_of_size
 from benchmarks.scoring_rate import measure_scoring
 from stream_app.adapters.connection import Connection
+from stream_app.config import Operational
 from stream_app.core.image_header import read_image_header
+from stream_app.wiring.clients import connection_to
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -85,10 +87,10 @@ def test_a_backlog_that_is_too_small_for_the_machine_is_made_larger(
 
     monkeypatch.setattr("benchmarks.latency._catch_up", catch_up)
     settings = LatencySettings(bundle=tmp_path, folder=tmp_path, backlog_scores=500)
-    assert asyncio.run(saturation(Connection(bootstrap=""), settings)) == 800
+    assert asyncio.run(saturation(connection_to(Operational()), settings)) == 800
     assert asked == [500, 2_000, 8_000]
     with pytest.raises(RuntimeError, match="longer than two looks"):
-        asyncio.run(saturation(Connection(bootstrap=""), msgspec.structs.replace(settings, backlog_scores=5)))
+        asyncio.run(saturation(connection_to(Operational()), msgspec.structs.replace(settings, backlog_scores=5)))
 
 
 @pytest.mark.parametrize("size", [1_000, 1_003, 30_000, 200_001])

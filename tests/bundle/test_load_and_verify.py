@@ -41,7 +41,7 @@ def _same(manifest: m.Manifest) -> m.Manifest:
 
 def test_a_whole_bundle_passes_and_no_row_depends_on_its_batch(original: Path) -> None:
     bundle = load_bundle(original)
-    measurement = measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES)
+    measurement = measure(bundle, Graphs(bundle, intra_op_threads=1), batch_sizes=THOROUGH_BATCHES)
     require(measurement)
     assert measurement.case_count == 5
     assert measurement.parity_difference < 1e-5
@@ -56,7 +56,7 @@ def test_all_three_tasks_can_be_packed(tmp_path: Path, task: m.Task) -> None:
     names = ("fight",) if task == "binary" else ("fight", "fire", "calm")
     labels = [m.Label(name=name, alerts=name != "calm", open_at=0.8, close_at=0.5) for name in names]
     bundle = load_bundle(write_tiny_bundle(tmp_path, labels=labels, task=task))
-    require(measure(bundle, Graphs(bundle)))
+    require(measure(bundle, Graphs(bundle, intra_op_threads=1)))
 
 
 @pytest.mark.parametrize("name", m.FILE_NAMES)
@@ -97,7 +97,7 @@ def test_a_self_check_without_words_is_one(bundle_path: Path) -> None:
 
     _rewrite(bundle_path, wordless)
     bundle = load_bundle(bundle_path)
-    assert measure(bundle, Graphs(bundle)).case_count == 2
+    assert measure(bundle, Graphs(bundle, intra_op_threads=1)).case_count == 2
 
 
 def test_the_opset_is_read_and_compared(bundle_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_opset_is_read_and_compared(bundle_path: Path) -> None:
 def _refused_by_graphs(path: Path, message: str) -> None:
     bundle = load_bundle(path)
     with pytest.raises(BundleError, match=message):
-        Graphs(bundle)
+        Graphs(bundle, intra_op_threads=1)
 
 
 def test_graphs_must_have_the_shapes_of_the_manifest(bundle_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_model_that_gives_other_logits_is_refused_with_the_difference(bundle_p
 
     _rewrite(bundle_path, shifted)
     bundle = load_bundle(bundle_path)
-    measurement = measure(bundle, Graphs(bundle))
+    measurement = measure(bundle, Graphs(bundle, intra_op_threads=1))
     assert not measurement.is_within_tolerance
     with pytest.raises(BundleError, match=r"self-check case 0 .*expected differences <= 0.0001, found 0\.(49|5)"):
         require(measurement)
@@ -157,7 +157,7 @@ def test_a_text_encoder_that_looks_at_padding_is_refused(bundle_path: Path) -> N
     (bundle_path / m.TEXT_ENCODER).write_bytes(model.SerializeToString())
     _rewrite(bundle_path, _same)
     bundle = load_bundle(bundle_path)
-    measurement = measure(bundle, Graphs(bundle))
+    measurement = measure(bundle, Graphs(bundle, intra_op_threads=1))
     assert measurement.padding_difference > 0.01
     with pytest.raises(BundleError):
         require(measurement)
@@ -165,7 +165,7 @@ def test_a_text_encoder_that_looks_at_padding_is_refused(bundle_path: Path) -> N
 
 def test_a_row_that_depends_on_its_batch_within_the_tolerance_is_remarked(original: Path) -> None:
     bundle = load_bundle(original)
-    exact = measure(bundle, Graphs(bundle))
+    exact = measure(bundle, Graphs(bundle, intra_op_threads=1))
     assert not remark(exact)
     differences = {"image_encoder": 0.0, "text_encoder": 1e-7, "fusion_head": 2e-7}
     close = msgspec.structs.replace(exact, batch_differences=differences)
@@ -174,7 +174,7 @@ def test_a_row_that_depends_on_its_batch_within_the_tolerance_is_remarked(origin
 
 
 def test_an_absent_side_has_no_influence(original: Path) -> None:
-    graphs = Graphs(load_bundle(original))
+    graphs = Graphs(load_bundle(original), intra_op_threads=1)
     random = np.random.default_rng(1)
     text = random.normal(size=(2, 6)).astype(np.float32)
     flags = np.zeros(2, dtype=np.float32)

@@ -224,7 +224,7 @@ def test_without_the_check_the_working_directory_would_say_what_a_signed_graph_a
     answers = []
     for weight in (0.0, 1.0):
         np.full((2 * _SIZE, _LABELS), weight, np.float32).tofile(tmp_path / _WEIGHTS_FILE)
-        answers.append(Graphs(bundle).fuse(features, features, present, present)[0].tolist())
+        answers.append(Graphs(bundle, intra_op_threads=1).fuse(features, features, present, present)[0].tolist())
     assert answers == [[-2.0, -2.0], [10.0, 10.0]]
     _put(bundle_path, data)
     with pytest.raises(BundleError, match=r"external data at 'weights\.bin'"):

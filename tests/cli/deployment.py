@@ -12,6 +12,8 @@ from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import consumer
 from stream_app.adapters.topics import partition_counts
 from stream_app.cli import main
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to
 
 TOPICS = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
 VIGIL = [sys.executable, "-c", "from stream_app.cli import main; main()"]
@@ -47,7 +49,7 @@ class Deployment:
 
     def records(self, topic: str) -> list[Any]:
         async def read() -> list[Any]:
-            async with consumer(Connection(bootstrap=self.bootstrap)) as client:
+            async with consumer(connection_to(Operational(bootstrap=self.bootstrap))) as client:
                 places = [TopicPartition(self.names[topic], number) for number in range(2)]
                 client.assign(places)
                 await client.seek_to_beginning(*places)

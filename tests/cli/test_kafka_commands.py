@@ -14,8 +14,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from stream_app.adapters.connection import Connection
 from stream_app.cli import main
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to
 from tests.cli.deployment import VIGIL, Deployment, Kafka, until_known
 
 pytestmark = pytest.mark.kafka
@@ -49,7 +50,7 @@ def test_topics_that_do_not_fit_are_refused_with_expected_and_found(
         )
         await admin.close()
         made = [names[topic] for topic in ("frames", "texts", "state")]
-        await until_known(Connection(bootstrap=kafka.bootstrap), made)
+        await until_known(connection_to(Operational(bootstrap=kafka.bootstrap)), made)
 
     asyncio.run(make_wrong())
     assert deployment.run("topics", "check", "--json") == 4

@@ -8,8 +8,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.reach import admin_client
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to
 from tests.cli.deployment import Deployment, Kafka
 
 pytestmark = pytest.mark.kafka
@@ -23,7 +24,7 @@ def _stamped_by(kafka: Kafka, prefix: str, kind: str) -> Deployment:
     deployment = Deployment(kafka.bootstrap, prefix)
 
     async def make() -> None:
-        async with admin_client(Connection(bootstrap=kafka.bootstrap)) as admin:
+        async with admin_client(connection_to(Operational(bootstrap=kafka.bootstrap))) as admin:
             configs = {"message.timestamp.type": kind, "retention.ms": "-1"}
             names = (deployment.names["alerts"], deployment.names["decisions"])
             await admin.create_topics([NewTopic(name, 1, 1, topic_configs=configs) for name in names])

@@ -15,6 +15,8 @@ from stream_app.adapters.connection import Connection
 from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.adapters.reach import admin_client
 from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to
 from tests.cli.deployment import TOPICS, Deployment, Kafka, until_known
 
 pytestmark = pytest.mark.kafka
@@ -81,7 +83,7 @@ def _settings(connection: Connection, names: dict[str, str]) -> dict[tuple[str, 
 @pytest.fixture
 def old(kafka: Kafka, topic_prefix: str) -> Deployment:
     made = Deployment(kafka.bootstrap, topic_prefix)
-    _make(Connection(bootstrap=kafka.bootstrap), made.names, _MADE)
+    _make(connection_to(Operational(bootstrap=kafka.bootstrap)), made.names, _MADE)
     return made
 
 
@@ -93,14 +95,14 @@ def _reported(shown: str, part: str) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def test_the_broker_stamps_what_is_appended_to_every_topic_that_create_makes(deployment: Deployment) -> None:
-    found = _settings(Connection(bootstrap=deployment.bootstrap), deployment.names)
+    found = _settings(connection_to(Operational(bootstrap=deployment.bootstrap)), deployment.names)
     assert {topic: found[topic, _TYPE] for topic in TOPICS} == dict.fromkeys(TOPICS, "LogAppendTime")
 
 
 def test_without_apply_it_shows_what_it_would_alter_and_changes_nothing(
     old: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    connection = Connection(bootstrap=old.bootstrap)
+    connection = connection_to(Operational(bootstrap=old.bootstrap))
     before = _settings(connection, old.names)
     assert old.run("topics", "fix", "--json") == 4
     shown = capsys.readouterr()
@@ -117,7 +119,7 @@ def test_without_apply_it_shows_what_it_would_alter_and_changes_nothing(
 def test_apply_alters_what_a_worker_needs_and_keeps_every_other_setting(
     old: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    connection = Connection(bootstrap=old.bootstrap)
+    connection = connection_to(Operational(bootstrap=old.bootstrap))
     before = _settings(connection, old.names)
     assert old.run("topics", "fix", "--apply") == 0
     shown = capsys.readouterr()
@@ -130,7 +132,7 @@ def test_apply_alters_what_a_worker_needs_and_keeps_every_other_setting(
 
 
 def test_retention_is_raised_where_it_is_given_and_never_shortened(old: Deployment) -> None:
-    connection = Connection(bootstrap=old.bootstrap)
+    connection = connection_to(Operational(bootstrap=old.bootstrap))
     before = _settings(connection, old.names)
     given = ["--frames-hours", "48", "--texts-hours", "1", "--outputs-hours", str(60 * 24)]
     assert old.run("topics", "fix", "--apply", *given) == 0
@@ -142,7 +144,7 @@ def test_retention_is_raised_where_it_is_given_and_never_shortened(old: Deployme
 
 
 def test_only_the_topics_that_are_named_are_altered(old: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
-    connection = Connection(bootstrap=old.bootstrap)
+    connection = connection_to(Operational(bootstrap=old.bootstrap))
     before = _settings(connection, old.names)
     assert old.run("topics", "fix", "--apply", "--topic", old.names["alerts"]) == 0
     assert _settings(connection, old.names) == {**before, ("alerts", _TYPE): "LogAppendTime"}
@@ -154,7 +156,7 @@ def test_what_settings_cannot_mend_is_named_and_stays_a_refusal(
     kafka: Kafka, topic_prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment = Deployment(kafka.bootstrap, topic_prefix)
-    connection = Connection(bootstrap=kafka.bootstrap)
+    connection = connection_to(Operational(bootstrap=kafka.bootstrap))
     made = {topic: configs for topic, configs in _MADE.items() if topic != "journal"}
     _make(connection, deployment.names, made, texts=3, alerts=5)
     assert deployment.run("topics", "fix", "--apply", "--json") == 4
@@ -196,12 +198,14 @@ def guarded_kafka() -> Iterator[LocalKafka]:
 
 
 def _as(user: str, bootstrap: str) -> Connection:
-    return Connection(
-        bootstrap=bootstrap,
-        security_protocol="SASL_PLAINTEXT",
-        sasl_mechanism="PLAIN",
-        sasl_username=user,
-        sasl_password=f"{user[0]}-secret",
+    return connection_to(
+        Operational(
+            bootstrap=bootstrap,
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="PLAIN",
+            sasl_username=user,
+            sasl_password=f"{user[0]}-secret",
+        )
     )
 
 

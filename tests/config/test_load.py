@@ -66,7 +66,7 @@ def test_the_file_is_the_one_named_else_the_variable_else_the_one_here(tmp_path:
         (EMPTY, ["thresholds.fight.open_at=1"], "expected a probability strictly between 0 and 1"),
         (EMPTY, ["thresholds.fight.open=0.5"], "did you mean thresholds.fight.open_at?"),
         (EMPTY, ["batch_pairs=2"], "expected integer >= 3, found '2'"),
-        (EMPTY, [f"window_bytes={2**80}"], "expected integer, at most 2^53 either way"),
+        (EMPTY, [f"window_bytes={2**80}"], "expected integer >= 1, at most 2^53 either way"),
         (
             {"VIGIL_BEFORE_MS": str(-(2**60))},
             [],
@@ -98,7 +98,7 @@ def test_what_does_not_hold_is_refused_with_expected_and_found(
         ("[thresholds.fight]\nopen = 0.5", "did you mean thresholds.fight.open_at?"),
         ("thresholds = 3", "expected a table of labels"),
         ("[thresholds.fihgt]", "expected open_at, close_at or both, found {}"),
-        ("sample_ms = 99999999999999999999", "expected integer, at most 2^53 either way"),
+        ("sample_ms = 99999999999999999999", "expected integer >= 1, at most 2^53 either way"),
         ("how = " + "[" * 9_000, "expected TOML"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, decode_checkpoint
 from stream_app.core.event_time import format_event_time
 from stream_app.core.join import NEVER
@@ -167,7 +168,9 @@ class Shell:
     ) -> None:
         self.scores = scores
         self.trace = Trace() if trace is None else trace
-        self.task = Task(settings, model, deployment="d", partition=0, limits=limits or Limits(), checkpoint=checkpoint)
+        self.task = Task(
+            settings, model, deployment="d", partition=0, limits=limits or Operational().limits, checkpoint=checkpoint
+        )
         self.kept: dict[Ref, Raw] = {}
         self.flight: dict[tuple[int, int], Observation] = {}
         self.open_step: Step | None = None

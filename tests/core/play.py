@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from stream_app.config import Operational
 from stream_app.core.checkpoint import decode_checkpoint
-from stream_app.core.settings import Limits
 from stream_app.core.types import Side
 from tests.core.drive import Shell, Trace
 from tests.core.streams import Arrive, Op, Stream, Tick
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from stream_app.core.effects import Step
 
-LIMITS = Limits(in_flight=6, outputs=12)
+LIMITS = msgspec.structs.replace(Operational(in_flight=6).limits, outputs=12)
 
 
 @dataclass

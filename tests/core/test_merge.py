@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stream_app.config import Operational
 from stream_app.core.merge import Merge
 from stream_app.core.settings import Limits
 from stream_app.core.types import Record, Refused, Side
@@ -36,7 +37,7 @@ def order(merge: Merge) -> list[tuple[Side, int]]:
     ],
 )
 def test_the_merged_order(rule: str, texts: list[int], frames: list[int], expected: list[tuple[Side, int]]) -> None:
-    merge = Merge(Limits())
+    merge = Merge(Operational().limits)
     for side in Side:
         merge.set_caught_up(side, True)  # noqa: FBT003 - the claim is the argument
     offer(merge, TEXT, *texts)
@@ -46,7 +47,7 @@ def test_the_merged_order(rule: str, texts: list[int], frames: list[int], expect
 
 @pytest.mark.parametrize("waited_for", list(Side))
 def test_a_side_that_is_not_caught_up_and_has_nothing_is_waited_for(waited_for: Side) -> None:
-    merge = Merge(Limits())
+    merge = Merge(Operational().limits)
     other = Side(1 - waited_for)
     merge.set_caught_up(other, True)  # noqa: FBT003
     offer(merge, other, 1, 2)
@@ -59,7 +60,7 @@ def test_a_side_that_is_not_caught_up_and_has_nothing_is_waited_for(waited_for: 
 
 
 def test_a_side_that_falls_behind_again_is_waited_for_again() -> None:
-    merge = Merge(Limits())
+    merge = Merge(Operational().limits)
     assert merge.set_caught_up(TEXT, True)  # noqa: FBT003
     assert not merge.set_caught_up(TEXT, True)  # noqa: FBT003 - no news
     assert merge.set_caught_up(TEXT, False)  # noqa: FBT003
@@ -68,7 +69,7 @@ def test_a_side_that_falls_behind_again_is_waited_for_again() -> None:
 
 
 def test_it_is_idle_only_when_both_sides_are_caught_up_and_nothing_is_queued() -> None:
-    merge = Merge(Limits())
+    merge = Merge(Operational().limits)
     found = [merge.is_idle]
     for side in Side:
         merge.set_caught_up(side, True)  # noqa: FBT003
@@ -77,7 +78,9 @@ def test_it_is_idle_only_when_both_sides_are_caught_up_and_nothing_is_queued() -
     assert [*found, merge.is_idle] == [False, False, True, False]
 
 
-@pytest.mark.parametrize(("limits", "full_at"), [(Limits(queue_bytes=25), 3), (Limits(queue_records=2), 2)])
+@pytest.mark.parametrize(
+    ("limits", "full_at"), [(Operational(queue_bytes=25).limits, 3), (Operational(queue_records=2).limits, 2)]
+)
 def test_a_queue_is_full_at_its_bound_of_bytes_or_records_and_the_other_side_is_not(
     limits: Limits, full_at: int
 ) -> None:
@@ -93,12 +96,12 @@ def test_a_queue_is_full_at_its_bound_of_bytes_or_records_and_the_other_side_is_
 
 
 def test_an_empty_queue_is_never_full_so_a_side_that_is_waited_for_is_never_paused() -> None:
-    merge = Merge(Limits(queue_bytes=0, queue_records=0))
+    merge = Merge(Operational(queue_bytes=0, queue_records=0).limits)
     assert not any(merge.is_full(side) for side in Side)
 
 
 def test_a_refused_record_takes_its_place_in_the_order() -> None:
-    merge = Merge(Limits())
+    merge = Merge(Operational().limits)
     merge.set_caught_up(TEXT, True)  # noqa: FBT003
     merge.set_caught_up(FRAME, True)  # noqa: FBT003
     merge.offer(FRAME, [(Refused(FRAME, 0, 5, "empty"), 0)])

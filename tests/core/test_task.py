@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec import structs
 
-from stream_app.core.settings import Limits, Semantic, SettingsError
+from stream_app.config import Operational
+from stream_app.core.settings import Semantic, SettingsError
 from stream_app.core.types import (
     JournalSwitch,
     JournalText,
@@ -22,7 +24,7 @@ SETTINGS = Semantic(rate_burst=3)
 
 
 def shell_of(settings: Semantic = SETTINGS, **limits: int) -> Shell:
-    return Shell(settings, Scores(), limits=Limits(**limits))
+    return Shell(settings, Scores(), limits=msgspec.structs.replace(Operational().limits, **limits))
 
 
 def test_a_task_that_never_ran_journals_model_and_settings_first() -> None:
@@ -51,7 +53,7 @@ def test_settings_that_break_a_guarantee_are_refused() -> None:
         shell_of(Semantic(quiet_ms=4_999))
     with pytest.raises(SettingsError, match=r"before_ms \+ after_ms: expected >= 0, found -1"):
         shell_of(Semantic(before_ms=-2_001))
-    with pytest.raises(SettingsError, match="how: expected one of right, inner, left, outer, found latest"):
+    with pytest.raises(SettingsError, match=r"how: expected right \| inner \| left \| outer, found latest"):
         shell_of(Semantic(how="latest"))  # type: ignore[arg-type]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec import structs
 
-from stream_app.core.settings import Limits, Semantic
+from stream_app.config import Operational
+from stream_app.core.settings import Semantic
 from stream_app.core.types import Side
 from tests.core.drive import T0, Raw, Scores, Shell, raw_frame, raw_text
 
@@ -14,7 +16,7 @@ SETTINGS = Semantic(rate_burst=3)
 
 
 def shell_of(settings: Semantic = SETTINGS, **limits: int) -> Shell:
-    return Shell(settings, Scores(), limits=Limits(**limits))
+    return Shell(settings, Scores(), limits=msgspec.structs.replace(Operational().limits, **limits))
 
 
 def test_admission_stands_at_the_bound_of_work_in_flight_and_goes_on_when_scores_come() -> None:

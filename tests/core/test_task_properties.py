@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_app.config import Operational
 from stream_app.core.admit import admit
 from stream_app.core.checkpoint import decode_checkpoint
-from stream_app.core.settings import Limits, Semantic
+from stream_app.core.settings import Semantic
 from stream_app.core.types import Record, Side
 from tests.core.drive import T0, Raw, Scores, Shell, Trace, raw_frame, raw_text
 from tests.core.examples import examples
@@ -116,7 +117,7 @@ def test_catching_up_with_either_topic_fetched_first_equals_live_with_crashes_on
     log = _site(random, seconds=4)
     scores = _moods(log, random)
     live = _live(log, scores)
-    shell = Shell(CATCH_UP, scores, limits=Limits(queue_records=fetch, in_flight=5))
+    shell = Shell(CATCH_UP, scores, limits=Operational(queue_records=fetch, in_flight=5).limits)
     for _ in range(crashes):
         _catch_up(shell, log, random, first, fetch, at_most=random.randint(1, 60))
         shell = _successor(shell, log)

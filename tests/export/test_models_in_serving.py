@@ -75,5 +75,5 @@ def test_a_fusion_of_tokens_passes_the_self_check_of_serving(tmp_path: Path) -> 
     pack(spec, tmp_path / "untrained" / "1")
     bundle = load_bundle(tmp_path / "untrained" / "1")
     assert bundle.manifest.features == Features(image=(9, 16), text=(24, 21))
-    found = measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES)
+    found = measure(bundle, Graphs(bundle, intra_op_threads=1), batch_sizes=THOROUGH_BATCHES)
     assert found.is_within_tolerance

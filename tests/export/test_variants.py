@@ -104,7 +104,7 @@ def test_the_smallest_variant_is_taken_measured_and_accepted_by_serving(
     smallest = min(figures.values(), key=lambda found: found.size_bytes)
     assert bundle.manifest.metrics["variant"] == smallest.variant
     assert sum(map(len, bundle.graphs.values())) == smallest.size_bytes
-    assert measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
+    assert measure(bundle, Graphs(bundle, intra_op_threads=1), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
     assert "pairs_per_s" not in bundle.manifest.metrics["variants"]["fp32"]
 
 
@@ -115,7 +115,7 @@ def test_the_accuracy_of_a_variant_is_that_of_its_graphs(
     bundle = load_bundle(out)
     assert bundle.manifest.metrics["variant"] != "fp32"
     assert bundle.manifest.calibration != source.calibration
-    found = predict(bundle, Graphs(bundle), split)
+    found = predict(bundle, Graphs(bundle, intra_op_threads=1), split)
     # Its own calibration, which takes back what rounding did to the logits.
     right = score(found, bundle.manifest.calibration).micro.argmax(1) == split.truth.argmax(1)
     assert figures[bundle.manifest.metrics["variant"]].accuracy == pytest.approx(right.mean(), abs=1e-4)
@@ -158,7 +158,7 @@ def test_guided_pooling_and_a_saturating_head_can_be_made_smaller_too(source: So
     bundle = load_bundle(tmp_path / "probe")
     assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(bundle.image_encoder).graph.node}
     assert "Tanh" in {node.op_type for node in onnx.load_from_string(bundle.fusion_head).graph.node}
-    assert measure(bundle, Graphs(bundle), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
+    assert measure(bundle, Graphs(bundle, intra_op_threads=1), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
@@ -198,7 +198,7 @@ manifest = msgspec.structs.replace(
     features=Features(image=image, text=text),
 )
 graphs = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-served = Graphs(dataclasses.replace(bundle, manifest=manifest, graphs=graphs))
+served = Graphs(dataclasses.replace(bundle, manifest=manifest, graphs=graphs), intra_op_threads=1)
 print(served.encode_texts(np.ones((3, 7), np.int64), np.array([7, 1, 4], np.int64)).shape)
 """
 
@@ -352,7 +352,7 @@ def test_auroc_is_the_lowest_of_all_sides_and_what_any_of_them_loses(
     assert chosen[1]["fp32"].auroc_loss == 0.0
     bundle = load_bundle(chosen[0])
     split = replace(split, truth=np.random.default_rng(1).permutation(split.truth))  # of which the model knows nothing
-    exact = predict(bundle, Graphs(bundle), split)
+    exact = predict(bundle, Graphs(bundle, intra_op_threads=1), split)
     knowing = np.where(split.has_image[:, None], split.truth * 4 - 2, np.nan).astype(np.float32)
     exact = replace(exact, logits={**exact.logits, "image": knowing})
     figures, found, calibration = measure_variant("int8", bundle, split, reference=exact)
@@ -398,7 +398,9 @@ def test_a_bundle_in_memory_says_what_the_one_on_disk_says(chosen: tuple[Path, A
     bundle = load_bundle(chosen[0])
     twin = in_memory(bundle.manifest, bundle.graphs, source.tokenizer)
     images = np.full((3, 32, 40, 3), 77, np.uint8)
-    assert np.array_equal(Graphs(twin).encode_images(images), Graphs(bundle).encode_images(images))
+    assert np.array_equal(
+        Graphs(twin, intra_op_threads=1).encode_images(images), Graphs(bundle, intra_op_threads=1).encode_images(images)
+    )
     assert len(twin.graphs[IMAGE_ENCODER]) == len(bundle.image_encoder)
 
 

@@ -20,7 +20,7 @@ class Offline:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._graphs = Graphs(bundle)
+        self._graphs = Graphs(bundle, intra_op_threads=1)
 
     def score(self, image: bytes | None, text: str | None) -> dict[str, int]:
         """Score one pair, or one side alone; return micro-logits by label."""

@@ -22,12 +22,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import murmur2
 
-from stream_app.adapters.connection import Connection
+from stream_app.adapters.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.adapters.events import Topics
+from stream_app.config import Operational
 from stream_app.demo.collecting import collect
 from stream_app.demo.settling import wait_settled
 from stream_app.demo.truth import Published, PublishedRecord, Window
 from stream_app.demo.workers import Worker
+from stream_app.wiring.clients import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -149,7 +151,7 @@ class Rig:
             bootstrap_servers=self.connection.bootstrap,
             enable_idempotence=True,
             acks="all",
-            max_request_size=9 * 1024 * 1024,
+            max_request_size=MAX_REQUEST_BYTES,
             request_timeout_ms=60_000,
         )
         await producer.start()
@@ -215,7 +217,7 @@ _YELLOW = jpeg()
 def make_rig(bootstrap: str, folder: Path, name: str, bundle: Path, **settings: Any) -> Rig:  # noqa: ANN401 - settings
     """Describe a deployment with topics of its own, so that several can share one Kafka."""
     topics = Topics(**{field: f"{name}.{field}" for field in Topics.__struct_fields__})
-    return Rig(Connection(bootstrap=bootstrap), topics, name, folder, bundle, settings)
+    return Rig(connection_to(Operational(bootstrap=bootstrap)), topics, name, folder, bundle, settings)
 
 
 def partition_of(zone: str) -> int:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
 from stream_app.adapters.local_kafka import LocalKafka
+from stream_app.config import Operational
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import collect
 from stream_app.demo.judge import judge
 from stream_app.demo.settling import wait_settled
+from stream_app.wiring.clients import connection_to, topics_of
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.rig import PARTITIONS, SETTLE_S, WINDOW, Rig, missing_or_repeated
 
@@ -40,8 +40,8 @@ def own_kafka() -> Iterator[LocalKafka]:
 def rig(own_kafka: LocalKafka, tmp_path: Path) -> Rig:
     """A deployment on it."""
     return Rig(
-        connection=Connection(bootstrap=own_kafka.bootstrap),
-        topics=Topics(),
+        connection=connection_to(Operational(bootstrap=own_kafka.bootstrap)),
+        topics=topics_of(Operational()),
         deployment="proof",
         folder=tmp_path,
         bundle=write_tiny_bundle(tmp_path),

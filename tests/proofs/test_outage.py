@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.admin import NewTopic
 
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Message
 from stream_app.adapters.local_kafka import LocalKafka
-from stream_app.adapters.publisher import EpochEndedError, Publisher, PublisherSettings
+from stream_app.adapters.publisher import EpochEndedError, Publisher
 from stream_app.adapters.reach import admin_client
+from stream_app.config import Operational
+from stream_app.wiring.clients import connection_to, publisher_settings
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.rig import Rig, make_rig, now_ms
 
@@ -93,11 +94,11 @@ def test_a_worker_stops_when_asked_while_its_broker_holds_up_a_commit(rig: Rig, 
 
 def test_a_publisher_whose_commit_was_not_confirmed_leaves_no_connection_and_no_job(own_kafka: LocalKafka) -> None:
     async def proof() -> None:
-        connection = Connection(bootstrap=own_kafka.bootstrap)
+        connection = connection_to(Operational(bootstrap=own_kafka.bootstrap))
         async with admin_client(connection) as admin:
             await admin.create_topics([NewTopic("alerts", 1, 1)])
         before = asyncio.all_tasks()
-        publisher = Publisher(connection, PublisherSettings(group="g", commit_timeout_ms=1_000), "d-0")
+        publisher = Publisher(connection, publisher_settings(Operational(group="g", commit_timeout_ms=1_000)), "d-0")
         await publisher.start()
         await publisher.publish([Message("alerts", b"z", b"one")], {("alerts", 0): 1})
         own_kafka.pause(1)

@@ -35,6 +35,6 @@ def _train(data: str, text: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    graphs, opened = Graphs(load_bundle(demo_bundle_path())), time.monotonic()
+    graphs, opened = Graphs(load_bundle(demo_bundle_path()), intra_op_threads=1), time.monotonic()
     _train(*sys.argv[1:])
     time.sleep(max(0.0, opened + _LONG_ENOUGH_S - time.monotonic()))

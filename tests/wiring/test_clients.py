@@ -2,9 +2,10 @@
 
 import os
 
-from stream_app.adapters.source import FaustSource, SourceSettings
+from stream_app.adapters.source import FaustSource
 from stream_app.config import load_settings
 from stream_app.wiring.clients import connection_to, worker_name
+from stream_app.wiring.worker import source_settings
 from tests.adapters.source_rig import Recorder
 
 
@@ -13,9 +14,7 @@ def test_a_worker_that_has_a_name_has_it_in_logs_and_at_the_brokers() -> None:
     connection = connection_to(operational)
     assert worker_name(operational) == "gate-1"
     assert connection.client_arguments()["client_id"] == "gate-1"
-    source = FaustSource(
-        SourceSettings(connection=connection, group="g", frames_topic="f", texts_topic="t"), Recorder()
-    )
+    source = FaustSource(source_settings(operational), Recorder())
     assert source._build().conf.broker_client_id == "gate-1"
 
 

@@ -13,8 +13,7 @@ import msgspec
 from aiokafka.errors import MessageSizeTooLargeError
 
 from stream_app.adapters.feed.camera import FeedError
-
-_METADATA_S = 10.0
+from stream_app.adapters.reach import METADATA_S
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +44,7 @@ async def require_topic(client: Any, topic: str) -> None:  # noqa: ANN401 - aiok
         FeedError: if it does not.
     """
     # Among all topics: asking for one by name makes it, where brokers create topics on demand.
-    async with asyncio.timeout(_METADATA_S):
+    async with asyncio.timeout(METADATA_S):
         known = await client.client.fetch_all_metadata()
     if topic not in known.topics():
         message = f"expected the topic {topic}, found none: `vigil topics create` makes it"

@@ -25,10 +25,9 @@ from stream_app.adapters.feed.texts import TimedText
 from stream_app.adapters.feed.turns import Turns
 from stream_app.adapters.reach import producer
 from stream_app.adapters.together import run_together
+from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES
 from stream_app.core.event_time import format_event_time
 
-MAX_REQUEST_BYTES = 8 * 1024 * 1024
-_REQUEST_TIMEOUT_MS = 10_000
 _BATCH_BYTES = 256 * 1024
 #: After a live source broke off, before it is tried again.
 _RECONNECT_S = 1.0
@@ -41,9 +40,9 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
     and not yet confirmed.
     """
 
-    speed: float = 1.0
+    speed: float
     start_ms: int
-    is_looping: bool = False
+    is_looping: bool
     in_flight_bytes: int = 32 * 1024 * 1024
 
 
@@ -65,9 +64,8 @@ async def feeding_producer(connection: Connection, *, tell: Tell = tell_nobody) 
     async with (
         producer(
             connection,
-            max_request_size=MAX_REQUEST_BYTES,
+            max_request_size=MAX_MESSAGE_BYTES,
             max_batch_size=_BATCH_BYTES,
-            request_timeout_ms=_REQUEST_TIMEOUT_MS,
             linger_ms=5,
         ) as client,
         confirming(client, Confirmations(tell, SystemClock())) as watched,

@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from stream_app.adapters.feed.camera import FeedError
+from stream_app.core.admit import MAX_SEVERITY
 from stream_app.core.event_time import parse_event_time
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)", re.ASCII)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _FIELDS = frozenset({"time", "text", "zone", "severity", "sensor"})
-_MAX_SEVERITY = 5
 
 
 class TimedText(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,9 +142,9 @@ def _severity(value: object) -> int | None:
     if value is None:
         return None
     written = str(value)
-    if written.isdecimal() and 1 <= int(written) <= _MAX_SEVERITY:
+    if written.isdecimal() and 1 <= int(written) <= MAX_SEVERITY:
         return int(written)
-    message = f"expected a severity of 1 to {_MAX_SEVERITY}, found {written[:40]!r}"
+    message = f"expected a severity of 1 to {MAX_SEVERITY}, found {written[:40]!r}"
     raise ValueError(message)
 
 

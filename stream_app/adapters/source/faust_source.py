@@ -224,7 +224,6 @@ class FaustSource:
             broker_max_poll_records=_MAX_POLL_RECORDS,
             broker_max_poll_interval=_MAX_POLL_INTERVAL_S,
             consumer_max_fetch_size=settings.fetch_bytes,
-            consumer_group_instance_id=settings.instance_id,
             # No jump to another offset behind our back: the driver decides what a lost position means.
             consumer_auto_offset_reset="none",
             ConsumerScheduler=WholeBatches,

@@ -1,7 +1,5 @@
 """What a source needs to be told, typed. It reads no file, no environment and no flags."""
 
-from typing import Final
-
 import faust
 import msgspec
 from aiokafka import TopicPartition
@@ -9,8 +7,6 @@ from faust.types.auth import CredentialsT
 
 from stream_app.adapters.connection import Connection
 from stream_app.core.types import Side
-
-_DEFAULT_FETCH_BYTES: Final = 2_097_152
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,35 +20,16 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
             old `Progress.fetched_at` gets on an idle partition.
         session_ms: after so long without a heartbeat the group gives the tasks to others.
         heartbeat_ms: the interval of heartbeats; at most a third of `session_ms`.
-        instance_id: static membership: a process that is back within `session_ms` gets the same tasks without a
-            rebalance of the others. Must be unique in the group.
     """
 
     connection: Connection
     group: str
     frames_topic: str
     texts_topic: str
-    fetch_bytes: int = _DEFAULT_FETCH_BYTES
+    fetch_bytes: int
     fetch_wait_ms: int = 100
-    session_ms: int = 10_000
-    heartbeat_ms: int = 3_000
-    instance_id: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work, with the expected and the found value.
-
-        Raises:
-            ValueError: the two topics are one, or the heartbeat is too slow for the session.
-        """
-        if self.frames_topic == self.texts_topic:
-            message = f"frames and texts need topics of their own: found {self.frames_topic!r} for both"
-            raise ValueError(message)
-        if not 0 < self.heartbeat_ms * 3 <= self.session_ms:
-            message = (
-                f"heartbeat_ms must be at most a third of session_ms: expected 1 to {self.session_ms // 3}, "
-                f"found {self.heartbeat_ms}"
-            )
-            raise ValueError(message)
+    session_ms: int
+    heartbeat_ms: int
 
     def topic_of(self, side: Side) -> str:
         """Return the name of a side's topic."""
