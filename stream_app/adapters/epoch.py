@@ -21,6 +21,7 @@ from stream_app.adapters.together import run_together
 from stream_app.core.admit import read_text
 from stream_app.core.task import Task
 from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side
+from stream_app.core.view import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +185,7 @@ class Epoch:
         started = time.monotonic()
         await self._publisher.publish(render_step(step, self._settings.context, self._payloads), offsets)
         self.task.committed()
-        self._ports.telemetry.committed(self._partition, self.task, step, time.monotonic() - started)
+        self._ports.telemetry.committed(self._partition, view_of(self.task), step, time.monotonic() - started)
         self._work.set()
 
     async def _check_jumps(self) -> None:
@@ -217,7 +218,7 @@ class Epoch:
             job = asyncio.create_task(self._score(observation, self._item(observation)))
             self._scoring.add(job)
             job.add_done_callback(self._scored)
-        self._ports.telemetry.pumped(self._partition, self.task, effects)
+        self._ports.telemetry.pumped(self._partition, view_of(self.task), effects)
 
     def _item(self, observation: Observation) -> ScoreItem:
         image = text = None

@@ -16,8 +16,8 @@ from aiokafka import TopicPartition
 
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
-from stream_app.adapters.freshness import Freshness
 from stream_app.adapters.reach import BrokerUnreachableError, consumer
+from stream_app.core.heard import Heard
 from stream_app.core.types import Side
 
 _POLL_MS = 500
@@ -171,7 +171,7 @@ async def input_status(connection: Connection, topics: Topics, *, now_ms: int, t
         BrokerUnreachableError: if no broker answers.
         TopicMissingError: if an input topic does not exist.
     """
-    seen = Freshness(now_ms=lambda: now_ms)
+    heard = Heard()
     looked_at = 0
     async with consumer(connection, max_partition_fetch_bytes=_MAX_FETCH_BYTES) as client:
         for topic, side in ((topics.frames, Side.FRAME), (topics.texts, Side.TEXT)):
@@ -181,12 +181,12 @@ async def input_status(connection: Connection, topics: Topics, *, now_ms: int, t
             for partition in partitions:
                 client.seek(partition, max(begins[partition], ends[partition] - tail))
             async for record in read_to_the_end(client, ends):
-                seen.saw(record.partition, side, (record,))
+                heard.note(record.partition, side, (record,), now_ms)
                 looked_at += 1
     return InputStatus(
-        cameras=_statuses(CameraStatus(s.zone, s.camera, s.partition, s.append_ms) for s in seen.frames()),
-        texts=_statuses(CameraStatus(s.zone, None, s.partition, s.append_ms) for s in seen.texts()),
-        blind_zones=tuple(seen.blind_zones()),
+        cameras=_statuses(CameraStatus(s.zone, s.camera, s.partition, s.append_ms) for s in heard.frames()),
+        texts=_statuses(CameraStatus(s.zone, None, s.partition, s.append_ms) for s in heard.texts()),
+        blind_zones=tuple(heard.blind_zones(now_ms)),
         looked_at=looked_at,
     )
 
