@@ -99,7 +99,7 @@ def _admit(side: Side, raw: RawRecord, settings: Semantic) -> Record:
         raise _RefusedError("empty")
     zone = _zone(raw.key)
     attributes = _attributes(raw) if raw.headers else _NONE
-    camera, severity = "", 0
+    camera, severity, text = "", 0, ""
     if side is Side.FRAME:
         camera = attributes.get("camera", "")
         _check_frame(value, attributes, settings)
@@ -107,12 +107,12 @@ def _admit(side: Side, raw: RawRecord, settings: Semantic) -> Record:
         if len(value) > settings.max_text_bytes:
             raise _RefusedError("too-large", f"expected <= {settings.max_text_bytes} bytes, found {len(value)}")
         body, attributes = _text_body(raw, attributes)
-        severity = body.severity
+        severity, text = body.severity, body.text
     append_ms = raw.timestamp
     event_ms = _event_ms(attributes.get("ce_time"), append_ms, settings)
     source, event_id = attributes.get("ce_source"), attributes.get("ce_id")
     identity = record_identity(source, event_id) if source and event_id else None
-    return Record(side, raw.offset, append_ms, event_ms, zone, camera, severity, len(value), identity)
+    return Record(side, raw.offset, append_ms, event_ms, zone, camera, severity, len(value), identity, text)
 
 
 _NONE: dict[str, str] = {}

@@ -1,8 +1,9 @@
 """The task: partition p of the frames topic and partition p of the texts topic, composed of the stages before it.
 
-In: raw records of each side, whether a side is caught up, ticks, overload levels, scores, "commit due", "committed".
-Out: effects (score these, release these bytes) and steps (commit these together). It knows no Kafka, no inference, no
-wall time; the same inputs give the same outputs. Live running, replay and tests drive this one object.
+In: raw records of each side, whether a side is caught up, ticks, overload levels, switches of model and settings,
+scores, "commit due", "committed". Out: effects (score these, release these bytes) and steps (commit these together). It
+knows no Kafka, no inference, no wall time; the same inputs give the same outputs. Live running, replay and tests drive
+this one object: a live task orders records itself (:meth:`Task.receive`), a replay gives the order (:meth:`Task.take`).
 
 Guarantees: a step contains everything decided up to its cut and nothing later; a task that is restored from a step's
 checkpoint and reads on from its positions goes on as if it had never stopped.
@@ -10,25 +11,28 @@ checkpoint and reads on from its positions goes on as if it had never stopped.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from stream_app.core.admit import admit
+from msgspec.structs import replace
+
+from stream_app.core.admit import admit, read_text
 from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, encode_checkpoint
 from stream_app.core.decide import Decide
 from stream_app.core.effects import Effects, Step
 from stream_app.core.front import Front
-from stream_app.core.keep import Keep
 from stream_app.core.merge import Intake, Merge
+from stream_app.core.pins import Pins
 from stream_app.core.settle import Settle
 from stream_app.core.thin import MAX_LEVEL
-from stream_app.core.types import Observation, Scored, Side
+from stream_app.core.types import InForce, Observation, RawRecord, Scored, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream_app.core.cut import Entry
     from stream_app.core.settings import Limits, Semantic
-    from stream_app.core.types import Model, RawRecord
+    from stream_app.core.types import Model
 
 #: Stream time before any record.
 BEGINNING_MS = NO_RECORD_MS
@@ -49,11 +53,11 @@ class Task:
         start: tuple[int, int] = (0, 0),
         settings_sha256: str = "",
     ) -> None:
-        """Make a task.
+        """Make a task. Where its checkpoint was made by another model or other settings, it begins with a switch.
 
         Args:
-            settings: the semantic settings in force.
-            model: the bundle in force.
+            settings: the semantic settings to start with.
+            model: the bundle to start with.
             deployment: name of the deployment; part of every incident id.
             partition: the partition of both input topics.
             limits: bounds that change no result.
@@ -61,28 +65,27 @@ class Task:
             start: next text and next frame offset where there is no checkpoint.
             settings_sha256: names the settings in the journal; empty for the hash of the semantic settings alone.
         """
-        self._settings = settings.check()
-        self._model = model
+        given = InForce(model, settings.check(), settings_sha256 or settings.sha256)
+        in_force = given if checkpoint is None else checkpoint.in_force(given)
         self._deployment = deployment
         self._partition = partition
         self._limits = limits
         self._merge = Merge(limits)
-        self._front = Front(settings, checkpoint, start)
-        self._keep = Keep(self._front.join.held)
-        self._decide = Decide(settings, model, deployment=deployment, partition=partition)
+        self._front = Front(in_force, checkpoint, start)
+        self._pins = Pins(self._front.join.held)
+        self._decide = Decide(in_force, deployment=deployment, partition=partition)
         totals = dict(checkpoint.totals) if checkpoint is not None else {}
-        self._settle = Settle(self._front, self._decide, self._keep, totals)
+        self._settle = Settle(self._front, self._decide, self._pins, totals)
         self._to_score: list[Observation] = []
         self._open_step: Step | None = None
         head = self._front.head
         self._last_sequence = head.sequence
         self._received = [head.next_text, head.next_frame]
-        if checkpoint is not None:
-            is_same_model = checkpoint.model == model
-            closed = self._decide.restore(checkpoint.decide, is_same_model=is_same_model, stream_ms=head.stream_ms)
-            self._settle.outputs.alerts.extend(closed)
-        if checkpoint is None or checkpoint.model != model or checkpoint.settings != settings:
-            self._enter(self._front.switch(model, settings_sha256 or settings.sha256))
+        if checkpoint is None:
+            self._enter(self._front.switch(given))
+        else:
+            self._decide.restore(checkpoint.decide)
+            self._switch(given)
 
     # -- inputs ------------------------------------------------------------------------------------------------
 
@@ -92,20 +95,37 @@ class Task:
         Records below the position were judged before (they come again after a restart or a seek): their bytes are
         kept where the window still needs them, and released otherwise.
         """
-        fresh: list[tuple[Intake, int]] = []
+        fresh: list[tuple[Intake, RawRecord]] = []
         expected = self._received[side]
-        settings = self._settings
+        settings = self._front.head.in_force.settings
         for raw in raws:
             if raw.offset < expected:
-                # A queued record is needed; one that was admitted is, while the window or a use needs it.
-                if raw.offset < self.next_admitted(side):
-                    self._keep.let_go((side, raw.offset))
+                self._meet_again(side, raw)
                 continue
             expected = raw.offset + 1
-            intake = admit(side, raw, settings)
-            fresh.append((intake, intake.size))
+            fresh.append((admit(side, raw, settings), raw))
         self._received[side] = expected
         self._merge.offer(side, fresh)
+
+    def take(self, side: Side, raws: Iterable[RawRecord]) -> None:
+        """Admit records of one side at once, past the merge: for a replay, which knows their place in the order.
+
+        No bound on work is looked at: whoever gives the order gives the scores too. Records below the position only
+        bring their bytes, as in :meth:`receive`.
+
+        Raises:
+            ValueError: if the merge still holds records, whose place would be lost.
+        """
+        if self._merge.queued(Side.TEXT) or self._merge.queued(Side.FRAME):
+            message = "expected nothing in the merge before records are taken in a given order, found records waiting"
+            raise ValueError(message)
+        settings = self._front.head.in_force.settings
+        for raw in raws:
+            if raw.offset < self._received[side]:
+                self._meet_again(side, raw)
+                continue
+            self._received[side] = raw.offset + 1
+            self._enter(self._front.take(admit(side, raw, settings)))
 
     def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
         """Say whether this side's last fetch reached the end of its partition and is recent enough to be believed.
@@ -130,6 +150,36 @@ class Task:
             return False
         self._enter(self._front.tick(to_ms))
         return True
+
+    def tick(self, to_ms: int) -> None:
+        """Advance stream time because a journal says so; what :meth:`advance` asked was asked then.
+
+        Raises:
+            ValueError: if that would move stream time back.
+        """
+        if to_ms < self._front.head.stream_ms:
+            message = f"tick: expected a time from {self._front.head.stream_ms} on, found {to_ms}"
+            raise ValueError(message)
+        self._enter(self._front.tick(to_ms))
+
+    def switch(self, model: Model, settings: Semantic, settings_sha256: str = "") -> bool:
+        """Put a model and settings in force from the next sequence number on; journaled.
+
+        What was made before is scored and decided by what was in force then; records that are held stay, and meet
+        their further partners by the new settings; queued ones are admitted by them.
+
+        Args:
+            model: the bundle.
+            settings: the semantic settings.
+            settings_sha256: names the settings on the wire; empty for the hash of the semantic settings alone.
+
+        Returns:
+            Whether that changed anything.
+
+        Raises:
+            SettingsError: if a value breaks a guarantee.
+        """
+        return self._switch(InForce(model, settings.check(), settings_sha256 or settings.sha256))
 
     def set_thinning(self, level: int) -> None:
         """Sample texts that are admitted from here on at ``sample_ms << level`` (0 to 3); journaled.
@@ -178,7 +228,7 @@ class Task:
             self._enter(self._front.take(intake))
             taken += 1
         to_score, self._to_score = self._to_score, []
-        return Effects(tuple(to_score), self._keep.take_released(), is_open)
+        return Effects(tuple(to_score), self._pins.take_released(), is_open)
 
     def commit_due(self) -> Step | None:
         """Return the next step, or None when nothing changed or the last step is not yet confirmed."""
@@ -192,6 +242,8 @@ class Task:
         self._open_step = Step(
             sequence=at.sequence,
             stream_ms=at.stream_ms,
+            next_text=at.next_text,
+            next_frame=at.next_frame,
             alerts=tuple(outputs.alerts),
             notices=tuple(outputs.notices),
             decisions=tuple(outputs.decisions),
@@ -216,7 +268,7 @@ class Task:
         self._open_step = None
         self._last_sequence = step.sequence
         for letter in step.dead_letters:
-            self._keep.unuse(letter.ref)
+            self._pins.unpin(letter.ref)
 
     # -- what can be seen --------------------------------------------------------------------------------------
 
@@ -259,6 +311,11 @@ class Task:
         return self._settle.cut.in_flight
 
     @property
+    def sequence(self) -> int:
+        """The newest sequence number: that of the head of the merge order."""
+        return self._front.head.sequence
+
+    @property
     def stream_ms(self) -> int:
         """Stream time at the head of the merge order, in ms."""
         return self._front.head.stream_ms
@@ -287,13 +344,35 @@ class Task:
             deployment=self._deployment,
             partition=self._partition,
             decide=self._decide.state(),
-            model=self._model,
-            settings=self._settings,
             totals=self._settle.totals,
             **self._front.state_at(self._settle.at),
         )
+
+    def _meet_again(self, side: Side, raw: RawRecord) -> None:
+        """Take note of a record that came before: its bytes stay if the window or a pin needs them."""
+        ref = (side, raw.offset)
+        # One that is queued is needed, and was read.
+        if raw.offset >= self.next_admitted(side):
+            return
+        held = self._front.join.held.get(ref)
+        if held is not None and side is Side.TEXT and not held.record.text:
+            held.record = replace(held.record, text=read_text(raw).text)
+        self._pins.let_go(ref)
+
+    def _switch(self, to: InForce) -> bool:
+        before = self._front.head.in_force
+        if to == before:
+            return False
+        if to.settings != before.settings:
+            self._merge.admit_again(partial(_admit, to.settings))
+        self._enter(self._front.switch(to))
+        return True
 
     def _enter(self, entry: Entry) -> None:
         if entry.observations:
             self._to_score.extend(entry.observations)
         self._settle.enter(entry)
+
+
+def _admit(settings: Semantic, side: Side, raw: RawRecord) -> Intake:
+    return admit(side, raw, settings)
