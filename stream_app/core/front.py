@@ -64,6 +64,10 @@ class Front:
         """Image bytes that the window holds."""
         return self._shed.bytes
 
+    def next_of(self, side: Side) -> int:
+        """Return the next offset of one side that was not yet admitted."""
+        return self.head.next_text if side is Side.TEXT else self.head.next_frame
+
     def take(self, intake: Intake) -> Entry:
         """Take the next record of the merge order."""
         head, side = self.head, intake.side

@@ -11,31 +11,27 @@ checkpoint and reads on from its positions goes on as if it had never stopped.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from stream_app.core.admit import admit, read_text
-from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, encode_checkpoint
 from stream_app.core.decide import Decide
-from stream_app.core.effects import Effects, Step
+from stream_app.core.effects import Effects
 from stream_app.core.front import Front
-from stream_app.core.merge import Intake, Merge
+from stream_app.core.inlet import Inlet
+from stream_app.core.merge import Merge
 from stream_app.core.pins import Pins
 from stream_app.core.settle import Settle
+from stream_app.core.steps import Steps
 from stream_app.core.thin import MAX_LEVEL
-from stream_app.core.types import InForce, Observation, RawRecord, Scored, Side
+from stream_app.core.types import InForce, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stream_app.core.checkpoint import Checkpoint
     from stream_app.core.cut import Entry
+    from stream_app.core.effects import Step
     from stream_app.core.settings import Limits, Semantic
-    from stream_app.core.types import Model
-
-#: Stream time before any record.
-BEGINNING_MS = NO_RECORD_MS
+    from stream_app.core.types import Model, Observation, RawRecord, Scored
 
 
 class Task:
@@ -67,8 +63,6 @@ class Task:
         """
         given = InForce(model, settings.check(), settings_sha256 or settings.sha256)
         in_force = given if checkpoint is None else checkpoint.in_force(given)
-        self._deployment = deployment
-        self._partition = partition
         self._limits = limits
         self._merge = Merge(limits)
         self._front = Front(in_force, checkpoint, start)
@@ -76,11 +70,9 @@ class Task:
         self._decide = Decide(in_force, deployment=deployment, partition=partition)
         totals = dict(checkpoint.totals) if checkpoint is not None else {}
         self._settle = Settle(self._front, self._decide, self._pins, totals)
+        self._inlet = Inlet(self._front, self._merge, self._pins)
+        self._steps = Steps(self._front, self._decide, self._settle, self._pins, (deployment, partition))
         self._to_score: list[Observation] = []
-        self._open_step: Step | None = None
-        head = self._front.head
-        self._last_sequence = head.sequence
-        self._received = [head.next_text, head.next_frame]
         if checkpoint is None:
             self._enter(self._front.switch(given))
         else:
@@ -95,17 +87,7 @@ class Task:
         Records below the position were judged before (they come again after a restart or a seek): their bytes are
         kept where the window still needs them, and released otherwise.
         """
-        fresh: list[tuple[Intake, RawRecord]] = []
-        expected = self._received[side]
-        settings = self._front.head.in_force.settings
-        for raw in raws:
-            if raw.offset < expected:
-                self._meet_again(side, raw)
-                continue
-            expected = raw.offset + 1
-            fresh.append((admit(side, raw, settings), raw))
-        self._received[side] = expected
-        self._merge.offer(side, fresh)
+        self._inlet.receive(side, raws)
 
     def take(self, side: Side, raws: Iterable[RawRecord]) -> None:
         """Admit records of one side at once, past the merge: for a replay, which knows their place in the order.
@@ -116,16 +98,8 @@ class Task:
         Raises:
             ValueError: if the merge still holds records, whose place would be lost.
         """
-        if self._merge.queued(Side.TEXT) or self._merge.queued(Side.FRAME):
-            message = "expected nothing in the merge before records are taken in a given order, found records waiting"
-            raise ValueError(message)
-        settings = self._front.head.in_force.settings
-        for raw in raws:
-            if raw.offset < self._received[side]:
-                self._meet_again(side, raw)
-                continue
-            self._received[side] = raw.offset + 1
-            self._enter(self._front.take(admit(side, raw, settings)))
+        for intake in self._inlet.in_order(side, raws):
+            self._enter(self._front.take(intake))
 
     def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
         """Say whether this side's last fetch reached the end of its partition and is recent enough to be believed.
@@ -232,28 +206,7 @@ class Task:
 
     def commit_due(self) -> Step | None:
         """Return the next step, or None when nothing changed or the last step is not yet confirmed."""
-        at = self._settle.at
-        if self._open_step is not None or at.sequence == self._last_sequence:
-            return None
-        outputs = self._settle.take_outputs()
-        self._front.prune(at)
-        self._decide.prune(at.stream_ms)
-        checkpoint = self.checkpoint()
-        self._open_step = Step(
-            sequence=at.sequence,
-            stream_ms=at.stream_ms,
-            next_text=at.next_text,
-            next_frame=at.next_frame,
-            alerts=tuple(outputs.alerts),
-            notices=tuple(outputs.notices),
-            decisions=tuple(outputs.decisions),
-            dead_letters=tuple(outputs.dead_letters),
-            journal=tuple(outputs.journal),
-            checkpoint=encode_checkpoint(checkpoint),
-            commit_text=checkpoint.lowest(Side.TEXT),
-            commit_frame=checkpoint.lowest(Side.FRAME),
-        )
-        return self._open_step
+        return self._steps.next()
 
     def committed(self) -> None:
         """Say that the last step is confirmed.
@@ -261,14 +214,7 @@ class Task:
         Raises:
             ValueError: if no step is open.
         """
-        step = self._open_step
-        if step is None:
-            message = "no step is open"
-            raise ValueError(message)
-        self._open_step = None
-        self._last_sequence = step.sequence
-        for letter in step.dead_letters:
-            self._pins.unpin(letter.ref)
+        self._steps.confirm()
 
     # -- what can be seen --------------------------------------------------------------------------------------
 
@@ -282,7 +228,7 @@ class Task:
     @property
     def has_uncommitted(self) -> bool:
         """Whether something was decided that no confirmed step holds yet."""
-        return self._settle.at.sequence != self._last_sequence
+        return self._steps.has_news
 
     @property
     def is_held_up(self) -> bool:
@@ -335,44 +281,22 @@ class Task:
 
     def next_admitted(self, side: Side) -> int:
         """Return the next offset of one side that was not yet admitted."""
-        head = self._front.head
-        return head.next_text if side is Side.TEXT else head.next_frame
+        return self._front.next_of(side)
 
     def checkpoint(self) -> Checkpoint:
         """Return the state at the cut."""
-        return Checkpoint(
-            deployment=self._deployment,
-            partition=self._partition,
-            decide=self._decide.state(),
-            totals=self._settle.totals,
-            **self._front.state_at(self._settle.at),
-        )
-
-    def _meet_again(self, side: Side, raw: RawRecord) -> None:
-        """Take note of a record that came before: its bytes stay if the window or a pin needs them."""
-        ref = (side, raw.offset)
-        # One that is queued is needed, and was read.
-        if raw.offset >= self.next_admitted(side):
-            return
-        held = self._front.join.held.get(ref)
-        if held is not None and side is Side.TEXT and not held.record.text:
-            held.record = replace(held.record, text=read_text(raw).text)
-        self._pins.let_go(ref)
+        return self._steps.checkpoint()
 
     def _switch(self, to: InForce) -> bool:
         before = self._front.head.in_force
         if to == before:
             return False
-        if to.settings != before.settings:
-            self._merge.admit_again(partial(_admit, to.settings))
         self._enter(self._front.switch(to))
+        if to.settings != before.settings:
+            self._inlet.admit_again()
         return True
 
     def _enter(self, entry: Entry) -> None:
         if entry.observations:
             self._to_score.extend(entry.observations)
         self._settle.enter(entry)
-
-
-def _admit(settings: Semantic, side: Side, raw: RawRecord) -> Intake:
-    return admit(side, raw, settings)
