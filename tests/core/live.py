@@ -84,9 +84,9 @@ class Live:
             *[self._fetch] * 6, *[self._pump] * 6, *[self._score] * 2, *[self._commit] * 2, self._believe, self._tick,
             self._thin,
         ]  # fmt: skip
-        rare = (self._switch, self._switch, self._crash, self._reset)
+        rare = (self._switch, self._switch, self._crash, self._crash, self._reset)
         while any(self.given[side] < len(self.stream.log[side]) for side in Side):
-            self.random.choice(rare if self.random.random() < 0.06 else acts)()
+            self.random.choice(rare if self.random.random() < 0.15 else acts)()
         self.shell.caught_up(*Side)
         self._settle()
         self._tick(later_ms=5_000)

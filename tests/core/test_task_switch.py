@@ -34,13 +34,14 @@ def with_a_pair_in_flight() -> Shell:
 
 def test_what_was_in_flight_is_decided_by_the_model_that_made_it_and_what_comes_after_by_the_new() -> None:
     shell = with_a_pair_in_flight()
-    assert shell.task.switch(OTHER, SETTINGS, "55" * 32)
+    wider = structs.replace(SETTINGS, grace_ms=1_001)
+    assert shell.task.switch(OTHER, wider, "55" * 32)
     shell.live(FRAME, LOG[FRAME][1])
     assert [one.model for one in shell.flight.values()] == [MODEL.sha256, OTHER.sha256]
     shell.score(max(shell.flight))
     shell.commit()
     assert not shell.trace.decisions, "the cut stands before the pair that is still in flight"
-    assert shell.trace.state.model == MODEL
+    assert (shell.trace.state.model, shell.trace.state.settings) == (MODEL, SETTINGS)
     shell.score_all()
     shell.commit()
     assert [one.in_force.model for one in shell.trace.decisions] == [MODEL, OTHER]
@@ -49,8 +50,9 @@ def test_what_was_in_flight_is_decided_by_the_model_that_made_it_and_what_comes_
         ("fight", "opened", "", "1"), ("fire", "opened", "", "1"), ("fight", "closed", "model-changed", "2"),
     ]  # fmt: skip
     assert {one.in_force.settings_sha256 for one in shell.trace.decisions} == {SETTINGS.sha256, "55" * 32}
-    assert shell.trace.journal[-1] == JournalSwitch(OTHER.sha256, "55" * 32, 1, 1, OTHER, SETTINGS)
-    assert (shell.trace.state.model, shell.trace.state.settings_sha256) == (OTHER, "55" * 32)
+    assert shell.trace.journal[-1] == JournalSwitch(OTHER.sha256, "55" * 32, 1, 1, OTHER, wider)
+    state = shell.trace.state
+    assert (state.model, state.settings, state.settings_sha256) == (OTHER, wider, "55" * 32)
 
 
 def test_a_text_starts_anew_under_another_model() -> None:
@@ -144,6 +146,29 @@ def test_a_lower_bound_on_the_window_holds_from_the_next_frame_on() -> None:
     shell.task.switch(MODEL, structs.replace(SETTINGS, window_bytes=100))
     shell.live(FRAME, raw_frame(2, T0, size=40))
     assert shell.task.window_bytes <= 100
+
+
+def test_a_zone_whose_bucket_is_full_has_all_of_a_larger_one_at_once() -> None:
+    shell = Shell(structs.replace(SETTINGS, rate_per_s=1_000, rate_burst=3), Scores())
+    shell.live(TEXT, raw_text(0, T0))
+    shell.live(FRAME, raw_frame(0, T0 + 10, zone="y"))
+    shell.task.switch(MODEL, structs.replace(SETTINGS, rate_per_s=1, rate_burst=9))
+    for offset in range(1, 11):
+        shell.live(TEXT, raw_text(offset, T0 + 10))
+    shell.finish(after_ms=60_000)
+    assert [letter.offset for letter in shell.trace.dead_letters] == [10]
+
+
+def test_a_camera_does_not_fall_silent_when_its_frames_alone_are_wanted_more_seldom() -> None:
+    often = structs.replace(SETTINGS, how="left", unmatched_every_ms=1_000)
+    shell = Shell(often, Scores())
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.live(FRAME, raw_frame(1, T0 + 6_000))
+    shell.task.switch(MODEL, structs.replace(often, unmatched_every_ms=10_000))
+    shell.live(FRAME, raw_frame(2, T0 + 9_000))
+    shell.live(FRAME, raw_frame(3, T0 + 20_000))
+    shell.finish(after_ms=60_000)
+    assert shell.trace.scored == [(None, 0), (None, 3)]
 
 
 def test_a_switch_to_what_is_in_force_is_none() -> None:
