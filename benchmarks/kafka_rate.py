@@ -34,8 +34,8 @@ from stream_app.adapters.status import WorkerStatus
 from stream_app.config import Operational
 from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
-from stream_app.core.task import Task
 from stream_app.core.types import RawRecord, Side
+from stream_app.core.view import TaskView
 from stream_app.wiring.clients import publisher_settings, recovery_settings
 from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.worker import source_settings
@@ -171,7 +171,7 @@ class _ClockedStatus(WorkerStatus):
         super().__init__(Metrics(), {}, lambda: 0.0)
         self._clock = clock
 
-    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
+    def committed(self, partition: int, task: TaskView, step: Step, seconds: float) -> None:
         """Note when a step is confirmed, and hand it on."""
         self._clock.tick()
         super().committed(partition, task, step, seconds)

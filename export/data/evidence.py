@@ -143,6 +143,6 @@ def text_of(file: Path) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError):
         headers = ()
     try:
-        return read_text(_Stored(value, headers)).text
+        return read_text(_Stored(value, headers))
     except ValueError as error:
         raise DataError(f"{file}: expected a text that was admitted, found: {error}") from error

@@ -18,9 +18,9 @@ from stream_app.adapters.recovery import GapError, StartingPoint
 from stream_app.adapters.scoring import ImageInput, RecordKey, ScoreItem, TextInput
 from stream_app.adapters.source.errors import NotOurPartitionError
 from stream_app.adapters.together import run_together
-from stream_app.core.admit import read_text
 from stream_app.core.task import Task
 from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side, Unreadable
+from stream_app.core.view import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,7 @@ class Epoch:
             start=point.start,
             settings_sha256=context.settings_sha256,
         )
+        self._is_first_step = True
         self._payloads: dict[Ref, RawRecord] = {}
         self._expected: dict[Side, int] = {Side.TEXT: point.open_at[0], Side.FRAME: point.open_at[1]}
         self._scoring: set[asyncio.Task[None]] = set()
@@ -185,9 +186,11 @@ class Epoch:
             (topics.frames, self._partition): step.commit_frame,
         }
         started = time.monotonic()
-        await self._publisher.publish(render_step(step, self._settings.context, self._payloads), offsets)
+        messages = render_step(step, self._settings.context, self._payloads, is_first=self._is_first_step)
+        await self._publisher.publish(messages, offsets)
+        self._is_first_step = False
         self.task.committed()
-        self._ports.telemetry.committed(self._partition, self.task, step, time.monotonic() - started)
+        self._ports.telemetry.committed(self._partition, view_of(self.task), step, time.monotonic() - started)
         self._work.set()
 
     async def _check_jumps(self) -> None:
@@ -220,7 +223,7 @@ class Epoch:
             job = asyncio.create_task(self._score(observation, self._item(observation)))
             self._scoring.add(job)
             job.add_done_callback(self._scored)
-        self._ports.telemetry.pumped(self._partition, self.task, effects)
+        self._ports.telemetry.pumped(self._partition, view_of(self.task), effects)
 
     def _item(self, observation: Observation) -> ScoreItem:
         image = text = None
@@ -228,8 +231,7 @@ class Epoch:
             raw = self._payloads[observation.frame.ref]
             image = ImageInput(self._key(*observation.frame.ref), raw.value or b"")
         if observation.text is not None:
-            raw = self._payloads[observation.text.ref]
-            text = TextInput(self._key(*observation.text.ref), read_text(raw).text)
+            text = TextInput(self._key(*observation.text.ref), observation.text.text)
         return ScoreItem(image, text)
 
     async def _score(self, observation: Observation, item: ScoreItem) -> None:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from stream_app import __version__
+from stream_app.adapters import journal
+from stream_app.adapters.journal import JournalEpoch, JournalRecord, JournalStep, encode_journal
 from stream_app.core.admit import headers_bytes, record_bytes
 from stream_app.core.event_time import format_event_time
 from stream_app.core.score import probability
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from stream_app.core.effects import Step
-    from stream_app.core.types import Model, RawRecord, Ref
+    from stream_app.core.types import InForce, Model, RawRecord, Ref
 
 #: Version of the alert and decision schemas; changes within it only add.
 SCHEMA = 1
@@ -50,7 +53,7 @@ class Topics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What the deployment adds to the core's outputs.
+    """What the deployment adds to the core's outputs, and the model and the settings that its tasks start with.
 
     ``letter_bytes``: a refused record goes whole to the dead letters up to so many bytes of key, value and headers. The
     topic must take that: a step that the brokers refuse would be tried again for ever.
@@ -86,13 +89,14 @@ class Payloads(Protocol):
     def __getitem__(self, ref: Ref, /) -> RawRecord: ...
 
 
-def render_step(step: Step, context: Context, payloads: Payloads) -> Iterator[Message]:
+def render_step(step: Step, context: Context, payloads: Payloads, *, is_first: bool = False) -> Iterator[Message]:
     """Render everything that one step publishes, the checkpoint last.
 
     Args:
         step: the step.
         context: names and provider.
         payloads: the raw records of the step's dead letters.
+        is_first: whether it is the first of an epoch, which the journal then describes.
     """
     for alert in step.alerts:
         yield render_alert(alert, context)
@@ -102,10 +106,30 @@ def render_step(step: Step, context: Context, payloads: Payloads) -> Iterator[Me
         yield render_decision(decision, context)
     for letter in step.dead_letters:
         yield render_dead_letter(letter, payloads[letter.ref], context)
-    if step.journal:
-        entries = {"schema": SCHEMA, "partition": context.partition, "entries": step.journal}
-        yield Message(context.topics.journal, context.state_key, msgspec.json.encode(entries))
+    yield render_journal(step, context, is_first=is_first)
     yield Message(context.topics.state, context.state_key, step.checkpoint, (), context.partition)
+
+
+def render_journal(step: Step, context: Context, *, is_first: bool) -> Message:
+    """Render what a step says of the merge order: its entries, its cut, and the epoch if it is the first of one."""
+    epoch = JournalEpoch(
+        version=__version__,
+        provider=context.provider,
+        letter_bytes=context.letter_bytes,
+        settings=context.settings_sha256,
+        topics=msgspec.to_builtins(context.topics),
+    )
+    cut = JournalStep(
+        sequence=step.sequence, stream_ms=step.stream_ms, next_text=step.next_text, next_frame=step.next_frame
+    )
+    record = JournalRecord(
+        schema=journal.SCHEMA,
+        partition=context.partition,
+        epoch=epoch if is_first else None,
+        entries=step.journal,
+        step=cut,
+    )
+    return Message(context.topics.journal, context.state_key, encode_journal(record))
 
 
 def render_alert(alert: Alert, context: Context) -> Message:
@@ -129,10 +153,7 @@ def render_alert(alert: Alert, context: Context) -> Message:
         "masked": alert.is_masked,
         "evidence": [_evidence(evidence, context) for evidence in alert.evidence],
         "evidence_left_out": alert.evidence_left_out,
-        "model": _model(context.model),
-        "settings": f"sha256:{context.settings_sha256}",
-        "provider": context.provider,
-        "schema": SCHEMA,
+        **_made_by(alert.in_force, context),
     }
     if alert.reason:
         body["reason"] = alert.reason
@@ -151,12 +172,14 @@ def render_notice(notice: Notice, context: Context) -> Message:
 def render_decision(decision: Decision, context: Context) -> Message:
     """Render one scored observation: exact scores as integers (micro-logits) beside probabilities for people."""
     observation, scored = decision.observation, decision.scored
-    names = [label.name for label in context.model.labels]
+    names = [label.name for label in decision.in_force.model.labels]
     text, frame = observation.text, observation.frame
     has_image = frame is not None and not observation.is_image_shed and scored.image_failure is None
     has_text = text is not None and scored.text_failure is None
     body: dict[str, Any] = {
         "zone": observation.zone,
+        "sequence": observation.sequence,
+        "index": observation.index,
         "scores": _named(names, scored.full, probability),
         "logits": _named(names, scored.full, int),
         "without_image": _named(names, scored.without_image, int),
@@ -171,10 +194,7 @@ def render_decision(decision: Decision, context: Context) -> Message:
             if reason is not None
         },
         "evidence": [_evidence(_evidence_of(record), context) for record in (text, frame) if record is not None],
-        "model": _model(context.model),
-        "settings": f"sha256:{context.settings_sha256}",
-        "provider": context.provider,
-        "schema": SCHEMA,
+        **_made_by(decision.in_force, context),
     }
     offsets = "-".join(f"{record.side.kind}{record.offset}" for record in (text, frame) if record is not None)
     name = f"{context.deployment}-{context.partition}-{offsets}"
@@ -260,8 +280,14 @@ def _evidence(evidence: Evidence, context: Context) -> dict[str, Any]:
     return found
 
 
-def _model(model: Model) -> dict[str, str]:
-    return {"name": model.name, "version": model.version, "sha256": model.sha256}
+def _made_by(in_force: InForce, context: Context) -> dict[str, Any]:
+    model = in_force.model
+    return {
+        "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
+        "settings": f"sha256:{in_force.settings_sha256}",
+        "provider": context.provider,
+        "schema": SCHEMA,
+    }
 
 
 def _named(names: Sequence[str], logits: tuple[int, ...] | None, show: Any) -> dict[str, Any] | None:  # noqa: ANN401

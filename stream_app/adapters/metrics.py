@@ -7,15 +7,16 @@ one page of text. Nobody outside this file and freshness.py knows Prometheus. Al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
 from stream_app.adapters.freshness import Freshness
 from stream_app.core.effects import Effects, Step
-from stream_app.core.task import Task
+from stream_app.core.heard import Heard
 from stream_app.core.types import Alert, RawRecord, Record, Ref, Side
+from stream_app.core.view import TaskView
 
 #: Reasons are words of our own; the bound is for the day when one is made from input by mistake.
 _MAX_REASONS = 64
@@ -37,9 +38,9 @@ class Metrics:
         self._now_ms = now_ms or _wall_ms
         self._registry = CollectorRegistry()
         self._reasons: set[str] = set()
-        self._counted: dict[int, dict[str, int]] = {}
-        self.freshness = Freshness(now_ms=self._now_ms)
-        self._registry.register(self.freshness)
+        self._counted: dict[int, Mapping[str, int]] = {}
+        self._heard = Heard()
+        self._registry.register(Freshness(self._heard, now_ms=self._now_ms))
         ProcessCollector(namespace="vigil", registry=self._registry)
         self._make_flow()
         self._make_tasks()
@@ -55,16 +56,16 @@ class Metrics:
         """Count records that came from the source, and note when their cameras and zones were last heard of."""
         self._received.labels(side.kind).inc(len(raws))
         self._received_bytes.labels(side.kind).inc(sum(len(raw.value or b"") for raw in raws))
-        self.freshness.saw(partition, side, raws)
+        self._heard.note(partition, side, raws, self._now_ms())
 
-    def pumped(self, partition: int, task: Task, effects: Effects) -> None:
+    def pumped(self, partition: int, view: TaskView, effects: Effects) -> None:
         """Take the task's gauges after it admitted records."""
         for observation in effects.score:
             what = "pair" if observation.text and observation.frame else "text" if observation.text else "frame"
             self._observations.labels(what).inc()
-        self._gauge(partition, task)
+        self._gauge(partition, view)
 
-    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
+    def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
         """Count what a confirmed step published, and how long its alerts took from their newest evidence."""
         self._commit_seconds.observe(seconds)
         self._last_commit.labels(str(partition)).set(self._now_ms() / 1_000)
@@ -75,12 +76,12 @@ class Metrics:
         for alert in step.alerts:
             self._alerts.labels(alert.label, alert.phase).inc()
             self._time_alert(alert, records)
-        self._count_totals(partition, task)
-        self._gauge(partition, task)
+        self._count_totals(partition, view)
+        self._gauge(partition, view)
 
-    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:  # noqa: ARG002 - the log has it
+    def epoch_started(self, partition: int, view: TaskView, said: tuple[str, ...]) -> None:  # noqa: ARG002 - the log has it
         """A task took up its work; what its books hold already was counted by an owner before."""
-        self._counted[partition] = task.totals
+        self._counted[partition] = view.totals
         self._task_up.labels(str(partition)).set(1)
         self._gaps.labels(str(partition)).set(0)
         self._epochs.inc()
@@ -98,7 +99,7 @@ class Metrics:
     def stopped(self, partition: int) -> None:
         """A task is no longer ours: its gauges go, so that the new owner's are the only ones."""
         self._counted.pop(partition, None)
-        self.freshness.forget(partition)
+        self._heard.forget(partition)
         name = str(partition)
         for gauge in self._per_task:
             gauge.remove_by_labels({"partition": name})
@@ -185,17 +186,17 @@ class Metrics:
         registry = self._registry
         self._model = Info("vigil_model", "Bundle, settings and provider in force.", registry=registry)
 
-    def _gauge(self, partition: int, task: Task) -> None:
+    def _gauge(self, partition: int, view: TaskView) -> None:
         name = str(partition)
-        self._window_bytes.labels(name).set(task.window_bytes)
-        self._in_flight.labels(name).set(task.in_flight)
-        self._thinning.labels(name).set(task.thinning_level)
-        self._stream_time.labels(name).set(max(task.stream_ms, 0) / 1_000)
+        self._window_bytes.labels(name).set(view.window_bytes)
+        self._in_flight.labels(name).set(view.in_flight)
+        self._thinning.labels(name).set(view.thinning_level)
+        self._stream_time.labels(name).set(max(view.stream_ms, 0) / 1_000)
         for side in Side:
-            self._queued.labels(name, side.kind).set(task.queued(side))
+            self._queued.labels(name, side.kind).set(view.queued[side])
 
-    def _count_totals(self, partition: int, task: Task) -> None:
-        totals = task.totals
+    def _count_totals(self, partition: int, view: TaskView) -> None:
+        totals = view.totals
         before = self._counted.get(partition, {})
         for name, total in totals.items():
             more = total - before.get(name, 0)

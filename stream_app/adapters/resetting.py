@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_app.adapters.events import SCHEMA, Message
+from stream_app.adapters.events import Message
+from stream_app.adapters.journal import SCHEMA, JournalRecord, encode_journal
+from stream_app.core.journal import JournalReset
 
 if TYPE_CHECKING:
     from stream_app.adapters.events import Topics
@@ -50,9 +52,9 @@ async def reset_task(
     try:
         text, frame = await recovery.positions(partition, start_from)
         key = f"{deployment}/{partition}".encode()
-        entry = {"schema": SCHEMA, "partition": partition, "entries": [["reset", text, frame]]}
+        entry = JournalRecord(schema=SCHEMA, partition=partition, entries=(JournalReset(text, frame),))
         messages = [
-            Message(topics.journal, key, msgspec.json.encode(entry)),
+            Message(topics.journal, key, encode_journal(entry)),
             Message(topics.state, key, None, (), partition),
         ]
         await publisher.publish(messages, {(topics.texts, partition): text, (topics.frames, partition): frame})

@@ -10,6 +10,7 @@ from stream_app.adapters.epoch import Epoch, wait_for
 from stream_app.adapters.publisher import EpochEndedError
 from stream_app.adapters.recovery import GapError, RecoveryError
 from stream_app.core.types import RawRecord, Side
+from stream_app.core.view import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -83,7 +84,7 @@ class TaskRunner:
             await self._unless_stopped(publisher.start())
             point = await self._unless_stopped(self._ports.recovery.find(self.partition))
             self._epoch = Epoch(self._settings, self._ports, publisher, point)
-            self._ports.telemetry.epoch_started(self.partition, self._epoch.task, point.said)
+            self._ports.telemetry.epoch_started(self.partition, view_of(self._epoch.task), point.said)
             await self._unless_stopped(self._epoch.open())
             await self._epoch.run(self._is_stopping)
         except _StoppedError:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from stream_app.adapters.metrics import Metrics
     from stream_app.core.effects import Effects, Step
-    from stream_app.core.task import Task
     from stream_app.core.types import DeadLetter, RawRecord, Side
+    from stream_app.core.view import TaskView
 
 _log = structlog.get_logger("vigil.worker")
 
@@ -88,16 +88,16 @@ class WorkerStatus:
         """Records came from the source."""
         self._metrics.received(partition, side, raws)
 
-    def pumped(self, partition: int, task: Task, effects: Effects) -> None:
+    def pumped(self, partition: int, view: TaskView, effects: Effects) -> None:
         """The core admitted records and asked for scores."""
-        if _has_to_commit(task):
+        if _has_to_commit(view):
             self._waiting_since.setdefault(partition, self._now_s())
-        self._metrics.pumped(partition, task, effects)
+        self._metrics.pumped(partition, view, effects)
 
-    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
+    def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
         """A step was confirmed."""
         self._waiting_since.pop(partition, None)
-        if _has_to_commit(task):
+        if _has_to_commit(view):
             self._waiting_since[partition] = self._now_s()
         for alert in step.alerts:
             _log.info("alert", partition=partition, phase=alert.phase, label=alert.label, zone=alert.zone, id=alert.id)
@@ -115,21 +115,21 @@ class WorkerStatus:
                 last_offset=max(letter.offset for letter in letters),
                 **_lost(letters),
             )
-        self._metrics.committed(partition, task, step, seconds)
+        self._metrics.committed(partition, view, step, seconds)
 
     def position(self, partition: int, side: Side, lag: int, age_s: float) -> None:
         """So many offsets lie between what was admitted and the end; the last fetch is so old."""
         self._fetched_at[partition, side] = self._now_s() - age_s
         self._metrics.position(partition, side, lag)
 
-    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
+    def epoch_started(self, partition: int, view: TaskView, said: tuple[str, ...]) -> None:
         """A task took up its work."""
         self._running.add(partition)
         self._gaps.pop(partition, None)
         for line in said:
             _log.warning("recovery", partition=partition, said=line)
         _log.info("task running", partition=partition)
-        self._metrics.epoch_started(partition, task, said)
+        self._metrics.epoch_started(partition, view, said)
 
     def epoch_ended(self, partition: int, reason: str, *, is_fenced: bool) -> None:
         """A task lost its epoch."""
@@ -160,9 +160,9 @@ class WorkerStatus:
         self._fetched_at = {place: at for place, at in self._fetched_at.items() if place[0] != partition}
 
 
-def _has_to_commit(task: Task) -> bool:
+def _has_to_commit(view: TaskView) -> bool:
     """Whether a commit is to be expected: something is decided, or waits for a score that may never come."""
-    return task.has_uncommitted or task.in_flight > 0
+    return view.has_uncommitted or view.in_flight > 0
 
 
 def _lost(letters: Sequence[DeadLetter]) -> dict[str, str]:

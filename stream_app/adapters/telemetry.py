@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from stream_app.core.effects import Effects, Step
-    from stream_app.core.task import Task
     from stream_app.core.types import RawRecord, Side
+    from stream_app.core.view import TaskView
 
 
 class Telemetry(Protocol):
@@ -17,11 +17,11 @@ class Telemetry(Protocol):
         """Records came from the source."""
         ...
 
-    def pumped(self, partition: int, task: Task, effects: Effects) -> None:
+    def pumped(self, partition: int, view: TaskView, effects: Effects) -> None:
         """The core admitted records and asked for scores."""
         ...
 
-    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
+    def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
         """A step was confirmed; ``seconds`` is how long its transaction took."""
         ...
 
@@ -29,7 +29,7 @@ class Telemetry(Protocol):
         """So many offsets lie between what was admitted and the end; the last fetch is ``age_s`` seconds old."""
         ...
 
-    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
+    def epoch_started(self, partition: int, view: TaskView, said: tuple[str, ...]) -> None:
         """A task took up its work."""
         ...
 

@@ -19,9 +19,9 @@ from stream_app.adapters.answering import Answers, Tell, tell_nobody
 from stream_app.adapters.clock import Clock, SystemClock
 from stream_app.adapters.connection import Connection
 from stream_app.adapters.events import Topics
-from stream_app.adapters.freshness import Freshness
 from stream_app.adapters.reach import METADATA_S, POLL_MS, BrokerUnreachableError, consumer
 from stream_app.adapters.unpacking import UnreadableRecord
+from stream_app.core.heard import Heard
 from stream_app.core.types import Side
 
 _METADATA_POLL_S = 0.02
@@ -190,7 +190,7 @@ async def input_status(
         BrokerUnreachableError: if no broker answers.
         TopicMissingError: if an input topic does not exist.
     """
-    seen = Freshness(now_ms=lambda: now_ms)
+    heard = Heard()
     looked_at = 0
     unreadable: list[str] = []
     async with consumer(connection) as client:
@@ -201,14 +201,14 @@ async def input_status(
             for partition in partitions:
                 client.seek(partition, max(begins[partition], ends[partition] - tail))
             async for record in read_to_the_end(client, ends, tell=tell):
-                seen.saw(record.partition, side, (record,))
+                heard.note(record.partition, side, (record,), now_ms)
                 looked_at += 1
                 if isinstance(record, UnreadableRecord):
                     unreadable.append(f"{record.place}: {record.reason}, {record.detail}")
     return InputStatus(
-        cameras=_statuses(CameraStatus(s.zone, s.camera, s.partition, s.append_ms) for s in seen.frames()),
-        texts=_statuses(CameraStatus(s.zone, None, s.partition, s.append_ms) for s in seen.texts()),
-        blind_zones=tuple(seen.blind_zones()),
+        cameras=_statuses(CameraStatus(s.zone, s.camera, s.partition, s.append_ms) for s in heard.frames()),
+        texts=_statuses(CameraStatus(s.zone, None, s.partition, s.append_ms) for s in heard.texts()),
+        blind_zones=tuple(heard.blind_zones(now_ms)),
         looked_at=looked_at,
         unreadable=tuple(unreadable),
     )

@@ -67,7 +67,7 @@ def _says_yes(question: str) -> bool:
     echo(f"{question} [y/N]: ", err=True, is_ended=False)
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
-        echo(err=True)
+        echo("", err=True)
     return answer.strip().lower() in {"y", "yes"}
 
 

@@ -39,18 +39,6 @@ class _RefusedError(Exception):
         self.detail = detail[:_MAX_DETAIL_CHARS]
 
 
-class TextBody(msgspec.Struct, frozen=True):
-    """What a text record says: the text itself, its severity 1-5 or 0, and the sensor's name or ''.
-
-    ``is_plain`` is True where the value was not the JSON of the contract and was taken as plain text.
-    """
-
-    text: str
-    severity: int = 0
-    sensor: str = ""
-    is_plain: bool = False
-
-
 def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
     """Check one record and read its event time, zone and camera.
 
@@ -82,15 +70,14 @@ def headers_bytes(raw: RawRecord) -> int:
     return sum(len(name) + len(content or b"") for name, content in raw.headers)
 
 
-def read_text(raw: RawRecord) -> TextBody:
-    """Read the text of an admitted text record: the JSON of the contract, structured CloudEvents, or plain text.
+def read_text(raw: RawRecord) -> str:
+    """Read what an admitted text record says: the JSON of the contract, structured CloudEvents, or plain text.
 
     Raises:
         ValueError: if the record would not have been admitted.
     """
     try:
-        attributes = _attributes(raw)
-        return _text_body(raw, attributes)[0]
+        return _text_body(raw, _attributes(raw))[0]
     except _RefusedError as refusal:
         message = f"text record at offset {raw.offset} is not admissible: {refusal.reason} {refusal.detail}"
         raise ValueError(message) from refusal
@@ -102,20 +89,19 @@ def _admit(side: Side, raw: RawRecord, settings: Semantic) -> Record:
         raise _RefusedError("empty")
     zone = _zone(raw.key)
     attributes = _attributes(raw) if raw.headers else _NONE
-    camera, severity = "", 0
+    camera, severity, text = "", 0, ""
     if side is Side.FRAME:
         camera = attributes.get("camera", "")
         _check_frame(value, attributes, settings)
     else:
         if len(value) > settings.max_text_bytes:
             raise _RefusedError("too-large", f"expected <= {settings.max_text_bytes} bytes, found {len(value)}")
-        body, attributes = _text_body(raw, attributes)
-        severity = body.severity
+        text, severity, attributes = _text_body(raw, attributes)
     append_ms = raw.timestamp
     event_ms = _event_ms(attributes.get("ce_time"), append_ms, settings)
     source, event_id = attributes.get("ce_source"), attributes.get("ce_id")
     identity = record_identity(source, event_id) if source and event_id else None
-    return Record(side, raw.offset, append_ms, event_ms, zone, camera, severity, len(value), identity)
+    return Record(side, raw.offset, append_ms, event_ms, zone, camera, severity, len(value), identity, text)
 
 
 _NONE: dict[str, str] = {}
@@ -191,7 +177,8 @@ def _event_ms(ce_time: str | None, append_ms: int, settings: Semantic) -> int:
     return event_ms
 
 
-def _text_body(raw: RawRecord, attributes: dict[str, str]) -> tuple[TextBody, dict[str, str]]:
+def _text_body(raw: RawRecord, attributes: dict[str, str]) -> tuple[str, int, dict[str, str]]:
+    """Return the text, its severity 1-5 or 0, and the attributes that hold for it."""
     try:
         content = (raw.value or b"").decode()
     except UnicodeDecodeError as error:
@@ -203,10 +190,10 @@ def _text_body(raw: RawRecord, attributes: dict[str, str]) -> tuple[TextBody, di
         envelope = _json_object(content)
         if envelope is not None:
             return _structured(envelope, attributes)
-    return _body_of(_json_object(content), content), attributes
+    return *_body_of(_json_object(content), content), attributes
 
 
-def _structured(envelope: dict[str, Any], attributes: dict[str, str]) -> tuple[TextBody, dict[str, str]]:
+def _structured(envelope: dict[str, Any], attributes: dict[str, str]) -> tuple[str, int, dict[str, str]]:
     version = envelope.get("specversion")
     if version is not None and not (isinstance(version, str) and version.startswith("1.")):
         raise _RefusedError("specversion", f"expected 1.x, found {version}")
@@ -222,19 +209,18 @@ def _structured(envelope: dict[str, Any], attributes: dict[str, str]) -> tuple[T
         except (binascii.Error, UnicodeDecodeError) as error:
             raise _RefusedError("encoding", "data_base64 is no base64 of UTF-8") from error
     if isinstance(data, dict):
-        return _body_of(data, msgspec.json.encode(data).decode()), merged
+        return *_body_of(data, msgspec.json.encode(data).decode()), merged
     content = data if isinstance(data, str) else msgspec.json.encode(data).decode() if data is not None else ""
-    return _body_of(_json_object(content), content), merged
+    return *_body_of(_json_object(content), content), merged
 
 
-def _body_of(data: dict[str, Any] | None, content: str) -> TextBody:
+def _body_of(data: dict[str, Any] | None, content: str) -> tuple[str, int]:
     """Take the contract's JSON where it is that, else the content as it stands: an alarm is never refused for form."""
     if data is not None and isinstance(data.get("text"), str) and data["text"].strip():
-        severity, sensor = data.get("severity"), data.get("sensor")
-        return TextBody(data["text"], _severity(severity), sensor if isinstance(sensor, str) else "")
+        return data["text"], _severity(data.get("severity"))
     if not content.strip():
         raise _RefusedError("empty", "nothing but white space")
-    return TextBody(content, is_plain=True)
+    return content, 0
 
 
 def _severity(found: object) -> int:

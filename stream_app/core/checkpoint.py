@@ -11,7 +11,7 @@ from stream_app.core.decide import DecideState
 from stream_app.core.join import NEVER, Held
 from stream_app.core.rate import Level
 from stream_app.core.settings import Semantic
-from stream_app.core.types import Model, Record, Side
+from stream_app.core.types import InForce, Model, Record, Side
 
 SCHEMA = 1
 #: Stands for the append time of a record where there was none yet; lower than any time that RFC 3339 can write.
@@ -44,7 +44,8 @@ class HeldState(msgspec.Struct, frozen=True, array_like=True):
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a successor needs besides the input topics. Times in ms, offsets are the next to be read.
 
-    ``text_ms`` and ``frame_ms`` are the append times of the records just before those offsets.
+    ``text_ms`` and ``frame_ms`` are the append times of the records just before those offsets. ``settings_sha256`` is
+    empty where an older version wrote it.
     """
 
     schema: int = SCHEMA
@@ -65,7 +66,12 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     decide: DecideState = DecideState()
     model: Model
     settings: Semantic
+    settings_sha256: str = ""
     totals: dict[str, int] = {}
+
+    def in_force(self, otherwise: InForce) -> InForce:
+        """Return the model and settings in force at the cut; where their name is missing, the one of ``otherwise``."""
+        return InForce(self.model, self.settings, self.settings_sha256 or otherwise.settings_sha256)
 
     def lowest(self, side: Side) -> int:
         """Return the lowest offset of one side that is still needed: of the window, or the next to be read."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_app.core.types import DeadLetter, JournalEntry, Notice, Observation, Ref, Scored
+from stream_app.core.journal import JournalEntry
+from stream_app.core.types import DeadLetter, InForce, Notice, Observation, Ref, Scored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class Position(msgspec.Struct, eq=False, gc=False):
     """Where a task stands after a sequence number.
 
-    Stream time, next offsets, the newest append time of all, and the append time of the last record of each side
-    (by which a successor knows the topic again); times in ms.
+    Stream time, next offsets, the newest append time of all, the append time of the last record of each side (by which
+    a successor knows the topic again), and the model and settings in force; times in ms.
     """
 
     sequence: int
@@ -32,6 +33,7 @@ class Position(msgspec.Struct, eq=False, gc=False):
     append_ms: int
     text_ms: int
     frame_ms: int
+    in_force: InForce
 
 
 class Entry(msgspec.Struct, eq=False, gc=False):

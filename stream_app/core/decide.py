@@ -25,8 +25,7 @@ from stream_app.core.types import Alert, DeadLetter, Decision, Evidence, Observa
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream_app.core.settings import Semantic
-    from stream_app.core.types import Model
+    from stream_app.core.types import InForce
 
 #: Later than any stream time.
 _NEVER_MS = 1 << 62
@@ -65,17 +64,17 @@ class Decide:
         "_deployment",
         "_due_ms",
         "_failed",
+        "_in_force",
         "_incidents",
-        "_model",
         "_outcomes",
         "_partition",
         "_reached",
         "_settings",
     )
 
-    def __init__(self, settings: Semantic, model: Model, *, deployment: str, partition: int) -> None:
-        self._settings = settings
-        self._model = model
+    def __init__(self, in_force: InForce, *, deployment: str, partition: int) -> None:
+        self._in_force = in_force
+        self._settings = in_force.settings
         self._deployment = deployment
         self._partition = partition
         self._outcomes: dict[int, Outcome] = {}
@@ -95,18 +94,18 @@ class Decide:
             return
         for key, incident in sorted(self._incidents.items(), key=self._by_due):
             if stream_ms > incident.last_support_ms + self._settings.quiet_ms:
-                into.append(incident.alert("closed", stream_ms, "quiet"))
+                into.append(incident.alert("closed", stream_ms, self._in_force, "quiet"))
                 del self._incidents[key]
             elif incident.has_news and stream_ms >= incident.last_alert_ms + self._settings.update_every_ms:
-                into.append(incident.alert("updated", stream_ms))
-        self._due_ms = min((self._due(incident) for incident in self._incidents.values()), default=_NEVER_MS)
+                into.append(incident.alert("updated", stream_ms, self._in_force))
+        self._due_ms = self._next_due()
 
     def judge(self, stream_ms: int, observations: Iterable[tuple[Observation, Scored]]) -> Judged:
         """Judge the observations of one sequence number, after :meth:`expire` with its stream time."""
         judged = Judged()
         self.expire(stream_ms, judged.alerts)
         for observation, scored in observations:
-            judged.decisions.append(Decision(observation, scored, stream_ms))
+            judged.decisions.append(Decision(observation, scored, stream_ms, self._in_force))
             self._note_failures(observation, scored, judged.dead_letters)
             if scored.full is not None:
                 self._judge_one(observation, scored, scored.full, stream_ms, judged.alerts)
@@ -139,8 +138,16 @@ class Decide:
             failed=sorted(self._failed),
         )
 
-    def restore(self, state: DecideState, *, is_same_model: bool, stream_ms: int) -> list[Alert]:
-        """Take up a checkpoint's state.
+    def restore(self, state: DecideState) -> None:
+        """Take up a checkpoint's state, made by the model and settings in force."""
+        self._incidents = {(incident.zone, incident.label): incident for incident in state.incidents}
+        self._failed = dict.fromkeys((Side(side), offset) for side, offset in state.failed)
+        self._outcomes = dict(state.outcomes)
+        self._reached = {(zone, label): list(entries) for zone, label, entries in state.reached}
+        self._due_ms = self._next_due()
+
+    def switch(self, in_force: InForce, stream_ms: int) -> list[Alert]:
+        """Go by another model or other settings from this sequence number on.
 
         Results of another model are not mixed with this one's: running outcomes start anew, and incidents whose label
         no longer alerts close with reason ``model-changed``.
@@ -148,19 +155,20 @@ class Decide:
         Returns:
             The alerts of those closings.
         """
-        self._incidents = {(incident.zone, incident.label): incident for incident in state.incidents}
-        self._failed = dict.fromkeys((Side(side), offset) for side, offset in state.failed)
+        is_same_model = in_force.model == self._in_force.model
+        self._in_force, self._settings = in_force, in_force.settings
         alerts: list[Alert] = []
-        if is_same_model:
-            self._outcomes = dict(state.outcomes)
-            self._reached = {(zone, label): list(entries) for zone, label, entries in state.reached}
-        else:
+        if not is_same_model:
             # Which incidents a text supported is no result: it keeps the text from opening its own again.
-            self._outcomes = {offset: Outcome(supports=old.supports) for offset, old in state.outcomes if old.supports}
-            alerting = {label.name for label in self._model.labels if label.is_alerting}
+            before = self._outcomes.items()
+            self._outcomes = {offset: Outcome(supports=old.supports) for offset, old in before if old.supports}
+            self._reached.clear()
+            alerting = {label.name for label in in_force.model.labels if label.is_alerting}
             vanished = [key for key in sorted(self._incidents) if key[1] not in alerting]
-            alerts = [self._incidents.pop(key).alert("closed", stream_ms, "model-changed") for key in vanished]
-        self._due_ms = min((self._due(incident) for incident in self._incidents.values()), default=_NEVER_MS)
+            alerts = [
+                self._incidents.pop(key).alert("closed", stream_ms, in_force, "model-changed") for key in vanished
+            ]
+        self._due_ms = self._next_due()
         return alerts
 
     def _judge_one(
@@ -177,7 +185,7 @@ class Decide:
         if has_image and observation.frame is not None:
             frame = observation.frame
             outcome.show(Evidence(Side.FRAME, frame.offset, frame.event_ms, frame.camera))
-        for index, label in enumerate(self._model.labels):
+        for index, label in enumerate(self._in_force.model.labels):
             score = outcome.score(index)
             if label.is_alerting and score is not None:
                 self._judge_label(index, score, observation, outcome, stream_ms, into)
@@ -185,7 +193,7 @@ class Decide:
     def _judge_label(
         self, index: int, score: int, observation: Observation, outcome: Outcome, stream_ms: int, into: list[Alert]
     ) -> None:
-        label = self._model.labels[index]
+        label = self._in_force.model.labels[index]
         subject = observation.text or observation.frame
         assert subject is not None  # noqa: S101 - the join makes no observation of nothing
         key = (subject.zone, label.name)
@@ -204,9 +212,9 @@ class Decide:
             outcome.supports = [*outcome.supports, incident.id]
         incident.support(_support(index, score, observation, outcome, is_first=is_first), stream_ms)
         if is_opening:
-            into.append(incident.alert("opened", stream_ms))
+            into.append(incident.alert("opened", stream_ms, self._in_force))
         elif incident.has_news and stream_ms >= incident.last_alert_ms + self._settings.update_every_ms:
-            into.append(incident.alert("updated", stream_ms))
+            into.append(incident.alert("updated", stream_ms, self._in_force))
         self._due_ms = min(self._due_ms, self._due(incident))
 
     def _outcome(self, observation: Observation) -> Outcome:
@@ -261,7 +269,6 @@ class Decide:
             label=key[1],
             threshold=threshold,
             score=score,
-            opened_ms=stream_ms,
             last_support_ms=stream_ms,
             last_alert_ms=stream_ms,
             start_ms=subject.event_ms,
@@ -279,6 +286,9 @@ class Decide:
     def _due(self, incident: Incident) -> int:
         quiet = incident.last_support_ms + self._settings.quiet_ms + 1
         return min(quiet, incident.last_alert_ms + self._settings.update_every_ms) if incident.has_news else quiet
+
+    def _next_due(self) -> int:
+        return min((self._due(incident) for incident in self._incidents.values()), default=_NEVER_MS)
 
     def _by_due(self, item: tuple[tuple[str, str], Incident]) -> tuple[int, tuple[str, str]]:
         return (self._due(item[1]), item[0])

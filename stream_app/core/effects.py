@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_app.core.types import Alert, DeadLetter, Decision, JournalEntry, Notice, Observation, Ref
+from stream_app.core.journal import JournalEntry
+from stream_app.core.types import Alert, DeadLetter, Decision, Notice, Observation, Ref
 
 if TYPE_CHECKING:
     from stream_app.core.cut import Entry
@@ -30,10 +31,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     ``checkpoint`` is encoded already, for the state it describes moves on. ``commit_text`` and ``commit_frame`` are
     the offsets to be committed for the group: the lowest that the window holds or that lies beyond the cut.
+    ``next_text`` and ``next_frame`` are the positions at the cut, which is ``sequence``.
     """
 
     sequence: int
     stream_ms: int
+    next_text: int
+    next_frame: int
     alerts: tuple[Alert, ...]
     notices: tuple[Notice, ...]
     decisions: tuple[Decision, ...]

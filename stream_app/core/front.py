@@ -13,30 +13,18 @@ from typing import TYPE_CHECKING, Any
 from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, held_from, held_state
 from stream_app.core.cut import Entry, Position
 from stream_app.core.join import NEVER, Held, Join, Pair
+from stream_app.core.journal import JournalSkipped, JournalSwitch, JournalText, JournalThinning, JournalTick
 from stream_app.core.rate import Rate
 from stream_app.core.seen import Seen
 from stream_app.core.shed import Shed
 from stream_app.core.thin import Thin
-from stream_app.core.types import (
-    DeadLetter,
-    JournalSwitch,
-    JournalText,
-    JournalThinning,
-    JournalTick,
-    Notice,
-    Observation,
-    Record,
-    Refused,
-    Side,
-    time_bound,
-)
+from stream_app.core.types import DeadLetter, InForce, Notice, Observation, Record, Refused, Side, time_bound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stream_app.core.journal import JournalEntry
     from stream_app.core.merge import Intake
-    from stream_app.core.settings import Semantic
-    from stream_app.core.types import Model
 
 _Counts = tuple[tuple[str, int], ...]
 # Lines of the books by side; made once, for there is one of them per record.
@@ -49,19 +37,19 @@ _DEAD = tuple((*_RECEIVED[side], (f"{word}.dead", 1)) for side, word in enumerat
 class Front:
     """State from the first record to the head of the merge order."""
 
-    __slots__ = ("_rate", "_seen", "_settings", "_shed", "_thin", "head", "join")
+    __slots__ = ("_rate", "_seen", "_shed", "_thin", "head", "join")
 
-    def __init__(self, settings: Semantic, checkpoint: Checkpoint | None, start: tuple[int, int]) -> None:
-        """Begin at a checkpoint, or at these next text and frame offsets."""
-        self._settings = settings
+    def __init__(self, in_force: InForce, checkpoint: Checkpoint | None, start: tuple[int, int]) -> None:
+        """Begin at a checkpoint and what was in force there, or at these next text and frame offsets."""
+        settings = in_force.settings
         self._rate = Rate(settings)
         self._seen = Seen()
         self._thin = Thin(settings)
         self._shed = Shed(settings)
         #: Where the merge order stands; moves with every entry, which gets a copy.
-        self.head = Position(0, NO_RECORD_MS, *start, NO_RECORD_MS, NO_RECORD_MS, NO_RECORD_MS)
+        self.head = Position(0, NO_RECORD_MS, *start, NO_RECORD_MS, NO_RECORD_MS, NO_RECORD_MS, in_force)
         if checkpoint is not None:
-            self.head = _position_of(checkpoint)
+            self.head = _position_of(checkpoint, in_force)
         self.join = Join(settings, self.head.stream_ms)
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -75,6 +63,10 @@ class Front:
     def window_bytes(self) -> int:
         """Image bytes that the window holds."""
         return self._shed.bytes
+
+    def next_of(self, side: Side) -> int:
+        """Return the next offset of one side that was not yet admitted."""
+        return self.head.next_text if side is Side.TEXT else self.head.next_frame
 
     def take(self, intake: Intake) -> Entry:
         """Take the next record of the merge order."""
@@ -111,12 +103,19 @@ class Front:
         entry.journal = (JournalThinning(level, self.head.next_text, self.head.next_frame),)
         return entry
 
-    def switch(self, model: Model, settings_sha256: str) -> Entry:
-        """Journal the model and settings in force; a task's first step pins where it started."""
-        self.head.sequence += 1
+    def switch(self, to: InForce) -> Entry:
+        """Put a model and settings in force, and journal them; a task's first step pins where it started."""
+        head = self.head
+        head.sequence += 1
+        if to.settings != head.in_force.settings:
+            self.join.switch(to.settings)
+            self._shed.switch(to.settings)
+            self._thin.switch(to.settings, head.sequence, head.stream_ms)
+            self._rate.switch(to.settings, head.sequence, head.append_ms)
+        head.in_force = to
         entry = self._enter((), ())
-        position = (self.head.next_text, self.head.next_frame)
-        entry.journal = (JournalSwitch(model.sha256, settings_sha256, *position),)
+        names = (to.model.sha256, to.settings_sha256)
+        entry.journal = (JournalSwitch(*names, head.next_text, head.next_frame, to.model, to.settings),)
         return entry
 
     def forget(self, at: Position) -> list[Held]:
@@ -126,12 +125,14 @@ class Front:
 
     def prune(self, at: Position) -> None:
         """Let go of marks that no state at or after the cut needs; slower than :meth:`forget`, once per step."""
-        self._thin.forget(at.sequence, at.stream_ms)
-        self._rate.forget(at.sequence, at.append_ms)
+        settings = at.in_force.settings
+        self._thin.forget(at.sequence, at.stream_ms, settings.unmatched_every_ms)
+        self._rate.forget(at.sequence, at.append_ms, settings)
 
     def state_at(self, at: Position) -> dict[str, Any]:
         """Return this half's fields of a checkpoint, as of the cut."""
-        cut = at.sequence
+        cut, settings = at.sequence, at.in_force.settings
+        sampled = self._thin.sampled_at(cut, at.stream_ms, settings.unmatched_every_ms)
         return {
             "sequence": cut,
             "stream_ms": at.stream_ms,
@@ -142,9 +143,12 @@ class Front:
             "frame_ms": at.frame_ms,
             "window": [held_state(held, cut) for held in self.join.window_at(cut)],
             "seen": [(*identity, expires) for identity, expires in self._seen.remembered_at(cut, at.stream_ms)],
-            "sampled": [(*camera, bucket) for camera, bucket in self._thin.sampled_at(cut, at.stream_ms)],
-            "rates": dict(self._rate.levels_at(cut, at.append_ms)),
+            "sampled": [(*camera, bucket) for camera, bucket in sampled],
+            "rates": dict(self._rate.levels_at(cut, at.append_ms, settings)),
             "thinning_level": self._thin.level_at(cut),
+            "model": at.in_force.model,
+            "settings": settings,
+            "settings_sha256": at.in_force.settings_sha256,
         }
 
     def _take_text(self, text: Record) -> Entry:
@@ -155,7 +159,7 @@ class Front:
             entry = self._take_record(text, self._thin.sample_ms)
             entry.journal = (JournalText(text.offset, self.head.next_frame),)
             return entry
-        settings = self._settings
+        settings = self.head.in_force.settings
         detail = f"more than {settings.rate_per_s}/s with a burst of {settings.rate_burst}"
         entry = self._refuse(text, "rate", detail)
         if is_first:
@@ -168,7 +172,7 @@ class Front:
         unmatched, pairs = join.admit(held, time_bound(record.event_ms, record.append_ms))
         head.stream_ms = join.stream_ms
         if record.identity is not None:
-            expires = head.stream_ms + self._settings.horizon_ms
+            expires = head.stream_ms + head.in_force.settings.horizon_ms
             self._seen.add((record.side, record.identity), head.sequence, expires)
         # What left makes room first, or the bound would shed more than it must.
         for left in join.removed:
@@ -189,13 +193,19 @@ class Front:
         entry = self._enter((), ())
         entry.dead_letters = (DeadLetter(intake.side, intake.offset, reason, detail, intake.size),)
         entry.counts = (*_DEAD[intake.side], (f"dead.{reason}", 1))
+        entry.journal = self._skip(intake)
         return entry
 
     def _pass_over(self, record: Record) -> Entry:
         entry = self._enter((), ())
         entry.left = (record.ref,)
         entry.counts = _DUPLICATE[record.side]
+        entry.journal = self._skip(record)
         return entry
+
+    def _skip(self, intake: Intake) -> Sequence[JournalEntry]:
+        """Name the place of a text that is not admitted: a moment sooner or later, it might have been."""
+        return (JournalSkipped(intake.offset, self.head.next_frame),) if intake.side is Side.TEXT else ()
 
     def _enter(self, unmatched: Sequence[Held], pairs: Sequence[Pair]) -> Entry:
         """Make the entry of this sequence number, with what is to be scored after thinning."""
@@ -212,20 +222,20 @@ class Front:
         return entry
 
     def _observe(self, unmatched: Sequence[Held], pairs: Sequence[Pair]) -> list[Observation]:
-        sequence = self.head.sequence
+        sequence, model = self.head.sequence, self.head.in_force.model.sha256
         found: list[Observation] = []
         for held in unmatched:
             record = held.record
             if record.side is Side.TEXT:
-                found.append(Observation(sequence, len(found), record.zone, record, None, held.is_late))
+                found.append(Observation(sequence, len(found), record.zone, record, None, held.is_late, model=model))
             elif held.shed == NEVER and self._thin.keeps_frame(record, sequence, self.head.stream_ms):
                 held.scored = sequence
-                found.append(Observation(sequence, len(found), record.zone, None, record, held.is_late))
+                found.append(Observation(sequence, len(found), record.zone, None, record, held.is_late, model=model))
         for text, frame in pairs:
             if self._thin.keeps_pair(text, frame, sequence):
                 both = (text.record, frame.record)
-                is_late = text.is_late or frame.is_late
-                found.append(Observation(sequence, len(found), text.record.zone, *both, is_late, frame.shed != NEVER))
+                marks = (text.is_late or frame.is_late, frame.shed != NEVER)
+                found.append(Observation(sequence, len(found), text.record.zone, *both, *marks, model))
         return found
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -240,7 +250,7 @@ class Front:
         self._rate.restore(checkpoint.rates)
 
 
-def _position_of(checkpoint: Checkpoint) -> Position:
+def _position_of(checkpoint: Checkpoint, in_force: InForce) -> Position:
     return Position(
         checkpoint.sequence,
         checkpoint.stream_ms,
@@ -249,4 +259,5 @@ def _position_of(checkpoint: Checkpoint) -> Position:
         checkpoint.append_ms,
         checkpoint.text_ms,
         checkpoint.frame_ms,
+        in_force,
     )

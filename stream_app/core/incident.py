@@ -6,7 +6,7 @@ import msgspec
 
 from stream_app.core.ids import alert_id
 from stream_app.core.outcome import MAX_EVIDENCE
-from stream_app.core.types import Alert, Contribution, Evidence, Side
+from stream_app.core.types import Alert, Contribution, Evidence, InForce, Side
 
 #: Frames beyond those named that are remembered, so that another text that met them does not count them again. Four
 #: cameras give 20 in a window of 5 s at the default sampling; past the bound the oldest may be counted twice.
@@ -32,7 +32,6 @@ class Incident(msgspec.Struct, kw_only=True):
     label: str
     threshold: int
     score: int
-    opened_ms: int
     last_support_ms: int
     last_alert_ms: int
     start_ms: int
@@ -64,7 +63,7 @@ class Incident(msgspec.Struct, kw_only=True):
         for evidence in support.evidence:
             self._show(evidence)
 
-    def alert(self, phase: str, stream_ms: int, reason: str = "") -> Alert:
+    def alert(self, phase: str, stream_ms: int, in_force: InForce, reason: str = "") -> Alert:
         """Make the alert of the next phase."""
         self.number += 1
         self.last_alert_ms = stream_ms
@@ -89,6 +88,7 @@ class Incident(msgspec.Struct, kw_only=True):
             evidence=tuple(self.evidence),
             evidence_left_out=self.evidence_left_out,
             time_ms=stream_ms,
+            in_force=in_force,
             reason=reason,
         )
 

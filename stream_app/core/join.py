@@ -74,12 +74,7 @@ class Join:
     )
 
     def __init__(self, settings: Semantic, stream_ms: int) -> None:
-        self._before = settings.before_ms
-        self._after = settings.after_ms
-        self._grace = settings.grace_ms
-        self._horizon = settings.horizon_ms
-        how = settings.how
-        self._emits = (how in {"right", "outer"}, how in {"left", "outer"})
+        self._go_by(settings)
         self.stream_ms = stream_ms
         self.held: dict[Ref, Held] = {}
         self._zones: dict[str, tuple[dict[int, Held], dict[int, Held]]] = {}
@@ -138,6 +133,15 @@ class Join:
             self._pass_by(held)
         return unmatched, pairs
 
+    def switch(self, settings: Semantic) -> None:
+        """Go by other settings from here on; held records stay, and close and leave by the new bounds."""
+        self._go_by(settings)
+        window = list(self.held.values())
+        for index in (self.held, self._zones, self._closing, self._dropping):
+            index.clear()
+        for held in window:
+            self.restore(held)
+
     def restore(self, held: Held) -> None:
         """Put a record back into the window as a checkpoint describes it, without judging anything."""
         self._hold(held, self.close_ms(held.record))
@@ -158,6 +162,14 @@ class Join:
         while gone and gone[0].gone <= cut:
             forgotten.append(gone.popleft())
         return forgotten
+
+    def _go_by(self, settings: Semantic) -> None:
+        self._before = settings.before_ms
+        self._after = settings.after_ms
+        self._grace = settings.grace_ms
+        self._horizon = settings.horizon_ms
+        how = settings.how
+        self._emits = (how in {"right", "outer"}, how in {"left", "outer"})
 
     def _close(self, sequence: int) -> list[Held]:
         closing, now = self._closing, self.stream_ms

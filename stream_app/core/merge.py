@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from stream_app.core.types import Record, Refused, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from stream_app.core.settings import Limits
+    from stream_app.core.types import RawRecord
 
 Intake = Record | Refused
 
@@ -30,15 +31,23 @@ class Merge:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._queues: tuple[deque[tuple[Intake, int]], deque[tuple[Intake, int]]] = (deque(), deque())
+        self._queues: tuple[deque[tuple[Intake, RawRecord]], deque[tuple[Intake, RawRecord]]] = (deque(), deque())
         self._bytes = [0, 0]
         self._is_caught_up = [False, False]
 
-    def offer(self, side: Side, intake: Iterable[tuple[Intake, int]]) -> None:
-        """Queue records of one side with their payload sizes in bytes, in offset order."""
+    def offer(self, side: Side, intake: Iterable[tuple[Intake, RawRecord]]) -> None:
+        """Queue records of one side, each with what it was admitted from, in offset order."""
         items = list(intake)
         self._queues[side].extend(items)
-        self._bytes[side] += sum([size for _, size in items])
+        self._bytes[side] += sum([one.size for one, _ in items])
+
+    def admit_again(self, admit: Callable[[Side, RawRecord], Intake]) -> None:
+        """Look at everything that is queued once more: other rules of admission are in force when its turn comes."""
+        for side in Side:
+            queued = [raw for _, raw in self._queues[side]]
+            self._queues[side].clear()
+            self._bytes[side] = 0
+            self.offer(side, [(admit(side, raw), raw) for raw in queued])
 
     def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
         """Say whether the last fetch of this side reached the end of its partition (and is recent).
@@ -80,6 +89,6 @@ class Merge:
             side = Side.FRAME
         else:
             return None
-        intake, size = self._queues[side].popleft()
-        self._bytes[side] -= size
+        intake = self._queues[side].popleft()[0]
+        self._bytes[side] -= intake.size
         return intake

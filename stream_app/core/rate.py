@@ -32,11 +32,10 @@ class Level(msgspec.Struct, frozen=True, array_like=True):
 class Rate:
     """The buckets of all zones of one task."""
 
-    __slots__ = ("_full", "_levels", "_per_ms")
+    __slots__ = ("_levels", "_settings")
 
     def __init__(self, settings: Semantic) -> None:
-        self._per_ms = settings.rate_per_s
-        self._full = settings.rate_burst * _COST
+        self._settings = settings
         self._levels: dict[str, list[tuple[int, Level]]] = {}
 
     def allows(self, zone: str, append_ms: int, sequence: int) -> tuple[bool, bool]:
@@ -46,11 +45,12 @@ class Rate:
             Whether the text may pass, and whether this is the first refusal of a flood (to be reported once; a flood
             is over when the bucket is full again).
         """
-        marks = self._levels.setdefault(zone, [(NEVER, Level(self._full, append_ms))])
+        full = self._settings.rate_burst * _COST
+        marks = self._levels.setdefault(zone, [(NEVER, Level(full, append_ms))])
         last = marks[-1][1]
         at_ms = max(last.at_ms, append_ms)
-        tokens = min(self._full, last.tokens + (at_ms - last.at_ms) * self._per_ms)
-        is_reported = last.is_reported and tokens < self._full
+        tokens = _tokens(last, at_ms, self._settings)
+        is_reported = last.is_reported and tokens < full
         passes = tokens >= _COST
         is_first = not passes and not is_reported
         level = Level(tokens - _COST if passes else tokens, at_ms, is_reported or is_first)
@@ -60,20 +60,33 @@ class Rate:
             marks.append((sequence, level))
         return passes, is_first
 
-    def levels_at(self, cut: int, append_ms: int) -> Iterator[tuple[str, Level]]:
-        """Yield the buckets that were not full at ``cut``, when the newest append time was ``append_ms``."""
+    def switch(self, settings: Semantic, sequence: int, append_ms: int) -> None:
+        """Go by other settings from this sequence number on: full stays full, and no bucket holds more than the new."""
+        full = settings.rate_burst * _COST
+        for marks in self._levels.values():
+            last = marks[-1][1]
+            if _is_full(last, append_ms, self._settings):
+                # As if it had been forgotten, which depends on commits.
+                marks.append((sequence, Level(full, append_ms)))
+            else:
+                tokens = _tokens(last, append_ms, self._settings)
+                marks.append((sequence, Level(min(full, tokens), append_ms, last.is_reported)))
+        self._settings = settings
+
+    def levels_at(self, cut: int, append_ms: int, settings: Semantic) -> Iterator[tuple[str, Level]]:
+        """Yield the buckets that were not full at ``cut``, by the newest append time and the settings of then."""
         for zone, marks in self._levels.items():
             levels = [level for sequence, level in marks if NEVER < sequence <= cut]
-            if levels and not self._is_full(levels[-1], append_ms):
+            if levels and not _is_full(levels[-1], append_ms, settings):
                 yield zone, levels[-1]
 
-    def forget(self, cut: int, append_ms: int) -> None:
-        """Drop what no state at or after ``cut`` needs."""
+    def forget(self, cut: int, append_ms: int, settings: Semantic) -> None:
+        """Drop what no state at or after ``cut`` needs, by the newest append time and the settings of then."""
         for zone in list(self._levels):
             marks = self._levels[zone]
             while len(marks) > 1 and marks[1][0] <= cut:
                 del marks[0]
-            if len(marks) == 1 and marks[0][0] <= cut and self._is_full(marks[0][1], append_ms):
+            if len(marks) == 1 and marks[0][0] <= cut and _is_full(marks[0][1], append_ms, settings):
                 del self._levels[zone]
 
     def restore(self, levels: dict[str, Level]) -> None:
@@ -81,5 +94,11 @@ class Rate:
         # The mark counts as made at the checkpoint: 1 is below every sequence number still to come.
         self._levels = {zone: [(1, level)] for zone, level in levels.items()}
 
-    def _is_full(self, level: Level, append_ms: int) -> bool:
-        return level.tokens + max(0, append_ms - level.at_ms) * self._per_ms >= self._full
+
+def _tokens(level: Level, at_ms: int, settings: Semantic) -> int:
+    """Return the milli-tokens at an append time that is not before the level's."""
+    return min(settings.rate_burst * _COST, level.tokens + (at_ms - level.at_ms) * settings.rate_per_s)
+
+
+def _is_full(level: Level, append_ms: int, settings: Semantic) -> bool:
+    return _tokens(level, max(append_ms, level.at_ms), settings) == settings.rate_burst * _COST

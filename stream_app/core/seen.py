@@ -35,8 +35,9 @@ class Seen:
         self._entries.append((sequence, expires_ms, identity))
 
     def remembered_at(self, cut: int, stream_ms: int) -> Iterator[tuple[Identity, int]]:
-        """Yield what was remembered at ``cut``, when stream time was ``stream_ms``, with each expiry."""
-        for sequence, expires_ms, identity in self._entries:
+        """Yield what was remembered at ``cut``, when stream time was ``stream_ms``, by and with each expiry."""
+        # They lie here in order of admission, which is that of expiry unless a switch has shortened H.
+        for sequence, expires_ms, identity in sorted(self._entries, key=_by_expiry):
             if sequence <= cut and expires_ms >= stream_ms:
                 yield identity, expires_ms
 
@@ -51,3 +52,7 @@ class Seen:
         """Take up the state of a checkpoint."""
         for identity, expires_ms in sorted(remembered, key=lambda entry: entry[1]):
             self.add(identity, 0, expires_ms)
+
+
+def _by_expiry(entry: tuple[int, int, Identity]) -> int:
+    return entry[1]

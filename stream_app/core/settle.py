@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from stream_app.core.decide import Decide
     from stream_app.core.front import Front
     from stream_app.core.join import Held
-    from stream_app.core.keep import Keep
+    from stream_app.core.pins import Pins
     from stream_app.core.types import Scored
 
 
 class Settle:
     """What is decided, and what waits to be."""
 
-    __slots__ = ("_decide", "_front", "_keep", "at", "cut", "dead_letter_bytes", "outputs", "totals")
+    __slots__ = ("_decide", "_front", "_pins", "at", "cut", "dead_letter_bytes", "outputs", "totals")
 
-    def __init__(self, front: Front, decide: Decide, keep: Keep, totals: dict[str, int]) -> None:
+    def __init__(self, front: Front, decide: Decide, pins: Pins, totals: dict[str, int]) -> None:
         """Begin where the admitting half begins, with the books of the task so far."""
         self._front = front
         self._decide = decide
-        self._keep = keep
+        self._pins = pins
         #: Where the cut stands.
         self.at: Position = copy(front.head)
         self.cut = Cut()
@@ -43,12 +43,12 @@ class Settle:
     def enter(self, entry: Entry) -> None:
         """Take the next entry, and decide what is finished."""
         for letter in entry.dead_letters:
-            self._keep.use(letter.ref)
+            self._pins.pin(letter.ref)
             self.dead_letter_bytes += letter.size
         for observation in entry.observations:
-            self._keep.use_both(observation)
+            self._pins.pin_both(observation)
         for ref in entry.left:
-            self._keep.let_go(ref)
+            self._pins.let_go(ref)
         if len(self.cut) or entry.missing:
             self.cut.push(entry)
         else:
@@ -75,8 +75,10 @@ class Settle:
         return outputs
 
     def _decide_entry(self, entry: Entry) -> None:
+        outputs, in_force = self.outputs, entry.position.in_force
+        if in_force is not self.at.in_force:
+            outputs.alerts.extend(self._decide.switch(in_force, entry.position.stream_ms))
         self.at = entry.position
-        outputs = self.outputs
         if entry.observations:
             self._judge(entry)
         else:
@@ -86,7 +88,7 @@ class Settle:
         for name, number in entry.counts:
             totals[name] = totals.get(name, 0) + number
         for observation in entry.observations:
-            self._keep.unuse_both(observation)
+            self._pins.unpin_both(observation)
 
     def _forget(self) -> None:
         """Let go of what left the window at or before the cut, and close the books on it: once for many entries."""
@@ -106,7 +108,7 @@ class Settle:
         self.outputs.decisions.extend(judged.decisions)
         self.outputs.dead_letters.extend(judged.dead_letters)
         for letter in judged.dead_letters:
-            self._keep.use(letter.ref)
+            self._pins.pin(letter.ref)
             self.dead_letter_bytes += letter.size
             name = f"dead.{letter.reason}"
             self.totals[name] = self.totals.get(name, 0) + 1

@@ -28,6 +28,11 @@ class Shed:
         self._sample_ms = settings.sample_ms
         self.bytes = 0
 
+    def switch(self, settings: Semantic) -> None:
+        """Go by other settings from here on; what is over a lower bound goes when the next frame enters."""
+        self._bound = settings.window_bytes
+        self._sample_ms = settings.sample_ms
+
     def enter(self, held: Held) -> bool:
         """Count a frame that the window now holds; return whether the bound is passed."""
         if held.record.side is Side.FRAME and held.shed == NEVER:

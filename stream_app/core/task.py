@@ -1,8 +1,9 @@
 """The task: partition p of the frames topic and partition p of the texts topic, composed of the stages before it.
 
-In: raw records of each side, whether a side is caught up, ticks, overload levels, scores, "commit due", "committed".
-Out: effects (score these, release these bytes) and steps (commit these together). It knows no Kafka, no inference, no
-wall time; the same inputs give the same outputs. Live running, replay and tests drive this one object.
+In: raw records of each side, whether a side is caught up, ticks, overload levels, switches of model and settings,
+scores, "commit due", "committed". Out: effects (score these, release these bytes) and steps (commit these together). It
+knows no Kafka, no inference, no wall time; the same inputs give the same outputs. Live running, replay and tests drive
+this one object: a live task orders records itself (:meth:`Task.receive`), a replay gives the order (:meth:`Task.take`).
 
 Guarantees: a step contains everything decided up to its cut and nothing later; a task that is restored from a step's
 checkpoint and reads on from its positions goes on as if it had never stopped.
@@ -12,26 +13,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream_app.core.admit import admit
-from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, encode_checkpoint
 from stream_app.core.decide import Decide
-from stream_app.core.effects import Effects, Step
+from stream_app.core.effects import Effects
 from stream_app.core.front import Front
-from stream_app.core.keep import Keep
-from stream_app.core.merge import Intake, Merge
+from stream_app.core.inlet import Inlet
+from stream_app.core.merge import Merge
+from stream_app.core.pins import Pins
 from stream_app.core.settle import Settle
+from stream_app.core.steps import Steps
 from stream_app.core.thin import MAX_LEVEL
-from stream_app.core.types import Observation, Scored, Side
+from stream_app.core.types import InForce, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stream_app.core.checkpoint import Checkpoint
     from stream_app.core.cut import Entry
+    from stream_app.core.effects import Step
     from stream_app.core.settings import Limits, Semantic
-    from stream_app.core.types import Model, RawRecord
-
-#: Stream time before any record.
-BEGINNING_MS = NO_RECORD_MS
+    from stream_app.core.types import Model, Observation, RawRecord, Scored
 
 
 class Task:
@@ -49,11 +49,11 @@ class Task:
         start: tuple[int, int] = (0, 0),
         settings_sha256: str = "",
     ) -> None:
-        """Make a task.
+        """Make a task. Where its checkpoint was made by another model or other settings, it begins with a switch.
 
         Args:
-            settings: the semantic settings in force.
-            model: the bundle in force.
+            settings: the semantic settings to start with.
+            model: the bundle to start with.
             deployment: name of the deployment; part of every incident id.
             partition: the partition of both input topics.
             limits: bounds that change no result.
@@ -61,28 +61,23 @@ class Task:
             start: next text and next frame offset where there is no checkpoint.
             settings_sha256: names the settings in the journal; empty for the hash of the semantic settings alone.
         """
-        self._settings = settings.check()
-        self._model = model
-        self._deployment = deployment
-        self._partition = partition
+        given = InForce(model, settings.check(), settings_sha256 or settings.sha256)
+        in_force = given if checkpoint is None else checkpoint.in_force(given)
         self._limits = limits
         self._merge = Merge(limits)
-        self._front = Front(settings, checkpoint, start)
-        self._keep = Keep(self._front.join.held)
-        self._decide = Decide(settings, model, deployment=deployment, partition=partition)
+        self._front = Front(in_force, checkpoint, start)
+        self._pins = Pins(self._front.join.held)
+        self._decide = Decide(in_force, deployment=deployment, partition=partition)
         totals = dict(checkpoint.totals) if checkpoint is not None else {}
-        self._settle = Settle(self._front, self._decide, self._keep, totals)
+        self._settle = Settle(self._front, self._decide, self._pins, totals)
+        self._inlet = Inlet(self._front, self._merge, self._pins)
+        self._steps = Steps(self._front, self._decide, self._settle, self._pins, (deployment, partition))
         self._to_score: list[Observation] = []
-        self._open_step: Step | None = None
-        head = self._front.head
-        self._last_sequence = head.sequence
-        self._received = [head.next_text, head.next_frame]
-        if checkpoint is not None:
-            is_same_model = checkpoint.model == model
-            closed = self._decide.restore(checkpoint.decide, is_same_model=is_same_model, stream_ms=head.stream_ms)
-            self._settle.outputs.alerts.extend(closed)
-        if checkpoint is None or checkpoint.model != model or checkpoint.settings != settings:
-            self._enter(self._front.switch(model, settings_sha256 or settings.sha256))
+        if checkpoint is None:
+            self._enter(self._front.switch(given))
+        else:
+            self._decide.restore(checkpoint.decide)
+            self._switch(given)
 
     # -- inputs ------------------------------------------------------------------------------------------------
 
@@ -92,20 +87,19 @@ class Task:
         Records below the position were judged before (they come again after a restart or a seek): their bytes are
         kept where the window still needs them, and released otherwise.
         """
-        fresh: list[tuple[Intake, int]] = []
-        expected = self._received[side]
-        settings = self._settings
-        for raw in raws:
-            if raw.offset < expected:
-                # A queued record is needed; one that was admitted is, while the window or a use needs it.
-                if raw.offset < self.next_admitted(side):
-                    self._keep.let_go((side, raw.offset))
-                continue
-            expected = raw.offset + 1
-            intake = admit(side, raw, settings)
-            fresh.append((intake, intake.size))
-        self._received[side] = expected
-        self._merge.offer(side, fresh)
+        self._inlet.receive(side, raws)
+
+    def take(self, side: Side, raws: Iterable[RawRecord]) -> None:
+        """Admit records of one side at once, past the merge: for a replay, which knows their place in the order.
+
+        No bound on work is looked at: whoever gives the order gives the scores too. Records below the position only
+        bring their bytes, as in :meth:`receive`.
+
+        Raises:
+            ValueError: if the merge still holds records, whose place would be lost.
+        """
+        for intake in self._inlet.in_order(side, raws):
+            self._enter(self._front.take(intake))
 
     def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
         """Say whether this side's last fetch reached the end of its partition and is recent enough to be believed.
@@ -130,6 +124,36 @@ class Task:
             return False
         self._enter(self._front.tick(to_ms))
         return True
+
+    def tick(self, to_ms: int) -> None:
+        """Advance stream time because a journal says so; what :meth:`advance` asked was asked then.
+
+        Raises:
+            ValueError: if that would move stream time back.
+        """
+        if to_ms < self._front.head.stream_ms:
+            message = f"tick: expected a time from {self._front.head.stream_ms} on, found {to_ms}"
+            raise ValueError(message)
+        self._enter(self._front.tick(to_ms))
+
+    def switch(self, model: Model, settings: Semantic, settings_sha256: str = "") -> bool:
+        """Put a model and settings in force from the next sequence number on; journaled.
+
+        What was made before is scored and decided by what was in force then; records that are held stay, and meet
+        their further partners by the new settings; queued ones are admitted by them.
+
+        Args:
+            model: the bundle.
+            settings: the semantic settings.
+            settings_sha256: names the settings on the wire; empty for the hash of the semantic settings alone.
+
+        Returns:
+            Whether that changed anything.
+
+        Raises:
+            SettingsError: if a value breaks a guarantee.
+        """
+        return self._switch(InForce(model, settings.check(), settings_sha256 or settings.sha256))
 
     def set_thinning(self, level: int) -> None:
         """Sample texts that are admitted from here on at ``sample_ms << level`` (0 to 3); journaled.
@@ -178,30 +202,11 @@ class Task:
             self._enter(self._front.take(intake))
             taken += 1
         to_score, self._to_score = self._to_score, []
-        return Effects(tuple(to_score), self._keep.take_released(), is_open)
+        return Effects(tuple(to_score), self._pins.take_released(), is_open)
 
     def commit_due(self) -> Step | None:
         """Return the next step, or None when nothing changed or the last step is not yet confirmed."""
-        at = self._settle.at
-        if self._open_step is not None or at.sequence == self._last_sequence:
-            return None
-        outputs = self._settle.take_outputs()
-        self._front.prune(at)
-        self._decide.prune(at.stream_ms)
-        checkpoint = self.checkpoint()
-        self._open_step = Step(
-            sequence=at.sequence,
-            stream_ms=at.stream_ms,
-            alerts=tuple(outputs.alerts),
-            notices=tuple(outputs.notices),
-            decisions=tuple(outputs.decisions),
-            dead_letters=tuple(outputs.dead_letters),
-            journal=tuple(outputs.journal),
-            checkpoint=encode_checkpoint(checkpoint),
-            commit_text=checkpoint.lowest(Side.TEXT),
-            commit_frame=checkpoint.lowest(Side.FRAME),
-        )
-        return self._open_step
+        return self._steps.next()
 
     def committed(self) -> None:
         """Say that the last step is confirmed.
@@ -209,14 +214,7 @@ class Task:
         Raises:
             ValueError: if no step is open.
         """
-        step = self._open_step
-        if step is None:
-            message = "no step is open"
-            raise ValueError(message)
-        self._open_step = None
-        self._last_sequence = step.sequence
-        for letter in step.dead_letters:
-            self._keep.unuse(letter.ref)
+        self._steps.confirm()
 
     # -- what can be seen --------------------------------------------------------------------------------------
 
@@ -230,7 +228,7 @@ class Task:
     @property
     def has_uncommitted(self) -> bool:
         """Whether something was decided that no confirmed step holds yet."""
-        return self._settle.at.sequence != self._last_sequence
+        return self._steps.has_news
 
     @property
     def is_held_up(self) -> bool:
@@ -259,6 +257,11 @@ class Task:
         return self._settle.cut.in_flight
 
     @property
+    def sequence(self) -> int:
+        """The newest sequence number: that of the head of the merge order."""
+        return self._front.head.sequence
+
+    @property
     def stream_ms(self) -> int:
         """Stream time at the head of the merge order, in ms."""
         return self._front.head.stream_ms
@@ -278,20 +281,20 @@ class Task:
 
     def next_admitted(self, side: Side) -> int:
         """Return the next offset of one side that was not yet admitted."""
-        head = self._front.head
-        return head.next_text if side is Side.TEXT else head.next_frame
+        return self._front.next_of(side)
 
     def checkpoint(self) -> Checkpoint:
         """Return the state at the cut."""
-        return Checkpoint(
-            deployment=self._deployment,
-            partition=self._partition,
-            decide=self._decide.state(),
-            model=self._model,
-            settings=self._settings,
-            totals=self._settle.totals,
-            **self._front.state_at(self._settle.at),
-        )
+        return self._steps.checkpoint()
+
+    def _switch(self, to: InForce) -> bool:
+        before = self._front.head.in_force
+        if to == before:
+            return False
+        self._enter(self._front.switch(to))
+        if to.settings != before.settings:
+            self._inlet.admit_again()
+        return True
 
     def _enter(self, entry: Entry) -> None:
         if entry.observations:

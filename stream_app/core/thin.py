@@ -24,6 +24,8 @@ Camera = tuple[str, str]
 MAX_LEVEL = 3
 #: A camera that was not heard of for this long is forgotten; its next frame counts as its first. In milliseconds.
 _FORGET_AFTER_MS = 3_600_000
+#: Stands for a camera that is forgotten, where its marks may not be dropped yet; older than any frame.
+_LONG_AGO = -(1 << 60)
 
 
 class Thin:
@@ -51,6 +53,17 @@ class Thin:
         """Put a level in force from this sequence number on."""
         self._levels.append((sequence, level))
 
+    def switch(self, settings: Semantic, sequence: int, stream_ms: int) -> None:
+        """Go by other settings from this sequence number on; a camera's last bucket is told in buckets of the new."""
+        before_ms, self._every_ms, self._sample_ms = self._every_ms, settings.unmatched_every_ms, settings.sample_ms
+        if before_ms == self._every_ms:
+            return
+        for marks in self._sampled.values():
+            bucket = marks[-1][1]
+            # The last instant of it, so that no new bucket gets a second frame.
+            is_old = _is_old(bucket, stream_ms, before_ms)
+            marks.append((sequence, _LONG_AGO if is_old else ((bucket + 1) * before_ms - 1) // self._every_ms))
+
     def keeps_pair(self, text: Held, frame: Held, sequence: int) -> bool:
         """Return whether this pair is scored, and fill its slot if it is."""
         slot = (frame.record.camera, frame.record.event_ms // text.sample_ms)
@@ -68,7 +81,7 @@ class Thin:
         bucket = frame.event_ms // self._every_ms
         marks = self._sampled.setdefault((frame.zone, frame.camera), [])
         # Asked here, not left to forget(): when that runs depends on commits, and results must not.
-        if marks and bucket <= marks[-1][1] and not self._is_old(marks[-1][1], stream_ms):
+        if marks and bucket <= marks[-1][1] and not _is_old(marks[-1][1], stream_ms, self._every_ms):
             return False
         marks.append((sequence, bucket))
         return True
@@ -77,22 +90,22 @@ class Thin:
         """Return the level that was in force at ``cut``."""
         return next(level for sequence, level in reversed(self._levels) if sequence <= cut)
 
-    def sampled_at(self, cut: int, stream_ms: int) -> Iterator[tuple[Camera, int]]:
-        """Yield each camera's last sampled bucket as of ``cut``, when stream time was ``stream_ms``, by camera."""
+    def sampled_at(self, cut: int, stream_ms: int, every_ms: int) -> Iterator[tuple[Camera, int]]:
+        """Yield each camera's last sampled bucket as of ``cut``, by camera; S and ``unmatched_every_ms`` of then."""
         for camera, marks in sorted(self._sampled.items()):
             buckets = [bucket for sequence, bucket in marks if sequence <= cut]
-            if buckets and not self._is_old(buckets[-1], stream_ms):
+            if buckets and not _is_old(buckets[-1], stream_ms, every_ms):
                 yield camera, buckets[-1]
 
-    def forget(self, cut: int, stream_ms: int) -> None:
-        """Drop what no state at or after ``cut`` needs; ``stream_ms`` is the stream time at the cut."""
+    def forget(self, cut: int, stream_ms: int, every_ms: int) -> None:
+        """Drop what no state at or after ``cut`` needs; stream time and ``unmatched_every_ms`` are those at the cut."""
         while len(self._levels) > 1 and self._levels[1][0] <= cut:
             del self._levels[0]
         for camera in list(self._sampled):
             marks = self._sampled[camera]
             while len(marks) > 1 and marks[1][0] <= cut:
                 del marks[0]
-            if marks[-1][0] <= cut and self._is_old(marks[-1][1], stream_ms):
+            if marks[-1][0] <= cut and _is_old(marks[-1][1], stream_ms, every_ms):
                 del self._sampled[camera]
 
     def restore(self, level: int, sampled: dict[Camera, int]) -> None:
@@ -100,5 +113,6 @@ class Thin:
         self._levels = [(NEVER, level)]
         self._sampled = {camera: [(NEVER, bucket)] for camera, bucket in sampled.items()}
 
-    def _is_old(self, bucket: int, stream_ms: int) -> bool:
-        return (bucket + 1) * self._every_ms < stream_ms - _FORGET_AFTER_MS
+
+def _is_old(bucket: int, stream_ms: int, every_ms: int) -> bool:
+    return (bucket + 1) * every_ms < stream_ms - _FORGET_AFTER_MS

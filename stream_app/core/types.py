@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from stream_app.core.settings import Semantic
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -87,6 +89,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     ``camera`` is empty for texts; ``severity`` is 0 where a text names none and for frames; ``identity`` is a digest
     of the CloudEvents source and id, None where the record has no id; ``size`` is the payload's length in bytes.
+    ``text`` is what a text record says, read once, at admission; empty for frames, and for a text that a checkpoint
+    brought back until its bytes come again.
     """
 
     side: Side
@@ -98,6 +102,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     severity: int = 0
     size: int = 0
     identity: bytes | None = None
+    text: str = ""
 
     @property
     def ref(self) -> Ref:
@@ -123,7 +128,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     """One thing to be scored: a pair, or one side alone. ``(sequence, index)`` names it within its task's epoch.
 
     ``is_image_shed`` says that the frame's bytes were dropped at the window's bound: the text is scored alone and the
-    result is marked masked.
+    result is marked masked. ``model`` is the SHA-256 of the bundle in force when it was made, which has to score it.
     """
 
     sequence: int
@@ -133,6 +138,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     frame: Record | None
     is_late: bool = False
     is_image_shed: bool = False
+    model: str = ""
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
@@ -170,6 +176,17 @@ class Model(msgspec.Struct, frozen=True):
     labels: tuple[LabelRule, ...]
 
 
+class InForce(msgspec.Struct, frozen=True):
+    """What is in force at a sequence number, so that all that is made there can say what it was made by.
+
+    ``settings_sha256`` names the settings on the wire: it may cover more of them than those that the core knows.
+    """
+
+    model: Model
+    settings: Semantic
+    settings_sha256: str
+
+
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """Where a record that supports an incident can be found in its input topic."""
 
@@ -188,7 +205,10 @@ class Contribution(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """One phase of an incident. ``time_ms`` is the stream time of the sequence number that made it."""
+    """One phase of an incident. ``time_ms`` is the stream time of the sequence number that made it.
+
+    ``in_force`` is what was in force at that number; the incident may have been opened under another model.
+    """
 
     id: str
     incident: str
@@ -209,15 +229,20 @@ class Alert(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...]
     evidence_left_out: int
     time_ms: int
+    in_force: InForce
     reason: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """One scored observation as it was judged, for audit, training and verification."""
+    """One scored observation as it was judged, for audit, training and verification.
+
+    The scores stand in the order of the labels of the model ``in_force``, which is the one that made them.
+    """
 
     observation: Observation
     scored: Scored
     time_ms: int
+    in_force: InForce
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
@@ -242,41 +267,6 @@ class Notice(msgspec.Struct, frozen=True):
     zone: str
     time_ms: int
     detail: str
-
-
-class JournalText(msgspec.Struct, frozen=True, tag="text", array_like=True, gc=False):
-    """An admitted text's place in the merge order: all frames below ``next_frame`` came before it."""
-
-    offset: int
-    next_frame: int
-
-
-class JournalTick(msgspec.Struct, frozen=True, tag="tick", array_like=True, gc=False):
-    """Stream time was advanced to ``to_ms`` while both sides were idle at these positions."""
-
-    to_ms: int
-    next_text: int
-    next_frame: int
-
-
-class JournalThinning(msgspec.Struct, frozen=True, tag="thinning", array_like=True, gc=False):
-    """Texts admitted from here on are sampled at ``sample_ms << level``."""
-
-    level: int
-    next_text: int
-    next_frame: int
-
-
-class JournalSwitch(msgspec.Struct, frozen=True, tag="switch", array_like=True, gc=False):
-    """From here on this model and these settings are in force."""
-
-    model: str
-    settings: str
-    next_text: int
-    next_frame: int
-
-
-JournalEntry = JournalText | JournalTick | JournalThinning | JournalSwitch
 
 
 def time_bound(event_ms: int, append_ms: int) -> int:

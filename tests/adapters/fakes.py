@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from stream_app.adapters.recovery import StartingPoint
     from stream_app.adapters.scoring import RecordKey, ScoreItem
     from stream_app.core.effects import Effects, Step
-    from stream_app.core.task import Task
     from stream_app.core.types import RawRecord, Side
+    from stream_app.core.view import TaskView
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +148,17 @@ class RecordedTelemetry:
     def received(self, partition: int, side: Side, raws: list[RawRecord]) -> None:
         del partition, side, raws
 
-    def pumped(self, partition: int, task: Task, effects: Effects) -> None:
-        del partition, task, effects
+    def pumped(self, partition: int, view: TaskView, effects: Effects) -> None:
+        del partition, view, effects
 
-    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
-        del partition, task, step, seconds
+    def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
+        del partition, view, step, seconds
 
     def position(self, partition: int, side: Side, lag: int, age_s: float) -> None:
         del partition, side, lag, age_s
 
-    def epoch_started(self, partition: int, task: Task, said: tuple[str, ...]) -> None:
-        del partition, task, said
+    def epoch_started(self, partition: int, view: TaskView, said: tuple[str, ...]) -> None:
+        del partition, view, said
         self.started += 1
 
     def epoch_ended(self, partition: int, reason: str, *, is_fenced: bool) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from stream_app import __version__
 from stream_app.adapters.events import (
     DEAD_LETTER_HEAD_BYTES,
     Context,
@@ -18,23 +19,31 @@ from stream_app.adapters.events import (
     render_alert,
     render_dead_letter,
     render_decision,
+    render_journal,
     render_notice,
     render_step,
 )
+from stream_app.adapters.journal import JournalStep, decode_journal, encode_journal
 from stream_app.config import Operational
 from stream_app.core.effects import Step
 from stream_app.core.ids import alert_id, incident_id
+from stream_app.core.journal import (
+    JournalEntry,
+    JournalSkipped,
+    JournalSwitch,
+    JournalText,
+    JournalThinning,
+    JournalTick,
+)
 from stream_app.core.score import LIMIT, micro_logit
+from stream_app.core.settings import Semantic
 from stream_app.core.types import (
     Alert,
     Contribution,
     DeadLetter,
     Decision,
     Evidence,
-    JournalSwitch,
-    JournalText,
-    JournalThinning,
-    JournalTick,
+    InForce,
     LabelRule,
     Model,
     Notice,
@@ -60,6 +69,7 @@ MODEL = Model(
         LabelRule("fire", is_alerting=True, open_at=micro_logit(0.8), close_at=micro_logit(0.5)),
     ),
 )
+IN_FORCE = InForce(MODEL, Semantic(), "7a" * 32)
 CONTEXT = Context(
     deployment="vigil",
     partition=3,
@@ -98,13 +108,14 @@ def opened() -> Alert:
         ),
         evidence_left_out=0,
         time_ms=TEXT.event_ms,
+        in_force=IN_FORCE,
     )
 
 
 def decision() -> Decision:
     """The decision that docs/wire.md shows."""
     scored = Scored(40, 0, (2_605_000, -3_100_000), (85_000, -2_900_000), (901_000, -3_000_000))
-    return Decision(Observation(40, 0, "dock-3", TEXT, FRAME), scored, TEXT.event_ms)
+    return Decision(Observation(40, 0, "dock-3", TEXT, FRAME), scored, TEXT.event_ms, IN_FORCE)
 
 
 _MANY = tuple(Evidence(Side.FRAME, number, START_MS + number) for number in range(32))
@@ -127,15 +138,18 @@ _ALONE = Scored(41, 0, (1_000_000, 0))
 _BOTH_FAILED = Scored(42, 0, None, image_failure="undecodable", text_failure="inference")
 DECISIONS = {
     "a pair": decision(),
-    "a late text alone": Decision(Observation(41, 0, "dock-3", TEXT, None, is_late=True), _ALONE, START_MS),
-    "a frame alone": Decision(Observation(41, 0, "dock-3", None, FRAME), _ALONE, START_MS),
-    "a frame that was shed": Decision(Observation(41, 0, "dock-3", TEXT, FRAME, is_image_shed=True), _ALONE, START_MS),
+    "a late text alone": Decision(Observation(41, 0, "dock-3", TEXT, None, is_late=True), _ALONE, START_MS, IN_FORCE),
+    "a frame alone": Decision(Observation(41, 0, "dock-3", None, FRAME), _ALONE, START_MS, IN_FORCE),
+    "a frame that was shed": Decision(
+        Observation(41, 0, "dock-3", TEXT, FRAME, is_image_shed=True), _ALONE, START_MS, IN_FORCE
+    ),
     "a frame that cannot be decoded": Decision(
         Observation(41, 0, "dock-3", TEXT, FRAME),
         msgspec.structs.replace(_ALONE, image_failure="decode-timeout"),
         START_MS,
+        IN_FORCE,
     ),
-    "nothing that can be scored": Decision(Observation(42, 0, "dock-3", TEXT, FRAME), _BOTH_FAILED, START_MS),
+    "nothing that can be scored": Decision(Observation(42, 0, "dock-3", TEXT, FRAME), _BOTH_FAILED, START_MS, IN_FORCE),
 }
 
 
@@ -180,7 +194,7 @@ def example(name: str) -> dict[str, Any]:
     return shown
 
 
-@pytest.mark.parametrize("kind", ["alert", "decision", "notice"])
+@pytest.mark.parametrize("kind", ["alert", "decision", "journal", "notice"])
 def test_a_schema_is_itself_valid(kind: str) -> None:
     Draft202012Validator.check_schema(schema(kind))
 
@@ -238,13 +252,52 @@ def test_the_documents_show_an_alert_and_its_headers_as_they_are() -> None:
 def test_the_documents_show_a_decision_and_a_journal_record_as_they_are() -> None:
     assert body(render_decision(decision(), CONTEXT)) == example("decision")
     entries = (
-        JournalSwitch(MODEL.sha256, "7a" * 32, 17, 4700),
+        JournalSwitch(MODEL.sha256, "7a" * 32, 17, 4700, MODEL, Semantic()),
         JournalText(17, 4711),
-        JournalThinning(1, 18, 4730),
-        JournalTick(START_MS, 18, 4730),
+        JournalSkipped(18, 4712),
+        JournalThinning(1, 19, 4730),
+        JournalTick(START_MS, 19, 4730),
     )
-    journal = next(message for message in _rendered(_step(journal=entries)) if message.topic == "vigil.journal")
-    assert body(journal) == example("journal")
+    found = body(render_journal(_step(journal=entries), CONTEXT, is_first=True))
+    shown = example("journal")
+    assert found["epoch"].pop("version") == __version__
+    assert shown["epoch"].pop("version") == "VERSION"
+    assert found == shown
+    assert list(found) == list(shown)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        (),
+        (JournalSwitch(MODEL.sha256, "7a" * 32, 17, 4700, MODEL, Semantic()),),
+        (JournalText(17, 4711), JournalSkipped(18, 4712), JournalThinning(1, 19, 4730), JournalTick(-5, 19, 4730)),
+    ],
+    ids=["a step without entries", "a switch", "everything else"],
+)
+def test_every_journal_record_keeps_to_the_schema_has_nothing_undeclared_and_is_read_as_it_was_written(
+    entries: tuple[JournalEntry, ...],
+    is_first: bool,  # noqa: FBT001 - the two cases
+) -> None:
+    message = render_journal(_step(journal=entries), CONTEXT, is_first=is_first)
+    Draft202012Validator(strict(schema("journal"))).validate(body(message))
+    assert message.value is not None
+    record = decode_journal(message.value)
+    assert (record.entries, record.epoch is not None) == (entries, is_first)
+    assert record.step == JournalStep(sequence=40, stream_ms=START_MS, next_text=19, next_frame=4731)
+    assert encode_journal(record) == message.value
+
+
+def test_a_decision_and_an_alert_say_the_model_and_settings_that_they_were_made_under_not_those_of_the_worker() -> None:
+    labels = (LabelRule("flood", is_alerting=True, open_at=0, close_at=0), MODEL.labels[0])
+    before = InForce(Model("old", "0", "11" * 32, labels), Semantic(), "22" * 32)
+    alert = body(render_alert(msgspec.structs.replace(opened(), in_force=before), CONTEXT))
+    scored = body(render_decision(msgspec.structs.replace(decision(), in_force=before), CONTEXT))
+    for found in (alert, scored):
+        assert found["model"] == {"name": "old", "version": "0", "sha256": "11" * 32}
+        assert found["settings"] == "sha256:" + "22" * 32
+    assert scored["logits"] == {"flood": 2_605_000, "fight": -3_100_000}
 
 
 def test_equal_inputs_give_equal_bytes() -> None:
@@ -310,8 +363,8 @@ def _rendered(step: Step) -> list[Message]:
 
 def _step(**parts: Any) -> Step:  # noqa: ANN401 - whatever a step may have
     nothing: dict[str, Any] = dict.fromkeys(("alerts", "notices", "decisions", "dead_letters", "journal"), ())
-    numbers = {"sequence": 40, "stream_ms": START_MS, "commit_text": 17, "commit_frame": 4700}
-    return Step(**{**nothing, **numbers, "checkpoint": b"{}", **parts})
+    numbers = {"sequence": 40, "stream_ms": START_MS, "next_text": 19, "next_frame": 4731}
+    return Step(**{**nothing, **numbers, "commit_text": 17, "commit_frame": 4700, "checkpoint": b"{}", **parts})
 
 
 @pytest.mark.parametrize(("first", "told"), [(3, b"3"), (9, None)])

@@ -7,6 +7,7 @@ from stream_app.config import Operational
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import LabelRule, Model, Scored, Side
+from stream_app.core.view import view_of
 
 APPENDED_MS = 1_767_225_600_000
 NOW_MS = APPENDED_MS + 3_500
@@ -30,14 +31,14 @@ def commit(metrics: Metrics, task: Task) -> None:
     step = task.commit_due()
     assert step is not None
     task.committed()
-    metrics.committed(3, task, step, 0.02)
+    metrics.committed(3, view_of(task), step, 0.02)
 
 
 def play(metrics: Metrics) -> Task:
     """Take one text through a task to a committed alert, and one record that is refused."""
     task = new_task()
-    metrics.epoch_started(3, task, ())
-    metrics.pumped(3, task, task.pump())
+    metrics.epoch_started(3, view_of(task), ())
+    metrics.pumped(3, view_of(task), task.pump())
     raws = [Raw(0, b"two men fighting"), Raw(1, b"")]
     metrics.received(3, Side.TEXT, list(raws))
     task.receive(Side.TEXT, raws)
@@ -46,7 +47,7 @@ def play(metrics: Metrics) -> Task:
     task.pump()
     assert task.advance(APPENDED_MS + 10_000)
     effects = task.pump()
-    metrics.pumped(3, task, effects)
+    metrics.pumped(3, view_of(task), effects)
     for observation in effects.score:
         task.scored(Scored(observation.sequence, observation.index, (5_000_000,)))
     commit(metrics, task)
@@ -78,7 +79,7 @@ def test_one_texts_way_is_counted_and_timed() -> None:
 def test_images_that_the_window_lets_go_are_counted_as_drops() -> None:
     metrics = Metrics(now_ms=lambda: NOW_MS)
     task = Task(Semantic(window_bytes=1), MODEL, deployment="d", partition=3, limits=Operational().limits)
-    metrics.epoch_started(3, task, ())
+    metrics.epoch_started(3, view_of(task), ())
     # As much of a JPEG as admission looks at.
     picture = b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x10\x00\x10"
     task.receive(Side.FRAME, [Raw(0, picture), Raw(1, picture)])
@@ -106,7 +107,7 @@ def test_a_gap_is_seen_until_the_task_runs_again() -> None:
     metrics = Metrics(now_ms=lambda: NOW_MS)
     metrics.gap(3, "gone")
     assert samples(metrics)['vigil_task_gap{partition="3"}'] == 1
-    metrics.epoch_started(3, new_task(), ())
+    metrics.epoch_started(3, view_of(new_task()), ())
     assert samples(metrics)['vigil_task_gap{partition="3"}'] == 0
 
 

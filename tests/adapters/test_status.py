@@ -18,6 +18,7 @@ from stream_app.config import Operational
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import LabelRule, Model, Scored, Side, Unreadable
+from stream_app.core.view import view_of
 
 MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=0, close_at=-1),))
 
@@ -61,7 +62,7 @@ def test_the_oldest_last_fetch_of_any_side_is_told(status: WorkerStatus) -> None
 
 @pytest.mark.parametrize("end", ["stopped", "epoch ended", "gap"])
 def test_a_task_that_does_not_run_has_no_fetch_to_be_old(status: WorkerStatus, end: str) -> None:
-    status.epoch_started(3, _task(), ())
+    status.epoch_started(3, view_of(_task()), ())
     status.position(3, Side.TEXT, 0, 20.0)
     if end == "stopped":
         status.stopped(3)
@@ -75,7 +76,7 @@ def test_a_task_that_does_not_run_has_no_fetch_to_be_old(status: WorkerStatus, e
 def test_a_gap_is_told_until_the_task_runs_again(status: WorkerStatus) -> None:
     status.gap(3, "gone")
     assert status.snapshot().gaps == ("gone",)
-    status.epoch_started(3, _task(), ())
+    status.epoch_started(3, view_of(_task()), ())
     assert status.snapshot().gaps == ()
 
 
@@ -87,8 +88,8 @@ def test_a_score_that_does_not_come_is_something_to_be_committed() -> None:
     step = task.commit_due()
     assert step is not None
     task.committed()
-    status.pumped(3, task, effects)
-    status.committed(3, task, step, 0.01)
+    status.pumped(3, view_of(task), effects)
+    status.committed(3, view_of(task), step, 0.01)
     assert not task.has_uncommitted
     now[0] = 60.0
     assert status.snapshot().commit_age_s == 60
@@ -97,7 +98,7 @@ def test_a_score_that_does_not_come_is_something_to_be_committed() -> None:
     step = task.commit_due()
     assert step is not None
     task.committed()
-    status.committed(3, task, step, 0.01)
+    status.committed(3, view_of(task), step, 0.01)
     assert status.snapshot().commit_age_s == 0
 
 
@@ -110,7 +111,7 @@ def test_dead_letters_are_a_line_per_reason_however_many_there_are(status: Worke
         task = _fed(*(Raw(offset, b"" if offset % 2 else b"\xff") for offset in range(100)))
         step = task.commit_due()
         assert step is not None
-        status.committed(3, task, step, 0.01)
+        status.committed(3, view_of(task), step, 0.01)
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -130,6 +131,6 @@ def test_the_line_of_a_lost_batch_says_which_offsets(status: WorkerStatus) -> No
     step = task.commit_due()
     assert step is not None
     with structlog.testing.capture_logs() as lines:
-        status.committed(3, task, step, 0.01)
+        status.committed(3, view_of(task), step, 0.01)
     (line,) = [line for line in lines if line["event"] == "dead letters"]
     assert (line["reason"], line["last_offset"], line["lost"]) == ("batch-size", 9, detail)

@@ -6,7 +6,7 @@ from typing import Any
 
 from stream_app.core.decide import Decide
 from stream_app.core.settings import Semantic
-from stream_app.core.types import Alert, LabelRule, Model, Observation, Record, Scored, Side
+from stream_app.core.types import Alert, InForce, LabelRule, Model, Observation, Record, Scored, Side
 
 MICRO = 1_000_000
 MODEL = Model("m", "1", "00", (LabelRule("fight", is_alerting=True, open_at=2 * MICRO, close_at=MICRO),))
@@ -26,7 +26,7 @@ class Bench:
 
     def __init__(self, model: Model = MODEL, **changes: Any) -> None:  # noqa: ANN401 - settings by name
         settings = Semantic(**{"quiet_ms": 10_000, "update_every_ms": 2_000, **changes})
-        self.decide = Decide(settings, model, deployment="d", partition=0)
+        self.decide = Decide(InForce(model, settings, settings.sha256), deployment="d", partition=0)
         self.sequence = 0
         self.letters: list[tuple[Side, int, str]] = []
 
@@ -60,6 +60,10 @@ class Bench:
         assert [one.observation for one in judged.decisions] == [observation]
         self.letters += [(one.side, one.offset, one.reason) for one in judged.dead_letters]
         return judged.alerts
+
+    def switch(self, stream_ms: int, model: Model = MODEL) -> list[Alert]:
+        """Put another model in force."""
+        return self.decide.switch(InForce(model, SETTINGS, SETTINGS.sha256), stream_ms)
 
     def expire(self, stream_ms: int) -> list[Alert]:
         """Let stream time pass."""

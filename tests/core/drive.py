@@ -19,13 +19,14 @@ from stream_app.core.event_time import format_event_time
 from stream_app.core.join import NEVER
 from stream_app.core.settings import Limits, Semantic
 from stream_app.core.task import Task
-from stream_app.core.types import LabelRule, Model, Observation, Ref, Scored, Side
+from stream_app.core.types import InForce, LabelRule, Model, Observation, Ref, Scored, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from stream_app.core.effects import Step
-    from stream_app.core.types import Alert, DeadLetter, Decision, JournalEntry, Notice
+    from stream_app.core.journal import JournalEntry
+    from stream_app.core.types import Alert, DeadLetter, Decision, Notice
 
 #: An arbitrary beginning, 2023-11-14, so that times look like times.
 T0 = 1_700_000_000_000
@@ -40,6 +41,7 @@ MODEL = Model(
         LabelRule("calm", is_alerting=False, open_at=-9 * MICRO, close_at=-9 * MICRO),
     ),
 )
+IN_FORCE = InForce(MODEL, Semantic(), Semantic().sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,20 @@ class Shell:
         limits: Limits | None = None,
         checkpoint: Checkpoint | None = None,
         model: Model = MODEL,
+        start: tuple[int, int] = (0, 0),
+        settings_sha256: str = "",
     ) -> None:
         self.scores = scores
         self.trace = Trace() if trace is None else trace
         self.task = Task(
-            settings, model, deployment="d", partition=0, limits=limits or Operational().limits, checkpoint=checkpoint
+            settings,
+            model,
+            deployment="d",
+            partition=0,
+            limits=limits or Operational().limits,
+            checkpoint=checkpoint,
+            start=start,
+            settings_sha256=settings_sha256,
         )
         self.kept: dict[Ref, Raw] = {}
         self.flight: dict[tuple[int, int], Observation] = {}
@@ -283,6 +294,7 @@ class Shell:
         for record in (observation.text, observation.frame):
             if record is not None and not (record.side is Side.FRAME and observation.is_image_shed):
                 assert record.ref in self.kept, f"the bytes of {record.ref} are gone"
+                assert bool(record.text) == (record.side is Side.TEXT), f"{record.ref} says {record.text!r}"
 
     def _needed(self) -> set[Ref]:
         task = self.task

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from stream_app.core.checkpoint import NO_RECORD_MS
 from stream_app.core.join import Held, Join
 from stream_app.core.settings import How, Semantic
-from stream_app.core.task import BEGINNING_MS
 from stream_app.core.types import Record, Side
 from tests.core.reference import SlowJoin
 
@@ -44,7 +44,7 @@ class JoinDriver:
     _moves: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.join = Join(self.settings, BEGINNING_MS)
+        self.join = Join(self.settings, NO_RECORD_MS)
 
     def admit(self, side: Side, event_ms: int, *, key: Hashable = "", to_ms: int | None = None) -> list[Output]:
         """Admit a record appended at its event time, or at ``to_ms`` where that is earlier."""
@@ -69,7 +69,7 @@ class JoinDriver:
 
     def difference_from_definition(self) -> str:
         """Say at which step the join put out something else than the five steps of the design, or ''."""
-        slow = SlowJoin(self.settings, BEGINNING_MS)
+        slow = SlowJoin(self.settings, NO_RECORD_MS)
         for step, (to_ms, found) in enumerate(zip(self._moves, self.outputs, strict=True)):
             record = self.records.get(step)
             results = slow.tick(to_ms) if record is None else slow.admit(record, to_ms)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
+from stream_app.core.checkpoint import NO_RECORD_MS
 from stream_app.core.settings import SettingsError
-from stream_app.core.task import BEGINNING_MS
 from stream_app.core.types import Side
 from tests.core.drive_join import END_MS, JoinDriver, Output, join_settings
 from tests.core.join_cases import UnknownFormatError
@@ -113,7 +113,7 @@ def _key_order(steps: list[dict[str, Any]], one: Output) -> tuple[bool, int, str
 def _kafka_again(driver: JoinDriver) -> dict[int, list[Output]]:
     """Return, by step, the pairs that Kafka makes beyond ours: with what its own side's time has not let go of."""
     settings, again = driver.settings, {}
-    newest = dict.fromkeys(Side, BEGINNING_MS)
+    newest = dict.fromkeys(Side, NO_RECORD_MS)
     for number, record in driver.records.items():
         newest[record.side] = max(newest[record.side], record.event_ms)
         pairs = []
@@ -240,7 +240,7 @@ def _judge_flink_pairs(data: dict[str, Any]) -> Verdict:
     for order in (left + right, right + left, turns, turns[::-1]):
         driver = JoinDriver(join_settings(before_ms, after_ms, 0, "inner"))
         for side, time in order:
-            driver.admit(side, time, to_ms=BEGINNING_MS)
+            driver.admit(side, time, to_ms=NO_RECORD_MS)
         pairs = sorted(_times(driver, one) for one in driver.pairs)
         definition = driver.difference_from_definition()
         found = f"in order {order}: expected {expected}, found {pairs}" if pairs != expected else ""
@@ -260,7 +260,7 @@ def _judge_flink_late(data: dict[str, Any]) -> Verdict:
     before_ms, after_ms = _bounds(data)
     settings = join_settings(before_ms, after_ms, 0, "inner")
     driver = JoinDriver(settings)
-    watermark = BEGINNING_MS
+    watermark = NO_RECORD_MS
     late_there: list[tuple[str, int]] = []
     late_here: set[int] = set()
     steps = data["steps"].split() if isinstance(data["steps"], str) else data["steps"]

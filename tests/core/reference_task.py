@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stream_app.core.admit import admit
-from stream_app.core.task import BEGINNING_MS
+from stream_app.core.checkpoint import NO_RECORD_MS
 from stream_app.core.types import Observation, Record, Ref, Refused, Side, time_bound
 from tests.core.drive import MODEL
 from tests.core.reference import Result, SlowJoin, SlowThinning, horizon_ms
@@ -25,7 +25,7 @@ class SlowRate:
     """Milli-tokens per zone; append time as the newest of all records so far."""
 
     settings: Semantic
-    now: int = BEGINNING_MS
+    now: int = NO_RECORD_MS
     levels: dict[str, tuple[int, int]] = field(default_factory=dict)
     reported: set[str] = field(default_factory=set)
 
@@ -53,7 +53,7 @@ class SlowTask:
     notices: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.join = SlowJoin(self.settings, BEGINNING_MS)
+        self.join = SlowJoin(self.settings, NO_RECORD_MS)
         self.thinning = SlowThinning(self.settings)
         self.rate = SlowRate(self.settings)
         self.decide = SlowDecide(self.settings, MODEL)
@@ -69,7 +69,7 @@ class SlowTask:
         record = admit(side, raw, self.settings)
         if isinstance(record, Refused):
             self.refused.append((side, record.offset, record.reason))
-        elif self.seen.get((side, record.identity or b""), BEGINNING_MS - 1) < self.join.stream_ms:
+        elif self.seen.get((side, record.identity or b""), NO_RECORD_MS - 1) < self.join.stream_ms:
             self._take(record)
         self.decide.expire(self.join.stream_ms)
 

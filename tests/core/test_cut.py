@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from stream_app.core.cut import Cut, Entry, Position
 from stream_app.core.types import Observation, Scored
+from tests.core.drive import IN_FORCE
 from tests.core.examples import examples
 
 
 def entry(sequence: int, observations: int) -> Entry:
     return Entry.awaiting(
-        Position(sequence, 0, 0, 0, 0, 0, 0),
+        Position(sequence, 0, 0, 0, 0, 0, 0, IN_FORCE),
         [Observation(sequence, index, "x", None, None) for index in range(observations)],
     )
 

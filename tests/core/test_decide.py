@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from stream_app.core.decide import Decide
-from stream_app.core.types import LabelRule, Model, Observation, Record, Scored, Side
+from stream_app.core.types import InForce, LabelRule, Model, Observation, Record, Scored, Side
 from tests.core.decide_bench import MICRO, MODEL, SETTINGS, Bench, frame, phases, text
+
+OTHER = Model("n", "2", "ff", MODEL.labels)
 
 
 def test_an_incident_opens_when_a_text_reaches_open_at_and_not_below() -> None:
@@ -214,12 +217,11 @@ def test_an_alert_says_what_each_side_contributed_by_leaving_it_out() -> None:
 
 def test_ids_are_functions_of_deployment_zone_label_and_opening_record_never_of_the_model() -> None:
     def ids(deployment: str, model: Model, offset: int) -> str:
-        decide = Decide(SETTINGS, model, deployment=deployment, partition=0)
+        decide = Decide(InForce(model, SETTINGS, SETTINGS.sha256), deployment=deployment, partition=0)
         observation = Observation(1, 0, "x", text(offset), None)
         return decide.judge(0, [(observation, Scored(1, 0, (3 * MICRO,)))]).alerts[0].id
 
-    other = Model("n", "2", "ff", MODEL.labels)
-    assert ids("d", MODEL, 1) == ids("d", other, 1)
+    assert ids("d", MODEL, 1) == ids("d", OTHER, 1)
     assert len({ids("d", MODEL, 1), ids("e", MODEL, 1), ids("d", MODEL, 2)}) == 3
 
 
@@ -228,28 +230,45 @@ def test_an_incident_whose_label_no_longer_alerts_closes_with_model_changed_and_
     bench = Bench(Model("m", "1", "00", labels))
     observation = Observation(1, 0, "x", text(1), None)
     bench.decide.judge(0, [(observation, Scored(1, 0, (MICRO, MICRO)))])
-    successor = Bench()
-    alerts = successor.decide.restore(bench.decide.state(), is_same_model=False, stream_ms=77)
+    alerts = bench.switch(77)
     assert [(one.label, one.phase, one.reason, one.time_ms) for one in alerts] == [
         ("fire", "closed", "model-changed", 77)
     ]
-    assert phases(successor.expire(10_001)) == ["closed"]
+    assert [one.in_force.model for one in alerts] == [MODEL]
+    assert phases(bench.expire(10_001)) == ["closed"]
 
 
 def test_a_text_does_not_open_its_incident_again_under_another_model() -> None:
     bench = Bench()
     bench.judge(0, text(1), frame(1), 3)
-    successor = Bench()
-    successor.decide.restore(bench.decide.state(), is_same_model=False, stream_ms=0)
-    assert phases(successor.judge(10_001, text(1), frame(2), 3)) == ["closed"]
+    bench.switch(0, OTHER)
+    assert phases(bench.judge(10_001, text(1), frame(2), 3)) == ["closed"]
 
 
 def test_results_of_another_model_are_not_mixed_with_this_ones() -> None:
     bench = Bench()
     bench.judge(0, text(1), frame(1), -20)
-    successor = Bench()
-    successor.decide.restore(bench.decide.state(), is_same_model=False, stream_ms=0)
-    assert phases(successor.judge(0, text(1), frame(2), 3)) == ["opened"]
+    bench.switch(0, OTHER)
+    (opened,) = bench.judge(0, text(1), frame(2), 3)
+    assert (opened.phase, opened.score, opened.in_force.model) == ("opened", 3 * MICRO, OTHER)
+
+
+def test_other_settings_alone_leave_what_a_text_scored_so_far() -> None:
+    bench = Bench()
+    bench.judge(0, text(1), frame(1), 1)
+    settings = structs.replace(SETTINGS, quiet_ms=50)
+    assert bench.decide.switch(InForce(MODEL, settings, "77"), 0) == []
+    (opened,) = bench.judge(0, text(1), frame(2), 3)
+    assert (opened.score, opened.in_force.settings_sha256) == (2 * MICRO, "77")
+    assert bench.expire(50) == []
+    assert phases(bench.expire(51)) == ["closed"]
+
+
+def test_an_incident_that_is_open_closes_by_the_quiet_ms_that_a_switch_puts_in_force() -> None:
+    bench = Bench()
+    bench.judge(0, text(1), frame(1), 3)
+    bench.decide.switch(InForce(MODEL, structs.replace(SETTINGS, quiet_ms=50), "77"), 0)
+    assert phases(bench.expire(51)) == ["closed"]
 
 
 def test_an_alert_names_at_most_32_records_and_says_how_many_were_left_out() -> None:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_app.core.checkpoint import NO_RECORD_MS
 from stream_app.core.join import Held, Join, Pair
 from stream_app.core.settings import How, Semantic
-from stream_app.core.task import BEGINNING_MS
 from stream_app.core.types import Record, Side, time_bound
 from tests.core.drive_join import END_MS, join_settings
 from tests.core.examples import examples
@@ -50,7 +50,7 @@ def _records(shapes: list[tuple[Side, int, int, str]]) -> list[Record]:
 
 
 def _outputs(arrivals: list[Arrival], settings: Semantic) -> tuple[list[list[Result]], list[bool], Join]:
-    join = Join(settings, BEGINNING_MS)
+    join = Join(settings, NO_RECORD_MS)
     steps: list[list[Result]] = []
     late: list[bool] = []
     for sequence, (record, to_ms) in enumerate(arrivals, start=1):
@@ -81,7 +81,7 @@ def test_whatever_arrives_each_step_puts_out_what_the_five_steps_of_the_design_p
     for to_ms in ticks:
         arrivals.insert(random.randint(0, len(arrivals)), Arrival(None, to_ms))
     steps, late, _ = _outputs(arrivals, settings)
-    slow = SlowJoin(settings, BEGINNING_MS)
+    slow = SlowJoin(settings, NO_RECORD_MS)
     expected_late = []
     for (record, to_ms), found in zip(arrivals, steps, strict=True):
         assert found == (slow.tick(to_ms) if record is None else slow.admit(record, to_ms))
@@ -97,7 +97,7 @@ def test_within_grace_pairs_and_unmatched_equal_brute_force_whatever_the_interle
 ) -> None:
     records = _within_grace(_records(shapes), settings, Random(seed))
     arrivals = [Arrival(record, time_bound(record.event_ms, record.append_ms)) for record in records]
-    assert within_grace(((record, to_ms) for record, to_ms in arrivals if record is not None), settings, BEGINNING_MS)
+    assert within_grace(((record, to_ms) for record, to_ms in arrivals if record is not None), settings, NO_RECORD_MS)
     steps, late, _ = _outputs([*arrivals, Arrival(None, END_MS)], settings)
     results = [result for step in steps for result in step]
     assert len(results) == len(set(results))
@@ -110,7 +110,7 @@ def test_within_grace_pairs_and_unmatched_equal_brute_force_whatever_the_interle
 
 def _within_grace(records: list[Record], settings: Semantic, random: Random) -> list[Record]:
     """Take records in random order as long as none lies more than grace behind the stream time of those before it."""
-    waiting, taken, now = list(records), [], BEGINNING_MS
+    waiting, taken, now = list(records), [], NO_RECORD_MS
     while waiting:
         allowed = [
             one
@@ -158,8 +158,8 @@ def test_no_record_is_both_unmatched_and_paired_no_pair_comes_twice_and_every_em
 def test_the_window_at_an_earlier_sequence_number_is_the_window_as_it_was_then(
     settings: Semantic, shapes: list[tuple[Side, int, int, str]], data: st.DataObject
 ) -> None:
-    join = Join(settings, BEGINNING_MS)
-    slow = SlowJoin(settings, BEGINNING_MS)
+    join = Join(settings, NO_RECORD_MS)
+    slow = SlowJoin(settings, NO_RECORD_MS)
     windows_then: list[set[tuple[Side, int, bool]]] = [set()]
     for sequence, record in enumerate(_records(shapes), start=1):
         to_ms = time_bound(record.event_ms, record.append_ms)

@@ -8,16 +8,21 @@ from stream_app.config import Operational
 from stream_app.core.merge import Merge
 from stream_app.core.settings import Limits
 from stream_app.core.types import Record, Refused, Side
+from tests.core.drive import Raw
 
 TEXT, FRAME = Side.TEXT, Side.FRAME
 
 
-def record(side: Side, offset: int, append_ms: int) -> Record:
-    return Record(side, offset, append_ms, append_ms, "x")
+def record(side: Side, offset: int, append_ms: int, size: int) -> Record:
+    return Record(side, offset, append_ms, append_ms, "x", size=size)
+
+
+def raw(offset: int, append_ms: int) -> Raw:
+    return Raw(offset, append_ms, b"x", b"")
 
 
 def offer(merge: Merge, side: Side, *appends: int, size: int = 10) -> None:
-    merge.offer(side, [(record(side, offset, append_ms), size) for offset, append_ms in enumerate(appends)])
+    merge.offer(side, [(record(side, offset, at, size), raw(offset, at)) for offset, at in enumerate(appends)])
 
 
 def order(merge: Merge) -> list[tuple[Side, int]]:
@@ -104,6 +109,21 @@ def test_a_refused_record_takes_its_place_in_the_order() -> None:
     merge = Merge(Operational().limits)
     merge.set_caught_up(TEXT, True)  # noqa: FBT003
     merge.set_caught_up(FRAME, True)  # noqa: FBT003
-    merge.offer(FRAME, [(Refused(FRAME, 0, 5, "empty"), 0)])
+    merge.offer(FRAME, [(Refused(FRAME, 0, 5, "empty"), raw(0, 5))])
     offer(merge, TEXT, 4, 6)
     assert order(merge) == [(TEXT, 0), (FRAME, 0), (TEXT, 1)]
+
+
+def test_what_is_queued_is_admitted_again_where_other_rules_come_into_force() -> None:
+    merge = Merge(Operational(queue_bytes=100).limits)
+    offer(merge, TEXT, 1, 2, size=60)
+    offer(merge, FRAME, 3, size=60)
+    assert merge.is_full(TEXT)
+    merge.admit_again(lambda side, raw: Refused(side, raw.offset, raw.timestamp, "too-large", size=10))
+    assert not merge.is_full(TEXT)
+    for side in Side:
+        merge.set_caught_up(side, True)  # noqa: FBT003
+    found = [merge.next() for _ in range(3)]
+    assert [(one.side, one.offset, one.append_ms) for one in found if isinstance(one, Refused)] == [
+        (TEXT, 0, 1), (TEXT, 1, 2), (FRAME, 0, 3),
+    ]  # fmt: skip

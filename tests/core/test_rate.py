@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from stream_app.core.rate import Rate
+import pytest
+
+from stream_app.core.rate import Level, Rate
 from stream_app.core.settings import Semantic
 
 SETTINGS = Semantic(rate_per_s=10, rate_burst=3)
@@ -41,17 +43,17 @@ def test_a_flood_is_reported_once_and_is_over_when_the_bucket_is_full_again() ->
 def test_the_levels_at_an_earlier_sequence_number_are_the_levels_of_then() -> None:
     rate = Rate(SETTINGS)
     passes(rate, [0, 0, 0], sequence=1)
-    assert {cut: [level.tokens for _, level in rate.levels_at(cut, 0)] for cut in range(4)} == {
+    assert {cut: [level.tokens for _, level in rate.levels_at(cut, 0, SETTINGS)] for cut in range(4)} == {
         0: [], 1: [2_000], 2: [1_000], 3: [0],
     }  # fmt: skip
-    rate.forget(2, 0)
-    assert [level.tokens for _, level in rate.levels_at(3, 0)] == [0]
+    rate.forget(2, 0, SETTINGS)
+    assert [level.tokens for _, level in rate.levels_at(3, 0, SETTINGS)] == [0]
 
 
 def test_a_crash_refills_nothing() -> None:
     rate, successor = Rate(SETTINGS), Rate(SETTINGS)
     passes(rate, [0, 0, 0, 0])
-    successor.restore(dict(rate.levels_at(4, 0)))
+    successor.restore(dict(rate.levels_at(4, 0, SETTINGS)))
     assert successor.allows("x", 0, 5) == (False, False)
     assert passes(successor, [100], sequence=6) == [True]
 
@@ -59,7 +61,34 @@ def test_a_crash_refills_nothing() -> None:
 def test_a_bucket_that_is_full_is_in_no_checkpoint_and_is_forgotten() -> None:
     rate = Rate(SETTINGS)
     passes(rate, [0])
-    assert [zone for zone, _ in rate.levels_at(1, 99)] == ["x"]
-    assert not list(rate.levels_at(1, 100))
-    rate.forget(1, 100)
+    assert [zone for zone, _ in rate.levels_at(1, 99, SETTINGS)] == ["x"]
+    assert not list(rate.levels_at(1, 100, SETTINGS))
+    rate.forget(1, 100, SETTINGS)
     assert not rate._levels
+
+
+@pytest.mark.parametrize(
+    ("rule", "spent", "switch_ms", "burst", "tokens"),
+    [
+        ("what is left stays", 2, 0, 9, 1_000),
+        ("no bucket holds more than the new burst", 1, 0, 1, 1_000),
+        ("what came back by then came back at the old rate", 3, 100, 9, 1_000),
+        ("full stays full", 1, 100, 9, 9_000),
+    ],
+)
+def test_a_bucket_under_other_settings(rule: str, spent: int, switch_ms: int, burst: int, tokens: int) -> None:
+    other = Semantic(rate_per_s=1, rate_burst=burst)
+    rate = Rate(SETTINGS)
+    passes(rate, [0] * spent)
+    before = dict(rate.levels_at(5, switch_ms, SETTINGS))
+    rate.switch(other, 6, switch_ms)
+    assert rate._levels["x"][-1] == (6, Level(tokens, switch_ms)), rule
+    assert dict(rate.levels_at(5, switch_ms, SETTINGS)) == before, "the state at an earlier cut is that of then"
+    assert passes(rate, [switch_ms] * 10, sequence=7).count(True) == tokens // 1_000
+
+
+def test_a_flood_that_was_reported_is_not_reported_again_because_settings_changed() -> None:
+    rate = Rate(SETTINGS)
+    passes(rate, [0] * 4)
+    rate.switch(Semantic(rate_per_s=1, rate_burst=9), 6, 0)
+    assert rate.allows("x", 0, 7) == (False, False)

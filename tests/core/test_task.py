@@ -7,16 +7,9 @@ import pytest
 from msgspec import structs
 
 from stream_app.config import Operational
+from stream_app.core.journal import JournalSkipped, JournalSwitch, JournalText, JournalThinning, JournalTick
 from stream_app.core.settings import Semantic, SettingsError
-from stream_app.core.types import (
-    JournalSwitch,
-    JournalText,
-    JournalThinning,
-    JournalTick,
-    LabelRule,
-    Scored,
-    Side,
-)
+from stream_app.core.types import LabelRule, Scored, Side
 from tests.core.drive import MICRO, MODEL, T0, Raw, Scores, Shell, raw_frame, raw_text
 
 TEXT, FRAME = Side.TEXT, Side.FRAME
@@ -31,7 +24,7 @@ def test_a_task_that_never_ran_journals_model_and_settings_first() -> None:
     shell = shell_of()
     step = shell.begin_commit()
     assert step is not None
-    assert step.journal == (JournalSwitch(MODEL.sha256, SETTINGS.sha256, 0, 0),)
+    assert step.journal == (JournalSwitch(MODEL.sha256, SETTINGS.sha256, 0, 0, MODEL, SETTINGS),)
     assert (step.sequence, step.commit_text, step.commit_frame) == (1, 0, 0)
 
 
@@ -64,6 +57,21 @@ def test_the_journal_says_of_each_text_which_frames_came_before_it() -> None:
     shell.settle()
     lines = [line for line in shell.trace.journal if isinstance(line, JournalText)]
     assert lines == [JournalText(0, 1), JournalText(4, 7)]
+
+
+def test_the_journal_names_the_place_of_a_text_that_is_refused_a_duplicate_or_over_the_rate_too() -> None:
+    shell = shell_of(structs.replace(SETTINGS, rate_burst=2))
+    shell.live(TEXT, raw_text(0, T0, identity="a"))
+    shell.live(FRAME, raw_frame(3, T0))
+    shell.live(TEXT, Raw(1, T0, None, b"x"))
+    shell.live(TEXT, raw_text(2, T0, identity="a"))
+    shell.live(TEXT, raw_text(4, T0))
+    shell.live(FRAME, Raw(7, T0, None, b"x"))
+    shell.live(TEXT, raw_text(5, T0))
+    shell.settle()
+    assert shell.trace.journal[1:] == [
+        JournalText(0, 0), JournalSkipped(1, 4), JournalSkipped(2, 4), JournalText(4, 4), JournalSkipped(5, 8),
+    ]  # fmt: skip
 
 
 def test_a_tick_comes_only_when_both_sides_are_idle_and_moves_stream_time_and_something_is_held_or_open() -> None:
@@ -216,7 +224,7 @@ def test_another_model_is_journaled_as_a_switch_and_closes_what_no_longer_alerts
     assert successor.task.wants_commit
     successor.commit()
     assert [(alert.label, alert.reason) for alert in successor.trace.alerts] == [("fire", "model-changed")]
-    assert successor.trace.journal == [JournalSwitch(other.sha256, SETTINGS.sha256, 1, 1)]
+    assert successor.trace.journal == [JournalSwitch(other.sha256, SETTINGS.sha256, 1, 1, other, SETTINGS)]
     successor.finish(after_ms=60_000)
     assert [(alert.label, alert.reason) for alert in successor.trace.alerts[1:]] == [("fight", "quiet")]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from msgspec import structs
@@ -10,6 +12,9 @@ from stream_app.config import Operational
 from stream_app.core.settings import Semantic
 from stream_app.core.types import Side
 from tests.core.drive import T0, Raw, Scores, Shell, raw_frame, raw_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEXT, FRAME = Side.TEXT, Side.FRAME
 SETTINGS = Semantic(rate_burst=3)
@@ -129,3 +134,89 @@ def test_a_text_flood_first_and_then_frames_makes_progress(bounds: dict[str, int
     shell.finish(after_ms=60_000)
     assert shell.task.totals["texts.received"] == 500
     assert shell.task.totals["frames.scored"] > 0
+
+
+def test_bytes_of_records_that_turn_out_dead_when_they_are_scored_count_towards_the_bound_too() -> None:
+    shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000, sample_ms=1), dead_letter_bytes=1_000)
+    shell.commit()
+    shell.caught_up(TEXT, FRAME)
+    shell.scores.failing = {(FRAME, offset) for offset in range(3)}
+    shell.live(TEXT, raw_text(0, T0))
+    for offset in range(3):
+        shell.live(FRAME, raw_frame(offset, T0 + offset, size=400))
+    said = [shell.task.wants_commit]
+    for name in sorted(shell.flight):
+        shell.score(name)
+        said.append(shell.task.wants_commit)
+    assert said == [False, False, True, True], "half of what a step may hold is there after the second"
+    shell.give(FRAME, raw_frame(3, T0 + 3))
+    shell.pump()
+    assert shell.task.queued(FRAME) == 1, "all of it is there after the third"
+    shell.commit()
+    shell.pump()
+    assert (shell.task.queued(FRAME), shell.task.wants_commit) == (0, False)
+    assert [letter.reason for letter in shell.trace.dead_letters] == ["undecodable"] * 3
+    shell.finish(after_ms=60_000)
+
+
+def _alert(shell: Shell) -> None:
+    shell.scores.moods = {(TEXT, 0): 3}
+    shell.live(TEXT, raw_text(0, T0))
+    shell.live(FRAME, raw_frame(0, T0))
+    shell.score_all()
+
+
+def _notice(shell: Shell) -> None:
+    for offset in range(4):
+        shell.live(TEXT, raw_text(offset, T0))
+
+
+def _decisions(shell: Shell) -> None:
+    shell.live(TEXT, raw_text(0, T0))
+    shell.commit()
+    for offset in range(4):
+        shell.live(FRAME, raw_frame(offset, T0 + offset))
+        shell.score_all()
+
+
+def _letters(shell: Shell) -> None:
+    for offset in range(4):
+        shell.live(FRAME, Raw(offset, T0, b"x", b"no image"))
+
+
+def _journal(shell: Shell) -> None:
+    for offset in range(4):
+        shell.task.set_thinning(1 + offset % 2)
+
+
+def _frames(shell: Shell) -> None:
+    for offset in range(9):
+        shell.live(FRAME, raw_frame(offset, T0))
+
+
+@pytest.mark.parametrize(
+    ("given", "outputs", "hurries"),
+    [
+        (_alert, 1_000, True),
+        (_notice, 1_000, True),
+        (_decisions, 1_000, False),
+        (_decisions, 8, True),
+        (_letters, 1_000, False),
+        (_letters, 8, True),
+        (_journal, 1_000, False),
+        (_journal, 8, True),
+        (_frames, 8, False),
+    ],
+)
+def test_an_alert_a_notice_or_half_of_what_a_step_may_hold_hurries_a_commit_and_nothing_else(
+    given: Callable[[Shell], None],
+    outputs: int,
+    hurries: bool,  # noqa: FBT001 - expected
+) -> None:
+    shell = shell_of(structs.replace(SETTINGS, sample_ms=1), outputs=outputs)
+    shell.commit()
+    given(shell)
+    assert shell.task.has_uncommitted
+    assert shell.task.wants_commit == hurries
+    shell.commit()
+    assert not shell.task.wants_commit

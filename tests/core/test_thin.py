@@ -49,7 +49,7 @@ def test_the_level_at_an_earlier_sequence_number_is_the_level_of_then() -> None:
     thin.set_level(1, 10)
     thin.set_level(3, 20)
     assert [thin.level_at(cut) for cut in (9, 10, 19, 20)] == [0, 1, 1, 3]
-    thin.forget(15, 0)
+    thin.forget(15, 0, 10_000)
     assert [thin.level_at(cut) for cut in (15, 20)] == [1, 3]
 
 
@@ -80,18 +80,18 @@ def test_a_camera_is_forgotten_after_an_hour_whenever_commits_come() -> None:
         thin = Thin(settings)
         assert thin.keeps_frame(frame(0, 0).record, 1, 0)
         if commits:
-            thin.forget(1, later)
-        assert not list(thin.sampled_at(1, later))
+            thin.forget(1, later, 10_000)
+        assert not list(thin.sampled_at(1, later, 10_000))
         assert thin.keeps_frame(frame(1, 5).record, 2, later)
-        assert list(thin.sampled_at(1, later - 1)) == ([] if commits else [(("x", "c1"), 0)])
+        assert list(thin.sampled_at(1, later - 1, 10_000)) == ([] if commits else [(("x", "c1"), 0)])
 
 
 def test_a_mark_beyond_the_cut_is_not_forgotten_with_what_lies_before_it() -> None:
     thin = Thin(Semantic(unmatched_every_ms=10_000))
     thin.keeps_frame(frame(0, HOUR_MS).record, 1, HOUR_MS)
     thin.keeps_frame(frame(1, 0).record, 9, 3 * HOUR_MS)
-    thin.forget(5, HOUR_MS + 20_000)
-    assert list(thin.sampled_at(5, HOUR_MS + 20_000)) == [(("x", "c1"), 360)]
+    thin.forget(5, HOUR_MS + 20_000, 10_000)
+    assert list(thin.sampled_at(5, HOUR_MS + 20_000, 10_000)) == [(("x", "c1"), 360)]
 
 
 def test_what_was_sampled_at_a_cut_is_restored() -> None:
@@ -99,7 +99,38 @@ def test_what_was_sampled_at_a_cut_is_restored() -> None:
     thin.keeps_frame(frame(0, 0).record, 1, 0)
     thin.keeps_frame(frame(1, 10_000).record, 5, 0)
     thin.set_level(2, 3)
-    successor.restore(thin.level_at(4), dict(thin.sampled_at(4, 0)))
+    successor.restore(thin.level_at(4), dict(thin.sampled_at(4, 0, 10_000)))
     assert successor.level == 2
     assert not successor.keeps_frame(frame(2, 1).record, 6, 0)
     assert successor.keeps_frame(frame(1, 10_000).record, 7, 0)
+
+
+@pytest.mark.parametrize(("every_ms", "next_ms"), [(1_000, 20_000), (7_000, 21_000), (100_000, 100_000)])
+def test_under_another_unmatched_every_ms_a_camera_gets_its_next_frame_in_its_next_bucket(
+    every_ms: int, next_ms: int
+) -> None:
+    thin = Thin(Semantic(unmatched_every_ms=10_000))
+    assert thin.keeps_frame(frame(0, 12_000).record, 1, 0)
+    thin.switch(Semantic(unmatched_every_ms=every_ms), 2, 0)
+    assert list(thin.sampled_at(1, 0, 10_000)) == [(("x", "c1"), 1)], "the state at an earlier cut is that of then"
+    kept = [thin.keeps_frame(frame(time, time).record, 3, 0) for time in (next_ms - 1, next_ms)]
+    assert kept == [False, True]
+
+
+def test_a_camera_that_was_forgotten_stays_so_under_another_unmatched_every_ms_whenever_commits_come() -> None:
+    later = HOUR_MS + 10_001
+    for commits in (False, True):
+        thin = Thin(Semantic(unmatched_every_ms=10_000))
+        thin.keeps_frame(frame(0, 0).record, 1, 0)
+        if commits:
+            thin.forget(1, later, 10_000)
+        thin.switch(Semantic(unmatched_every_ms=10 * HOUR_MS), 2, later)
+        assert not list(thin.sampled_at(2, later, 10 * HOUR_MS))
+        assert thin.keeps_frame(frame(1, 5).record, 3, later)
+
+
+def test_another_sample_ms_holds_for_the_texts_that_are_admitted_from_then_on() -> None:
+    thin = Thin(Semantic(sample_ms=1_000))
+    thin.set_level(1, 1)
+    thin.switch(Semantic(sample_ms=300), 2, 0)
+    assert thin.sample_ms == 600

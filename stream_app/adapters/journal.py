@@ -1,0 +1,185 @@
+"""The journal as it stands on the wire: written and read in one place, and the order of admission that it tells.
+
+In: what a step journals, or the values of a task's journal records in the order of their topic. Out: bytes, or the
+places of the merge order one after the other. With the input topics, that is all a replay needs to admit the records
+as the live task did, and to commit where it committed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.core.journal import (
+    JournalEntry,
+    JournalReset,
+    JournalSkipped,
+    JournalSwitch,
+    JournalText,
+    JournalThinning,
+    JournalTick,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: Version of the journal's form; changes within it only add.
+SCHEMA = 1
+
+
+class JournalError(ValueError):
+    """The journal cannot be read, or tells no order; the message says expected and found."""
+
+
+class JournalEpoch(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner of the task brings along that no switch names: it is in outputs, or shapes them."""
+
+    version: str
+    provider: str
+    letter_bytes: int
+    settings: str
+    topics: dict[str, str]
+
+
+class JournalStep(msgspec.Struct, frozen=True, kw_only=True):
+    """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later."""
+
+    sequence: int
+    stream_ms: int
+    next_text: int
+    next_frame: int
+
+
+class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One record of the journal, which is one transaction's. ``epoch`` comes with the first of an epoch.
+
+    Older versions wrote neither ``step`` nor ``epoch``, and no record for a step without entries.
+    """
+
+    schema: int
+    partition: int
+    epoch: JournalEpoch | None = None
+    entries: tuple[JournalEntry, ...]
+    step: JournalStep | None = None
+
+
+class Frames(msgspec.Struct, frozen=True):
+    """The next places: every frame below this offset that has none yet, in order of offset."""
+
+    below: int
+
+
+class Text(msgspec.Struct, frozen=True):
+    """The next place: this text, admitted or not."""
+
+    offset: int
+
+
+Place = Frames | Text | JournalTick | JournalThinning | JournalSwitch | JournalReset | JournalEpoch | JournalStep
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def encode_journal(record: JournalRecord) -> bytes:
+    """Encode a journal record as JSON bytes."""
+    return msgspec.json.encode(record)
+
+
+def decode_journal(data: bytes) -> JournalRecord:
+    """Decode a journal record, of an older version too.
+
+    Raises:
+        JournalError: if it is damaged, or of another schema.
+    """
+    try:
+        found = msgspec.json.decode(data, type=_Version).schema
+        if found != SCHEMA:
+            message = f"journal schema: expected {SCHEMA}, found {found}"
+            raise JournalError(message)
+        return msgspec.json.decode(data, type=JournalRecord)
+    except msgspec.DecodeError as error:
+        message = f"journal record of {len(data)} bytes cannot be read: {error}"
+        raise JournalError(message) from error
+
+
+def in_order(records: Iterable[JournalRecord], start: tuple[int, int] | None = None) -> Iterator[Place]:
+    """Tell the order in which a task took its inputs, ticks, thinning levels and switches, and where it committed.
+
+    A switch that comes first, or first after a reset, is the beginning of a task; any other changes the one that runs.
+
+    Args:
+        records: the journal records of one task in the order of their topic. In those of older versions, texts that
+            were not admitted have no place, and frames behind the last entry have one only once an entry follows.
+        start: next text and next frame of the checkpoint that the records follow; None where they begin with the
+            task's first.
+
+    Raises:
+        JournalError: if a place runs back, a text between two cuts has none, or there is no beginning.
+    """
+    reader = _Reader(start)
+    for record in records:
+        if record.epoch is not None:
+            yield record.epoch
+        for entry in record.entries:
+            yield from reader.entry(entry)
+        if record.step is not None:
+            yield from reader.step(record.step)
+        else:
+            reader.forget_text()
+
+
+class _Reader:
+    """Where the reading stands: the next frame, and the next text where that is known for certain."""
+
+    def __init__(self, start: tuple[int, int] | None) -> None:
+        self._next_text: int | None = None
+        self._next_frame: int | None = None
+        if start is not None:
+            self._next_text, self._next_frame = start
+
+    def entry(self, entry: JournalEntry) -> Iterator[Place]:
+        if isinstance(entry, JournalText | JournalSkipped):
+            if self._next_text is not None and entry.offset < self._next_text:
+                raise _runs_back("text", self._next_text, entry.offset)
+            yield from self._frames(entry.next_frame)
+            self._next_text = entry.offset + 1
+            yield Text(entry.offset)
+            return
+        is_beginning = isinstance(entry, JournalSwitch) and self._next_frame is None
+        if isinstance(entry, JournalReset):
+            self._next_frame = None
+        elif is_beginning:
+            self._next_frame = entry.next_frame
+        else:
+            yield from self._frames(entry.next_frame)
+        self._next_text = entry.next_text
+        yield entry
+
+    def step(self, step: JournalStep) -> Iterator[Place]:
+        if self._next_text is not None and step.next_text != self._next_text:
+            message = f"journal: expected a cut at text {self._next_text}, found one at {step.next_text}"
+            raise JournalError(message)
+        yield from self._frames(step.next_frame)
+        self._next_text = step.next_text
+        yield step
+
+    def forget_text(self) -> None:
+        """Older versions named no texts that they did not admit: the next text is not known any more."""
+        self._next_text = None
+
+    def _frames(self, below: int) -> Iterator[Place]:
+        if self._next_frame is None:
+            message = "journal: expected a switch as the first entry of a task, found none"
+            raise JournalError(message)
+        if below < self._next_frame:
+            raise _runs_back("frame", self._next_frame, below)
+        if below > self._next_frame:
+            self._next_frame = below
+            yield Frames(below)
+
+
+def _runs_back(what: str, expected: int, found: int) -> JournalError:
+    return JournalError(f"journal: expected {what} {expected} or later, found {found}")
