@@ -33,8 +33,8 @@ from stream_app.adapters.status import WorkerStatus
 from stream_app.config import Operational
 from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
-from stream_app.core.task import Task
 from stream_app.core.types import RawRecord, Side
+from stream_app.core.view import TaskView
 from stream_app.wiring.garbage import seldom_collected
 
 #: Goal: as many times the records of a bare Faust agent.
@@ -176,10 +176,10 @@ class _ClockedStatus(WorkerStatus):
         super().__init__(Metrics(), {}, lambda: 0.0)
         self._clock = clock
 
-    def committed(self, partition: int, task: Task, step: Step, seconds: float) -> None:
+    def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
         """Note when a step is confirmed, and hand it on."""
         self._clock.tick()
-        super().committed(partition, task, step, seconds)
+        super().committed(partition, view, step, seconds)
 
 
 def _is_read(shell: Shell, backlog: Backlog) -> bool:
