@@ -171,10 +171,10 @@ class _ClockedStatus(WorkerStatus):
         super().__init__(Metrics(), {}, lambda: 0.0)
         self._clock = clock
 
-    def committed(self, partition: int, task: TaskView, step: Step, seconds: float) -> None:
+    def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
         """Note when a step is confirmed, and hand it on."""
         self._clock.tick()
-        super().committed(partition, task, step, seconds)
+        super().committed(partition, view, step, seconds)
 
 
 def _is_read(shell: Shell, backlog: Backlog) -> bool:

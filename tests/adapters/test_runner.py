@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stream_app.adapters.events import Context
+from stream_app.adapters.journal import decode_journal
 from stream_app.adapters.ports import Ports, RunnerSettings
 from stream_app.adapters.recovery import StartingPoint
 from stream_app.adapters.runner import TaskRunner
@@ -264,3 +265,13 @@ def test_a_stop_does_not_wait_for_brokers_that_do_not_answer() -> None:
 
     stage = asyncio.run(whole())
     assert (stage.publisher.stops, stage.telemetry.started, stage.telemetry.ended) == (1, 0, [])
+
+
+def test_the_scorer_gets_what_a_text_says_and_the_journal_describes_the_epoch_in_its_first_record() -> None:
+    stage = play(_alarm)
+    assert [item.text.text for item in stage.scorer.items if item.text is not None] == ["two men fight"]
+    first, *others = [decode_journal(value or b"") for value in stage.publisher.values(TOPICS.journal)]
+    assert first.epoch is not None
+    assert (first.epoch.provider, first.epoch.settings) == ("CPUExecutionProvider", "ab")
+    assert others
+    assert all(record.epoch is None and record.step is not None for record in others)

@@ -25,7 +25,7 @@ class Bench:
     """Judges one observation per sequence number and keeps the alerts."""
 
     def __init__(self, model: Model = MODEL, **changes: Any) -> None:  # noqa: ANN401 - settings by name
-        settings = Semantic(**{"quiet_ms": 10_000, "update_every_ms": 2_000, **changes})
+        settings = self.settings = Semantic(**{"quiet_ms": 10_000, "update_every_ms": 2_000, **changes})
         self.decide = Decide(InForce(model, settings, settings.sha256), deployment="d", partition=0)
         self.sequence = 0
         self.letters: list[tuple[Side, int, str]] = []

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from stream_app.core.checkpoint import decode_checkpoint
 from stream_app.core.journal import JournalReset
 from stream_app.core.types import LabelRule, Model, Side
@@ -73,6 +75,8 @@ class Live:
 
     def __post_init__(self) -> None:
         self.scores = ScoresOfTwo(self.stream.scores.moods, self.stream.scores.failing)
+        # Under the other settings some texts are refused, so what was queued at a switch counts.
+        self.other_settings = replace(self.other_settings, max_ahead_ms=5)
         self.times = [raw.timestamp for raws in self.stream.log.values() for raw in raws] or [0]
         self.is_first = True
         self.given: dict[Side, int] = {}
@@ -81,10 +85,10 @@ class Live:
     def play(self) -> list[Durable]:
         """Do this and that in random order until all is read; then let everything close, and return what is durable."""
         acts: list[Callable[[], None]] = [
-            *[self._fetch] * 6, *[self._pump] * 6, *[self._score] * 2, *[self._commit] * 2, self._believe, self._tick,
-            self._thin,
+            *[self._fetch] * 6, *[self._pump] * 6, *[self._commit] * 2, *[self._believe] * 2, *[self._tick] * 3,
+            self._score, self._thin,
         ]  # fmt: skip
-        rare = (self._switch, self._switch, self._crash, self._crash, self._reset)
+        rare = (*[self._switch] * 4, *[self._crash] * 2, self._reset)
         while any(self.given[side] < len(self.stream.log[side]) for side in Side):
             self.random.choice(rare if self.random.random() < 0.15 else acts)()
         self.shell.caught_up(*Side)

@@ -7,7 +7,8 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.decide_bench import Bench, frame, phases, text
+from stream_app.core.types import InForce, Model
+from tests.core.decide_bench import MODEL, Bench, frame, phases, text
 from tests.core.examples import examples
 
 
@@ -65,3 +66,11 @@ def test_what_reached_open_at_is_taken_over_by_a_successor() -> None:
     bench.judge(900_000, text(1, 0), None, 3, is_late=True)
     successor.decide.restore(bench.decide.state())
     assert phases(successor.judge(903_000, text(2, 500), None, 3, is_late=True)) == ["opened"]
+
+
+def test_what_reached_open_at_under_another_model_does_not_count() -> None:
+    bench = Bench(open_texts=2, open_within_ms=1_000)
+    bench.judge(0, text(1, 0), frame(1), 3)
+    bench.decide.switch(InForce(Model("n", "2", "ff", MODEL.labels), bench.settings, ""), 0)
+    assert bench.judge(0, text(2, 0), frame(2), 3) == []
+    assert phases(bench.judge(0, text(3, 0), frame(3), 3)) == ["opened"]

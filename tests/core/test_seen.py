@@ -46,3 +46,13 @@ def test_what_was_remembered_is_restored() -> None:
     successor.forget(101)
     assert not successor.is_duplicate(ONE, 101)
     assert successor.is_duplicate(OTHER, 101)
+
+
+def test_what_is_remembered_is_told_in_order_of_expiry_also_where_a_switch_has_shortened_h() -> None:
+    seen, successor = Seen(), Seen()
+    seen.add(ONE, 1, 300)
+    seen.add(OTHER, 5, 200)
+    successor.restore(seen.remembered_at(5, 0))
+    assert list(seen.remembered_at(5, 0)) == list(successor.remembered_at(5, 0)) == [(OTHER, 200), (ONE, 300)]
+    seen.forget(201)
+    assert list(seen.remembered_at(5, 201)) == [(ONE, 300)]
