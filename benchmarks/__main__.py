@@ -21,13 +21,13 @@ from benchmarks.latency import LatencySettings, measure_latency
 from benchmarks.measured import Figure, PartName, Report, this_machine
 from benchmarks.page import markdown, text_lines
 from benchmarks.scoring_rate import measure_scoring
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.local_kafka import LocalKafka
-from stream_app.adapters.logs import configure_logging
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.observing.logs import configure_logging
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.load import load_bundle
 from stream_app.config import Operational
+from stream_app.local_kafka import LocalKafka
 from stream_app.wiring.clients import connection_to
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.records import ALARM_WORD, SEVERE
-from stream_app.adapters.scoring import RecordKey, Score, ScoreItem
 from stream_app.core.score import MICRO
 from stream_app.core.types import LabelRule, Model, Observation, Scored
+from stream_app.runtime.ports.scoring import RecordKey, Score, ScoreItem
 
 if TYPE_CHECKING:
-    from stream_app.adapters.scoring import MicroLogits
+    from stream_app.runtime.ports.scoring import MicroLogits
 
 MODEL = Model(
     "constant",
@@ -35,7 +35,7 @@ def scored(observation: Observation) -> Scored:
 
 
 class ConstantScorer:
-    """The scoring port with constant scores; implements ``stream_app.adapters.scoring.Scorer``."""
+    """The scoring port with constant scores; implements ``stream_app.runtime.ports.scoring.Scorer``."""
 
     async def score(self, item: ScoreItem) -> Score:
         """Score one item at once."""

@@ -21,21 +21,21 @@ from benchmarks.constant import MODEL, ConstantScorer
 from benchmarks.measured import Figure, ratios
 from benchmarks.records import jpeg_of_size, traffic, zone_of
 from benchmarks.topics import PARTITIONS, create_inputs_and_outputs
-from stream_app.adapters.connection import MAX_REQUEST_BYTES, Connection
-from stream_app.adapters.events import Context
-from stream_app.adapters.metrics import Metrics
-from stream_app.adapters.ports import Ports, RunnerSettings
-from stream_app.adapters.publisher import Publisher
-from stream_app.adapters.recovery import Recovery
-from stream_app.adapters.runner import TaskRunner
-from stream_app.adapters.shell import Shell
-from stream_app.adapters.source import FaustSource
-from stream_app.adapters.status import WorkerStatus
+from stream_app.adapters.kafka.connection import MAX_REQUEST_BYTES, Connection
+from stream_app.adapters.kafka.publisher import Publisher
+from stream_app.adapters.kafka.recovery import Recovery
+from stream_app.adapters.kafka.source import FaustSource
+from stream_app.adapters.observing.metrics import Metrics
+from stream_app.adapters.observing.status import WorkerStatus
 from stream_app.config import Operational
 from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
 from stream_app.core.types import RawRecord, Side
 from stream_app.core.view import TaskView
+from stream_app.runtime.ports.task import Ports, RunnerSettings
+from stream_app.runtime.runner import TaskRunner
+from stream_app.runtime.shell import Shell
+from stream_app.wire.events import Context
 from stream_app.wiring.clients import publisher_settings, recovery_settings
 from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.worker import source_settings

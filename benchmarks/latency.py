@@ -23,12 +23,12 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.measured import Figure, percentile
 from benchmarks.records import jpeg
 from benchmarks.topics import create_inputs_and_outputs
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
+from stream_app.adapters.kafka.connection import Connection
 from stream_app.bundle.load import load_bundle
 from stream_app.core.event_time import format_event_time
 from stream_app.demo.collecting import AlertWatcher
 from stream_app.demo.workers import Worker
+from stream_app.wire.events import Topics
 
 _FPS = 5
 _TEXT_EVERY_S = 5.0

@@ -18,15 +18,15 @@ import numpy as np
 
 from benchmarks.measured import Figure, ratios, usable_cores
 from benchmarks.records import jpeg
-from stream_app.adapters.decode_pool import DecodePool
-from stream_app.adapters.engine import Engine
-from stream_app.adapters.inference import BatchingScorer
-from stream_app.adapters.scoring import ImageInput, ScoreItem, TextInput
+from stream_app.adapters.decoding.pool import DecodePool
+from stream_app.adapters.inference.engine import Engine
+from stream_app.adapters.inference.scorer import BatchingScorer
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.config import Operational, Semantic
 from stream_app.core.types import Side
+from stream_app.runtime.ports.scoring import ImageInput, ScoreItem, TextInput
 from stream_app.wiring.model import decode_settings, engine_settings, scorer_settings
 
 #: Goal: this share of what bare decoding and inference do.

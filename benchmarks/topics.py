@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
-from stream_app.adapters.topic_plans import plan_topics
-from stream_app.adapters.topics import create_topics
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.topic_plans import plan_topics
+from stream_app.adapters.kafka.topics import create_topics
+from stream_app.wire.events import Topics
 
 PARTITIONS = 4
 

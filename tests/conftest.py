@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from stream_app.adapters.local_kafka import LocalKafka
+from stream_app.local_kafka import LocalKafka
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

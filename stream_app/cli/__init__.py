@@ -18,10 +18,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stream_app import __version__
-from stream_app.cli.outcome import INTERRUPTED, CommandError
-from stream_app.cli.streams import OUTPUT_ERRNOS, give_up_output, open_missing_streams
 from stream_app.terminal.failures import guard_process, shown_usage
 from stream_app.terminal.lines import echo, echo_lines
+from stream_app.terminal.outcome import INTERRUPTED, CommandError
+from stream_app.terminal.streams import OUTPUT_ERRNOS, give_up_output, open_missing_streams
 
 __all__ = ["app", "main"]
 

@@ -12,8 +12,8 @@ import msgspec
 import typer
 from rich.table import Table
 
-from stream_app.adapters.engine import Engine
-from stream_app.adapters.providers import ProviderError
+from stream_app.adapters.inference.engine import Engine
+from stream_app.adapters.inference.providers import ProviderError
 from stream_app.bundle import BundleError
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.graphs import GraphError
@@ -22,10 +22,10 @@ from stream_app.bundle.manifest import Manifest
 from stream_app.bundle.schema import schema_text
 from stream_app.bundle.signature import check_signature, fingerprint, read_public_key
 from stream_app.bundle.verify import THOROUGH_BATCHES, Measurement, measure, require
-from stream_app.cli.outcome import REFUSED, CommandError, notice
 from stream_app.config import BY_NAME, Operational, Provider
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
+from stream_app.terminal.outcome import REFUSED, CommandError, notice
 from stream_app.wiring.model import engine_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check a model bundle.")

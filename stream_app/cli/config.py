@@ -12,10 +12,10 @@ import typer
 from rich.table import Table
 
 from stream_app.cli.options import ConfigOption, SetOption, settings_from
-from stream_app.cli.outcome import FAILED, REFUSED, CommandError
 from stream_app.config import SETTINGS, LoadedSettings, Setting, settings_page
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
+from stream_app.terminal.outcome import FAILED, REFUSED, CommandError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show or check the settings in force.")
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from stream_app.cli.outcome import FAILED, USAGE, CommandError, run_command
 from stream_app.config import Operational
 from stream_app.terminal.console import console
+from stream_app.terminal.outcome import FAILED, USAGE, CommandError, run_command
 from stream_app.wiring.clients import topics_of
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ def demo(  # noqa: PLR0913 - one parameter an option
     Exit status 1 if anything was lost, repeated or wrongly paired. Where VIGIL_BROKER is set, that Kafka is used, with
     topics of the demo's own.
     """
-    from stream_app.adapters.events import Topics  # noqa: PLC0415 - so that --help is quick
-    from stream_app.adapters.local_kafka import LocalKafkaError  # noqa: PLC0415
     from stream_app.demo.run import DemoSettings, demo_kafka, run_demo  # noqa: PLC0415
     from stream_app.demo.scenes import SceneError  # noqa: PLC0415
     from stream_app.demo.truth import Window  # noqa: PLC0415
     from stream_app.demo.workers import WorkerError  # noqa: PLC0415
+    from stream_app.local_kafka import LocalKafkaError  # noqa: PLC0415
+    from stream_app.wire.events import Topics  # noqa: PLC0415 - so that --help is quick
 
     if texts is not None and not video:
         message = "--texts: expected --video with it; the drawn site says its own"

@@ -13,13 +13,20 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from stream_app.adapters.events import Topics
-from stream_app.adapters.evidence import EvidenceError, NoSuchAlertError, Piece, fetch_evidence, fetch_pieces, piece_of
-from stream_app.adapters.recording import NamedRecord, RecordingError, decisions_of
-from stream_app.adapters.watching import AlertView, TopicMissingError
+from stream_app.adapters.reading.alerts import AlertView, TopicMissingError
+from stream_app.adapters.reading.decisions import NamedRecord, RecordingError, decisions_of
+from stream_app.adapters.reading.evidence import (
+    EvidenceError,
+    NoSuchAlertError,
+    Piece,
+    fetch_evidence,
+    fetch_pieces,
+    piece_of,
+)
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import USAGE, CommandError, notice, run_command
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
+from stream_app.wire.events import Topics
 
 app = typer.Typer(add_completion=False, help="Fetch the frames and texts of an alert, or of a recording.")
 

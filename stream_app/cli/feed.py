@@ -15,8 +15,6 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
 from stream_app.adapters.feed import (
     Camera,
     FeedError,
@@ -32,12 +30,14 @@ from stream_app.adapters.feed import (
     open_footage,
     read_texts,
 )
-from stream_app.adapters.together import run_together
+from stream_app.adapters.kafka.connection import Connection
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import BROKER_UNREACHABLE, USAGE, CommandError, run_command
 from stream_app.core.event_time import format_event_time, parse_event_time
+from stream_app.runtime.together import run_together
 from stream_app.terminal.console import console, words_column
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import BROKER_UNREACHABLE, USAGE, CommandError, run_command
+from stream_app.wire.events import Topics
 
 app = typer.Typer(add_completion=False, help="Send videos, images, cameras and texts to the input topics.")
 

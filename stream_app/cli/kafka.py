@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stream_app.adapters.local_kafka import (
+from stream_app.local_kafka import (
     BrokerStatus,
     LocalKafkaError,
     default_state_dir,
@@ -19,8 +19,8 @@ from stream_app.adapters.local_kafka import (
     detached_status,
     detached_up,
 )
-from stream_app.cli.outcome import FAILED, INTERRUPTED
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import FAILED, INTERRUPTED
 
 _SIZES = (1, 3)
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from stream_app.cli.outcome import USAGE, CommandError
 from stream_app.config import LoadedSettings, SettingsError, load_settings
+from stream_app.terminal.outcome import USAGE, CommandError
 from stream_app.wiring.clients import connection_to, topics_of
 
 __all__ = ["BootstrapOption", "ConfigOption", "SetOption", "connection_to", "settings_from", "topics_of"]

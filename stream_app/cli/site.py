@@ -14,10 +14,10 @@ import cv2
 import typer
 from rich.progress import track
 
-from stream_app.cli.outcome import CommandError
 from stream_app.drawn_site import LABELS, Report, Schedule, Site, contact_sheet
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import CommandError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth."

@@ -9,16 +9,16 @@ import typer
 from rich.table import Table
 
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, USAGE, CommandError, run_command
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import BROKER_UNREACHABLE, REFUSED, USAGE, CommandError, run_command
 from stream_app.wiring.clients import publisher_settings, recovery_settings
 
 if TYPE_CHECKING:
-    from stream_app.adapters.connection import Connection
-    from stream_app.adapters.events import Topics
-    from stream_app.adapters.resetting import Reset
+    from stream_app.adapters.kafka.connection import Connection
+    from stream_app.adapters.kafka.reset import Reset
     from stream_app.config import Operational
+    from stream_app.wire.events import Topics
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Look at tasks, and set one back after its input is gone."
@@ -84,9 +84,9 @@ def _require_place(to: str) -> None:
 
 
 async def _reset(operational: Operational, partitions: list[int], to: str) -> list[Reset]:
-    from stream_app.adapters.publisher import EpochEndedError, Publisher  # noqa: PLC0415
-    from stream_app.adapters.recovery import Recovery, RecoveryError  # noqa: PLC0415
-    from stream_app.adapters.resetting import reset_task  # noqa: PLC0415
+    from stream_app.adapters.kafka.publisher import EpochEndedError, Publisher  # noqa: PLC0415
+    from stream_app.adapters.kafka.recovery import Recovery, RecoveryError  # noqa: PLC0415
+    from stream_app.adapters.kafka.reset import reset_task  # noqa: PLC0415
 
     connection, topics = connection_to(operational), topics_of(operational)
     done: list[Reset] = []
@@ -113,7 +113,7 @@ async def _reset(operational: Operational, partitions: list[int], to: str) -> li
 
 
 async def _require_tasks(connection: Connection, topics: Topics, partitions: list[int]) -> None:
-    from stream_app.adapters.topics import partition_counts  # noqa: PLC0415
+    from stream_app.adapters.kafka.topics import partition_counts  # noqa: PLC0415
 
     names = (topics.texts, topics.frames, topics.state, topics.journal)
     counts = await partition_counts(connection, names)
@@ -129,9 +129,9 @@ async def _require_tasks(connection: Connection, topics: Topics, partitions: lis
 
 
 async def _show(operational: Operational) -> None:
-    from stream_app.adapters.reach import BrokerUnreachableError  # noqa: PLC0415
-    from stream_app.adapters.states import read_checkpoints  # noqa: PLC0415
-    from stream_app.adapters.watching import TopicMissingError  # noqa: PLC0415
+    from stream_app.adapters.kafka.clients import BrokerUnreachableError  # noqa: PLC0415
+    from stream_app.adapters.reading.alerts import TopicMissingError  # noqa: PLC0415
+    from stream_app.adapters.reading.checkpoints import read_checkpoints  # noqa: PLC0415
     from stream_app.core.event_time import format_event_time  # noqa: PLC0415
 
     try:

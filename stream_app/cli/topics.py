@@ -13,8 +13,8 @@ import msgspec
 import typer
 from rich.table import Table
 
-from stream_app.adapters.topic_plans import RETENTION, Difference, Retention, plan_topics
-from stream_app.adapters.topics import (
+from stream_app.adapters.kafka.topic_plans import RETENTION, Difference, Retention, plan_topics
+from stream_app.adapters.kafka.topics import (
     FixReport,
     TopicsError,
     TopicsReport,
@@ -23,9 +23,9 @@ from stream_app.adapters.topics import (
     fix_topics,
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import REFUSED, USAGE, CommandError, run_command
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
+from stream_app.terminal.outcome import REFUSED, USAGE, CommandError, run_command
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the topics, check or fix those that exist.")
 _ResultT = TypeVar("_ResultT")

@@ -13,8 +13,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.watching import (
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.reading.alerts import (
     AlertView,
     CameraStatus,
     InputStatus,
@@ -25,9 +25,9 @@ from stream_app.adapters.watching import (
     watch_alerts,
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
-from stream_app.cli.outcome import USAGE, CommandError, notice, run_command
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
+from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
 from stream_app.terminal.sanitise import visible
 
 app = typer.Typer(add_completion=False, help="Show alerts as they come.")

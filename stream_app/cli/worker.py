@@ -9,11 +9,11 @@ from typing import Annotated
 import structlog
 import typer
 
-from stream_app.adapters.logs import configure_logging
+from stream_app.adapters.observing.logs import configure_logging
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, settings_from
-from stream_app.cli.outcome import BROKER_UNREACHABLE, REFUSED, CommandError, run_command
 from stream_app.config import LoadedSettings, SettingsError
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import BROKER_UNREACHABLE, REFUSED, CommandError, run_command
 from stream_app.wiring.clients import worker_name
 
 app = typer.Typer(add_completion=False, help="Join frames and texts, score them, publish alerts.")
@@ -63,10 +63,10 @@ def worker(
 
 async def _until_stopped(loaded: LoadedSettings) -> None:
     # Here and not at the top: wrong settings are said before ONNX Runtime and Faust are loaded.
-    from stream_app.adapters.health import HealthAddressError  # noqa: PLC0415
-    from stream_app.adapters.preflight import PreflightError  # noqa: PLC0415
-    from stream_app.adapters.providers import ProviderError  # noqa: PLC0415
-    from stream_app.adapters.reach import BrokerUnreachableError  # noqa: PLC0415
+    from stream_app.adapters.inference.providers import ProviderError  # noqa: PLC0415
+    from stream_app.adapters.kafka.clients import BrokerUnreachableError  # noqa: PLC0415
+    from stream_app.adapters.kafka.preflight import PreflightError  # noqa: PLC0415
+    from stream_app.adapters.observing.health import HealthAddressError  # noqa: PLC0415
     from stream_app.bundle.errors import BundleError  # noqa: PLC0415
     from stream_app.wiring.worker import run_worker  # noqa: PLC0415
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stream_app.adapters.guarding import guarded_consumer
-from stream_app.adapters.watching import assign_all
+from stream_app.adapters.kafka.guarding import guarded_consumer
+from stream_app.adapters.reading.alerts import assign_all
 from stream_app.demo.truth import Outputs
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from stream_app.adapters.connection import Connection
-    from stream_app.adapters.events import Topics
+    from stream_app.adapters.kafka.connection import Connection
+    from stream_app.wire.events import Topics
 
 #: A topic whose end is not reached in this time is stuck behind an open transaction. In seconds.
 _READ_S = 60.0

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from stream_app.adapters.together import run_together
 from stream_app.core.event_time import format_event_time
 from stream_app.demo.truth import Published, PublishedRecord
+from stream_app.runtime.together import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stream_app.adapters.connection import Connection
+    from stream_app.adapters.kafka.connection import Connection
 
 
 class PlayedCamera(Protocol):

@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
-from stream_app.adapters.local_kafka import LocalKafka
-from stream_app.adapters.topic_plans import plan_topics
-from stream_app.adapters.topics import create_topics
+from stream_app.adapters.kafka.topic_plans import plan_topics
+from stream_app.adapters.kafka.topics import create_topics
 from stream_app.config import Operational
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import AlertWatcher, collect
@@ -28,6 +27,7 @@ from stream_app.demo.settling import wait_settled
 from stream_app.demo.summary import show
 from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
 from stream_app.demo.workers import Worker
+from stream_app.local_kafka import LocalKafka
 from stream_app.terminal.console import words_column
 from stream_app.terminal.sanitise import visible
 from stream_app.wiring.clients import connection_to
@@ -35,9 +35,9 @@ from stream_app.wiring.clients import connection_to
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from stream_app.adapters.connection import Connection
-    from stream_app.adapters.events import Topics
+    from stream_app.adapters.kafka.connection import Connection
     from stream_app.demo.scenes import Scene
+    from stream_app.wire.events import Topics
 
 #: After the play: the window closes, incidents go quiet, and a dead worker's tasks are taken over. In seconds.
 _SETTLE_S = 90.0

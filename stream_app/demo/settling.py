@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiokafka import TopicPartition
 
-from stream_app.adapters.guarding import guarded_consumer
+from stream_app.adapters.kafka.guarding import guarded_consumer
 
 if TYPE_CHECKING:
-    from stream_app.adapters.connection import Connection
+    from stream_app.adapters.kafka.connection import Connection
     from stream_app.demo.truth import Published
 
 

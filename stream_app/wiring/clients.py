@@ -6,10 +6,10 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.events import Topics
-from stream_app.adapters.publisher import PublisherSettings
-from stream_app.adapters.recovery import RecoverySettings
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.publisher import PublisherSettings
+from stream_app.adapters.kafka.recovery import RecoverySettings
+from stream_app.wire.events import Topics
 
 if TYPE_CHECKING:
     from stream_app.config import Operational

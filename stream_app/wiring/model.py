@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from stream_app.adapters.decode_pool import DecodePool, DecodeSettings
-from stream_app.adapters.engine import Engine, EngineSettings
-from stream_app.adapters.inference import BatchingScorer, ScorerSettings
+from stream_app.adapters.decoding.pool import DecodePool, DecodeSettings
+from stream_app.adapters.inference.engine import Engine, EngineSettings
+from stream_app.adapters.inference.scorer import BatchingScorer, ScorerSettings
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.signature import fingerprint, read_public_key, require_trusted

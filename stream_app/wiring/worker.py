@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from stream_app import __version__
-from stream_app.adapters.events import Context
-from stream_app.adapters.health import HealthRules, HealthServer
-from stream_app.adapters.metrics import Metrics
-from stream_app.adapters.ports import Ports, RunnerSettings
-from stream_app.adapters.preflight import PreflightSettings, preflight
-from stream_app.adapters.publisher import Publisher
-from stream_app.adapters.recovery import Recovery
-from stream_app.adapters.runner import TaskRunner
-from stream_app.adapters.shell import Shell
-from stream_app.adapters.source import FaustSource, SourceSettings
-from stream_app.adapters.status import WorkerStatus
-from stream_app.adapters.work_metrics import WorkMetrics
+from stream_app.adapters.kafka.preflight import PreflightSettings, preflight
+from stream_app.adapters.kafka.publisher import Publisher
+from stream_app.adapters.kafka.recovery import Recovery
+from stream_app.adapters.kafka.source import FaustSource, SourceSettings
+from stream_app.adapters.observing.health import HealthRules, HealthServer
+from stream_app.adapters.observing.metrics import Metrics
+from stream_app.adapters.observing.status import WorkerStatus
+from stream_app.adapters.observing.work_metrics import WorkMetrics
+from stream_app.runtime.ports.task import Ports, RunnerSettings
+from stream_app.runtime.runner import TaskRunner
+from stream_app.runtime.shell import Shell
+from stream_app.wire.events import Context
 from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings, topics_of, worker_name
 from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.model import inference
@@ -28,8 +28,8 @@ from stream_app.wiring.model import inference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stream_app.adapters.preflight import PreflightReport
-    from stream_app.adapters.source import Source
+    from stream_app.adapters.kafka.preflight import PreflightReport
+    from stream_app.adapters.kafka.source import Source
     from stream_app.config import LoadedSettings, Operational
     from stream_app.wiring.model import Inference
 

@@ -16,7 +16,7 @@ from benchmarks.measured import Figure, Machine, Report, percentile, ratios
 from benchmarks.page import markdown
 from benchmarks.records import jpeg, jpeg_of_size
 from benchmarks.scoring_rate import measure_scoring
-from stream_app.adapters.connection import Connection
+from stream_app.adapters.kafka.connection import Connection
 from stream_app.config import Operational
 from stream_app.core.image_header import read_image_header
 from stream_app.wiring.clients import connection_to

@@ -7,7 +7,7 @@ import pytest
 
 from stream_app.bundle import manifest as m
 from stream_app.cli import main
-from stream_app.cli.outcome import REFUSED
+from stream_app.terminal.outcome import REFUSED
 from tests.bundle.tiny_bundle import write_tiny_bundle
 
 

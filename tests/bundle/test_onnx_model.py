@@ -19,8 +19,8 @@ from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import load_bundle
 from stream_app.bundle.onnx_model import FIELDS, is_recurrent_float16, opset_of, read_model, refuse_outside_data
 from stream_app.cli import main
-from stream_app.cli.outcome import REFUSED
 from stream_app.config import load_settings
+from stream_app.terminal.outcome import REFUSED
 from stream_app.wiring.model import trusted_bundle
 from tests.bundle.tiny_bundle import OPSET, write_tiny_bundle
 

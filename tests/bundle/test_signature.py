@@ -24,8 +24,8 @@ from stream_app.bundle.signature import (
     sign,
 )
 from stream_app.cli import main
-from stream_app.cli.outcome import REFUSED
 from stream_app.config import load_settings
+from stream_app.terminal.outcome import REFUSED
 from stream_app.wiring.model import trusted_bundle
 from tests.bundle.tiny_bundle import write_tiny_bundle
 

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.reach import consumer
-from stream_app.adapters.topics import partition_counts
+from stream_app.adapters.kafka.clients import consumer
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.topics import partition_counts
 from stream_app.cli import main
 from stream_app.config import Operational
 from stream_app.wiring.clients import connection_to

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from stream_app.cli import main
-from stream_app.cli.outcome import _GRACE_S
 from stream_app.config import SETTINGS
+from stream_app.terminal.outcome import _GRACE_S
 
 COMMANDS = (
     "demo",
@@ -104,8 +104,8 @@ def test_config_show_prints_every_setting_and_no_secret(
 
 INTERRUPTED_PROGRAM = """
 import asyncio, sys, time
-from stream_app.cli import outcome
-from stream_app.cli.outcome import run_command
+from stream_app.terminal import outcome
+from stream_app.terminal.outcome import run_command
 async def work():
     print("up", flush=True)
     {body}

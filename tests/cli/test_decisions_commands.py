@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from stream_app.adapters.recording import RecordingError, newest_of
+from stream_app.adapters.reading.decisions import RecordingError, newest_of
 from tests.cli.deployment import VIGIL, Deployment
 
 # In a process of its own: the limit holds for every file that is written, and Kafka's client would rather not meet it.

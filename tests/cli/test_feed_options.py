@@ -4,7 +4,7 @@ import pytest
 
 from stream_app.adapters.feed import Camera
 from stream_app.cli.feed import choose_cameras
-from stream_app.cli.outcome import CommandError
+from stream_app.terminal.outcome import CommandError
 
 
 def test_sources_are_named_by_the_option_else_by_their_file() -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from stream_app.adapters.local_kafka import LocalKafka
+from stream_app.local_kafka import LocalKafka
 from tests.cli.deployment import VIGIL, Deployment
 
 ALERT = {"id": "a", "incident": "i", "phase": "opened", "label": "fight", "zone": "dock\x9b-3\u2028"}

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from stream_app.adapters.reach import admin_client
+from stream_app.adapters.kafka.clients import admin_client
 from stream_app.config import Operational
 from stream_app.wiring.clients import connection_to
 from tests.cli.deployment import Deployment, Kafka

@@ -11,11 +11,11 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from stream_app.adapters.connection import Connection
-from stream_app.adapters.local_kafka import LocalKafka
-from stream_app.adapters.reach import admin_client
-from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES
+from stream_app.adapters.kafka.clients import admin_client
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.topic_plans import MAX_MESSAGE_BYTES
 from stream_app.config import Operational
+from stream_app.local_kafka import LocalKafka
 from stream_app.wiring.clients import connection_to
 from tests.cli.deployment import TOPICS, Deployment, Kafka, until_known
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_app.adapters.watching import AlertView, NoticeView, Wanted, read_alert
+from stream_app.adapters.reading.alerts import AlertView, NoticeView, Wanted, read_alert
 from stream_app.cli.watch import alert_line
 
 ALERT = b"""{"id": "a1", "incident": "i1", "phase": "opened", "number": 1, "label": "fight", "score": 0.9312,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.group_rig import LONG_SESSION_MS, group_of, hand_made_member, others_in
+from tests.adapters.kafka.group_rig import LONG_SESSION_MS, group_of, hand_made_member, others_in
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.cli.deployment import VIGIL, Deployment
 

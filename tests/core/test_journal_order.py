@@ -9,20 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.adapters.events import Context, Message, render_step
-from stream_app.adapters.journal import (
-    SCHEMA,
-    Frames,
-    JournalEpoch,
-    JournalError,
-    JournalRecord,
-    JournalStep,
-    Place,
-    Text,
-    decode_journal,
-    encode_journal,
-    in_order,
-)
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, decode_checkpoint
 from stream_app.core.journal import (
@@ -37,6 +23,20 @@ from stream_app.core.journal import (
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Side
+from stream_app.wire.events import Context, Message, render_step
+from stream_app.wire.journal import (
+    SCHEMA,
+    Frames,
+    JournalEpoch,
+    JournalError,
+    JournalRecord,
+    JournalStep,
+    Place,
+    Text,
+    decode_journal,
+    encode_journal,
+    in_order,
+)
 from stream_app.wiring.clients import topics_of
 from tests.core.drive import MODEL
 from tests.core.examples import examples

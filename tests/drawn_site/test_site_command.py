@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_app.adapters.feed import read_texts
-from stream_app.cli.outcome import CommandError
 from stream_app.cli.site import app
+from stream_app.terminal.outcome import CommandError
 
 
 def test_a_play_holds_every_frame_the_texts_and_the_truth(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ DECODE_MEMORY_MB = 64
 FAULTY_DECODER = """
 import sys
 
-if "stream_app.adapters.decode_child" in sys.orig_argv:
+if "stream_app.adapters.decoding.child" in sys.orig_argv:
     import os, signal, time
     from stream_app.bundle import image
 

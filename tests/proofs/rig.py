@@ -22,13 +22,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import murmur2
 
-from stream_app.adapters.connection import MAX_REQUEST_BYTES, Connection
-from stream_app.adapters.events import Topics
+from stream_app.adapters.kafka.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.config import Operational
 from stream_app.demo.collecting import collect
 from stream_app.demo.settling import wait_settled
 from stream_app.demo.truth import Published, PublishedRecord, Window
 from stream_app.demo.workers import Worker
+from stream_app.wire.events import Topics
 from stream_app.wiring.clients import connection_to
 
 if TYPE_CHECKING:

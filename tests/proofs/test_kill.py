@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stream_app.adapters.local_kafka import LocalKafka
 from stream_app.config import Operational
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import collect
 from stream_app.demo.judge import judge
 from stream_app.demo.settling import wait_settled
+from stream_app.local_kafka import LocalKafka
 from stream_app.wiring.clients import connection_to, topics_of
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.rig import PARTITIONS, SETTLE_S, WINDOW, Rig, missing_or_repeated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_app.adapters.local_kafka.jars import maven_repository, verified_class_path
+from stream_app.local_kafka.jars import maven_repository, verified_class_path
 from tests.proofs.closed_network import HOST_NAME, watch
 
 REPOSITORY = Path(__file__).resolve().parents[2]

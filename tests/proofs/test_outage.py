@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.admin import NewTopic
 
-from stream_app.adapters.events import Message
-from stream_app.adapters.local_kafka import LocalKafka
-from stream_app.adapters.publisher import EpochEndedError, Publisher
-from stream_app.adapters.reach import admin_client
+from stream_app.adapters.kafka.clients import admin_client
+from stream_app.adapters.kafka.publisher import EpochEndedError, Publisher
 from stream_app.config import Operational
+from stream_app.local_kafka import LocalKafka
+from stream_app.wire.events import Message
 from stream_app.wiring.clients import connection_to, publisher_settings
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.rig import Rig, make_rig, now_ms

@@ -9,10 +9,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: file -> what it may name, and why.
 ALLOWED = {
-    "stream_app/cli/streams.py": {"sys.stdout", "sys.stderr"},  # opens what is closed; writes nothing
-    "stream_app/adapters/logs.py": {"sys.stderr"},  # the log's stream; each line is sanitised (test_logs.py)
-    "stream_app/adapters/providers.py": {"sys.stderr"},  # where ONNX Runtime's own prints go
-    "stream_app/adapters/decode_child.py": {"sys.stderr"},  # closes it
+    "stream_app/terminal/streams.py": {"sys.stdout", "sys.stderr"},  # opens what is closed; writes nothing
+    "stream_app/adapters/observing/logs.py": {"sys.stderr"},  # the log's stream; each line is sanitised (test_logs.py)
+    "stream_app/adapters/inference/providers.py": {"sys.stderr"},  # where ONNX Runtime's own prints go
+    "stream_app/adapters/decoding/child.py": {"sys.stderr"},  # closes it
     "export/cli/train.py": {"sys.stderr"},  # asks whether it is a terminal
     "export/training/progress.py": {"sys.stderr"},  # Lightning's bar, with fixed words
 }

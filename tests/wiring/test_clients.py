@@ -2,11 +2,11 @@
 
 import os
 
-from stream_app.adapters.source import FaustSource
+from stream_app.adapters.kafka.source import FaustSource
 from stream_app.config import load_settings
 from stream_app.wiring.clients import connection_to, worker_name
 from stream_app.wiring.worker import source_settings
-from tests.adapters.source_rig import Recorder
+from tests.adapters.kafka.source_rig import Recorder
 
 
 def test_a_worker_that_has_a_name_has_it_in_logs_and_at_the_brokers() -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from stream_app.adapters.scoring import ScoreItem, TextInput
 from stream_app.config import load_settings
+from stream_app.runtime.ports.scoring import ScoreItem, TextInput
 from stream_app.wiring.model import inference
 
 _SMALL = ("provider=cpu", "decode_children=1", "scorer_in_flight=2", "feature_bytes=1")

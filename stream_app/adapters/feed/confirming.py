@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from stream_app.adapters.answering import Confirmations
+from stream_app.adapters.kafka.answering import Confirmations
 
 
 class _Confirming:

@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.errors import MessageSizeTooLargeError
 
 from stream_app.adapters.feed.camera import FeedError
-from stream_app.adapters.reach import METADATA_S
+from stream_app.adapters.kafka.clients import METADATA_S
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):

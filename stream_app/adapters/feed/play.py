@@ -15,18 +15,18 @@ from urllib.parse import quote
 
 import msgspec
 
-from stream_app.adapters.answering import Confirmations, Tell, tell_nobody
-from stream_app.adapters.clock import SystemClock
-from stream_app.adapters.connection import Connection
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, Shot
 from stream_app.adapters.feed.confirming import confirming
 from stream_app.adapters.feed.outbox import Confirmed, FeedReport, Outbox, require_topic
 from stream_app.adapters.feed.texts import TimedText
 from stream_app.adapters.feed.turns import Turns
-from stream_app.adapters.reach import producer
-from stream_app.adapters.together import run_together
-from stream_app.adapters.topic_plans import MAX_MESSAGE_BYTES
+from stream_app.adapters.kafka.answering import Confirmations, Tell, tell_nobody
+from stream_app.adapters.kafka.clients import producer
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.topic_plans import MAX_MESSAGE_BYTES
+from stream_app.clock import SystemClock
 from stream_app.core.event_time import format_event_time
+from stream_app.runtime.together import run_together
 
 _BATCH_BYTES = 256 * 1024
 #: After a live source broke off, before it is tried again.

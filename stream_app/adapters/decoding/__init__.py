@@ -1,0 +1,1 @@
+"""Decoding untrusted images in child processes with limits of memory and time."""

@@ -1,0 +1,1 @@
+"""Scoring with ONNX Runtime: batching, engine, features, providers, watchdog."""

@@ -1,0 +1,63 @@
+"""Setting a task back after its input is gone: an operator's decision, made whole in one transaction.
+
+In: a task and where it is to go on. Out: no checkpoint any more, the committed offsets there, and a line in the
+journal. A worker that stands at the gap finds that out by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.core.journal import JournalReset
+from stream_app.wire.events import Message
+from stream_app.wire.journal import SCHEMA, JournalRecord, encode_journal
+
+if TYPE_CHECKING:
+    from stream_app.adapters.kafka.publisher import Publisher
+    from stream_app.adapters.kafka.recovery import Recovery
+    from stream_app.wire.events import Topics
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """Where a task goes on: its next text and frame offset."""
+
+    partition: int
+    next_text: int
+    next_frame: int
+
+
+async def reset_task(
+    *, publisher: Publisher, recovery: Recovery, topics: Topics, deployment: str, partition: int, start_from: str
+) -> Reset:
+    """Give up a task's state: window, open incidents, and all that lies before the new start.
+
+    Args:
+        publisher: of this task, not yet started; starting it fences whoever runs the task.
+        recovery: finds the offsets.
+        topics: names of the topics.
+        deployment: name of the deployment.
+        partition: the task.
+        start_from: ``earliest``, ``latest`` or an RFC 3339 time.
+
+    Returns:
+        Where the task goes on.
+
+    Raises:
+        EpochEndedError: if the brokers cannot be reached or refuse, or another owner came in between.
+        RecoveryError: if the offsets cannot be read.
+    """
+    await publisher.start()
+    try:
+        text, frame = await recovery.positions(partition, start_from)
+        key = f"{deployment}/{partition}".encode()
+        entry = JournalRecord(schema=SCHEMA, partition=partition, entries=(JournalReset(text, frame),))
+        messages = [
+            Message(topics.journal, key, encode_journal(entry)),
+            Message(topics.state, key, None, (), partition),
+        ]
+        await publisher.publish(messages, {(topics.texts, partition): text, (topics.frames, partition): frame})
+    finally:
+        await publisher.stop()
+    return Reset(partition, text, frame)

@@ -1,0 +1,1 @@
+"""Reading topics for people and tools: alerts, decisions, evidence, checkpoints. Joins no consumer group."""

@@ -1,0 +1,234 @@
+"""Recording: what is committed to the decisions topic, as JSON lines with their coordinates, and such lines read back.
+
+In: a connection and a topic, or a recording. Out: lines, or the frames and texts that they name. It joins no consumer
+group and must not know where lines are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from aiokafka import TopicPartition
+
+from stream_app.adapters.kafka.answering import Tell, tell_nobody
+from stream_app.adapters.kafka.clients import consumer
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.reading.alerts import assign_all, read_to_the_end
+from stream_app.core.event_time import format_event_time, parse_event_time
+
+
+class RecordingError(Exception):
+    """A recording cannot be read, or does not belong to the topic; the message says expected and found."""
+
+
+class NamedRecord(msgspec.Struct, frozen=True):
+    """A frame or text that a decision or an alert names, as the schema has it; what is read is checked by these types.
+
+    Raises:
+        ValueError: if ``time`` is no RFC 3339 date-time.
+    """
+
+    kind: Literal["text", "frame"]
+    topic: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}\Z")]
+    partition: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    time: str
+    camera: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the time, too: it is compared with that of the record."""
+        parse_event_time(self.time)
+
+
+class _Decision(msgspec.Struct, frozen=True):
+    zone: str
+    evidence: tuple[NamedRecord, ...]
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """One line: where the decision lies, when it was written there, and the decision as it stands on the topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    time: str
+    value: msgspec.Raw
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The newest decision of a partition that a recording holds, and when it was written to the topic."""
+
+    offset: int
+    time: str
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """Which decisions are wanted. Times are event times, in ms, of the newest record that a decision names."""
+
+    zones: frozenset[str] = frozenset()
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+    def takes(self, decision: _Decision) -> bool:
+        """Return whether a decision is wanted: in one of the zones (none: all), from <= time < until."""
+        if self.zones and decision.zone not in self.zones:
+            return False
+        newest_ms = max((parse_event_time(named.time) for named in decision.evidence), default=0)
+        return (self.from_ms is None or newest_ms >= self.from_ms) and (
+            self.until_ms is None or newest_ms < self.until_ms
+        )
+
+
+class Recorded(msgspec.Struct):
+    """What became of the topic's records; ``gaps`` are places in words that are gone and were never recorded."""
+
+    written: int = 0
+    others: int = 0
+    foreign: int = 0
+    gaps: list[str] = msgspec.field(default_factory=list)
+
+
+async def record_decisions(
+    connection: Connection,
+    topic: str,
+    write: Callable[[bytes], object],
+    *,
+    after: Mapping[int, Mark],
+    chosen: Chosen,
+    tell: Tell = tell_nobody,
+) -> Recorded:
+    """Hand out each decision that is committed now, one line each, in the order of its partition.
+
+    Args:
+        connection: the cluster.
+        topic: the decisions topic.
+        write: is given the lines, with their line feed.
+        after: per partition the newest decision that is recorded already; those behind it are handed out.
+        chosen: which ones.
+        tell: is told when the brokers no longer answer, and when they are back.
+
+    Returns:
+        How many were written, not wanted, or no decisions at all.
+
+    Raises:
+        BrokerUnreachableError: if no broker answers, or none any longer.
+        TopicMissingError: if there is no such topic.
+        RecordingError: if the topic is not the one of ``after`` any more: it was made again.
+    """
+    done = Recorded()
+    async with consumer(connection) as client:
+        partitions = await assign_all(client, topic)
+        begins = await client.beginning_offsets(partitions)
+        ends = await client.end_offsets(partitions)
+        _require_room(topic, after, {place.partition for place in partitions})
+        for place in partitions:
+            client.seek(place, _start(place, begins[place], ends[place], after.get(place.partition), done))
+        async for record in read_to_the_end(client, ends, tell=tell):
+            mark = after.get(record.partition)
+            if mark is not None and record.offset <= mark.offset:
+                _require_same(record, mark)
+                continue
+            _take(record, write, chosen, done)
+    return done
+
+
+def _require_room(topic: str, after: Mapping[int, Mark], there: set[int]) -> None:
+    missing = sorted(set(after) - there)
+    if missing:
+        message = f"expected partition {missing[0]} of {topic}, which the recording has, found {len(there)} partitions"
+        raise RecordingError(message)
+
+
+def _start(place: TopicPartition, begin: int, end: int, mark: Mark | None, done: Recorded) -> int:
+    """Return where to read from: with a recording at its newest decision itself, which tells one topic from another."""
+    if mark is None:
+        return begin
+    if end <= mark.offset:
+        message = (
+            f"expected {place.topic}/{place.partition} to go on behind offset {mark.offset}, found its end at {end}: "
+            "the topic was made again; record into a new file"
+        )
+        raise RecordingError(message)
+    if begin > mark.offset + 1:
+        done.gaps.append(f"{place.topic}/{place.partition}: offsets {mark.offset + 1} to {begin - 1}")
+    return max(begin, mark.offset)
+
+
+def _require_same(record: Any, mark: Mark) -> None:  # noqa: ANN401 - aiokafka has no types
+    found = format_event_time(record.timestamp)
+    if record.offset == mark.offset and found != mark.time:
+        message = (
+            f"expected the decision at {record.topic}/{record.partition}/{record.offset} to be of {mark.time}, as "
+            f"recorded, found {found}: the topic was made again; record into a new file"
+        )
+        raise RecordingError(message)
+
+
+def _take(record: Any, write: Callable[[bytes], object], chosen: Chosen, done: Recorded) -> None:  # noqa: ANN401
+    try:
+        is_wanted = chosen.takes(msgspec.json.decode(record.value or b"", type=_Decision))
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        done.foreign += 1
+        return
+    if not is_wanted:
+        done.others += 1
+        return
+    # On one line, whatever white space the producer wrote.
+    value = msgspec.Raw(msgspec.json.format(record.value, indent=-1))
+    time = format_event_time(record.timestamp)
+    write(msgspec.json.encode(_Line(record.topic, record.partition, record.offset, time, value)) + b"\n")
+    done.written += 1
+
+
+def newest_of(lines: Iterable[bytes], topic: str) -> dict[int, Mark]:
+    """Return per partition the newest decision that a recording holds.
+
+    Args:
+        lines: the recording.
+        topic: the decisions topic.
+
+    Raises:
+        RecordingError: if a line is of another form, cut off, or of another topic.
+    """
+    newest: dict[int, Mark] = {}
+    for number, text in enumerate(lines, 1):
+        try:
+            line = msgspec.json.decode(text, type=_Line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = f"line {number}: expected a line that `vigil decisions` wrote, found: {error}"
+            raise RecordingError(message) from error
+        if line.topic != topic or not text.endswith(b"\n"):
+            found = f"one of {line.topic}" if line.topic != topic else "one that is cut off"
+            message = f"line {number}: expected a decision of {topic}, found {found}"
+            raise RecordingError(message)
+        if line.partition not in newest or newest[line.partition].offset < line.offset:
+            newest[line.partition] = Mark(line.offset, line.time)
+    return newest
+
+
+def decisions_of(lines: Iterable[bytes]) -> Iterator[tuple[NamedRecord, ...]]:
+    """Yield the records that each decision of a recording names.
+
+    Args:
+        lines: decisions, bare or as ``value`` of an object.
+
+    Raises:
+        RecordingError: if a line is no decision.
+    """
+    for number, text in enumerate(lines, 1):
+        try:
+            yield _decision(text).evidence
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = f"line {number}: expected a decision (docs/wire.md), found: {error}"
+            raise RecordingError(message) from error
+
+
+class _Enveloped(msgspec.Struct, frozen=True):
+    value: _Decision | None = None
+
+
+def _decision(text: bytes) -> _Decision:
+    enveloped = msgspec.json.decode(text, type=_Enveloped).value
+    return enveloped if enveloped is not None else msgspec.json.decode(text, type=_Decision)

@@ -1,0 +1,259 @@
+"""Evidence: the very frames and texts that an alert names, or a decision, fetched by topic, partition and offset.
+
+In: a connection and an alert or incident id, or coordinates. Out: files in a folder, and for each piece whether it was
+found. A record is taken for evidence only if its offset and its event time are those that the alert names: after a
+topic was deleted and made again, another record lies at the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from stream_app.adapters.kafka.answering import Tell, tell_nobody
+from stream_app.adapters.kafka.clients import consumer
+from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.unpacking import UnreadableRecord
+from stream_app.adapters.reading.alerts import AlertView, Seen, read_alerts
+from stream_app.adapters.reading.decisions import NamedRecord
+from stream_app.adapters.whole_file import write_below
+from stream_app.core.admit import admit
+from stream_app.core.event_time import parse_event_time
+from stream_app.core.settings import Semantic
+from stream_app.core.types import RawRecord, Refused, Side
+
+_FETCH_S = 15.0
+_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}
+#: Wide open: what matters here is the event time, not whether today's settings would admit the record.
+_ANY = Semantic(
+    max_ahead_ms=1 << 50,
+    max_image_bytes=1 << 40,
+    max_text_bytes=1 << 40,
+    max_image_pixels=1 << 60,
+    max_image_side=1 << 30,
+)
+
+
+class NoSuchAlertError(Exception):
+    """No alert with this id is on the alerts topic (any more)."""
+
+
+class EvidenceError(Exception):
+    """An alert names evidence that cannot be; the message says where, expected and found."""
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of evidence: where the alert says it lies, the file it was written to, or why it is missing."""
+
+    kind: Literal["text", "frame"]
+    topic: str
+    partition: int
+    offset: int
+    time: str = ""
+    camera: str = ""
+    file: str = ""
+    missing: str = ""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """The alert, and all pieces of evidence in the order in which it names them."""
+
+    alert: AlertView
+    pieces: tuple[Piece, ...]
+
+
+async def fetch_evidence(
+    connection: Connection, topic: str, wanted: str, out: Path, *, tell: Tell = tell_nobody
+) -> Evidence:
+    """Find an alert and write its evidence into a folder.
+
+    Writes ``alert.json`` (of an incident: its newest alert), ``evidence.json`` (the pieces), and one file per frame and
+    text, with the bytes that were sent.
+
+    Args:
+        connection: the cluster.
+        topic: the alerts topic.
+        wanted: id of an alert, or of an incident: then the evidence of all its alerts.
+        out: the folder; made if it is not there.
+        tell: is told when the brokers no longer answer, and when they are back.
+
+    Returns:
+        The alert and its pieces.
+
+    Raises:
+        BrokerUnreachableError: if no broker answers.
+        TopicMissingError: if there is no such topic.
+        NoSuchAlertError: if no alert or incident has this id.
+        EvidenceError: if one of its alerts names something else than records.
+        OSError: if the folder cannot be written.
+    """
+
+    def takes(alert: AlertView) -> bool:
+        return wanted in {alert.id, alert.incident}
+
+    found = await read_alerts(connection, topic, takes, tell=tell)
+    if not found:
+        message = (
+            f"expected an alert or incident {wanted} on {topic}, found none: mistyped, or its retention has passed"
+        )
+        raise NoSuchAlertError(message)
+    newest = max(found, key=_number)
+    alert = _view(newest)
+    named = _named_evidence(found)
+    await asyncio.to_thread(_write_alert, out, newest.value)
+    pieces = await fetch_pieces(connection, named, out)
+    return Evidence(alert=alert, pieces=pieces)
+
+
+async def fetch_pieces(connection: Connection, named: Sequence[Piece], out: Path) -> tuple[Piece, ...]:
+    """Write records into a folder: one file each, with the bytes that were sent, and ``evidence.json`` at the end.
+
+    Args:
+        connection: the cluster.
+        named: where they lie; those with a time are taken only if it is theirs.
+        out: the folder; made if it is not there.
+
+    Returns:
+        The pieces in the same order, with their files or why they are missing.
+
+    Raises:
+        BrokerUnreachableError: if no broker answers.
+        OSError: if the folder cannot be written; there is no ``evidence.json`` then.
+    """
+    async with consumer(connection, auto_offset_reset="none") as client:
+        there = await client.topics()
+        await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
+        taken: set[str] = set()
+        pieces = [await _fetch(client, piece, out, taken, there) for piece in named]
+    await asyncio.to_thread(_write_index, out, pieces)
+    return tuple(pieces)
+
+
+def _write_alert(out: Path, value: bytes) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_below(out, "alert.json", msgspec.json.format(value) + b"\n")
+
+
+def _write_index(out: Path, pieces: Sequence[Piece]) -> None:
+    index = msgspec.json.encode([msgspec.structs.asdict(piece) for piece in pieces])
+    write_below(out, "evidence.json", msgspec.json.format(index) + b"\n")
+
+
+def _view(seen: Seen) -> AlertView:
+    if not isinstance(seen.content, AlertView):
+        message = f"no alert at {seen.partition}/{seen.offset}"
+        raise TypeError(message)
+    return seen.content
+
+
+def _number(seen: Seen) -> tuple[int, int]:
+    return _view(seen).number, seen.offset
+
+
+def _named_evidence(alerts: Sequence[Seen]) -> list[Piece]:
+    """Return the evidence of all alerts, each piece once, in order."""
+    pieces: dict[tuple[str, int, int], Piece] = {}
+    for seen in alerts:
+        try:
+            named = msgspec.convert(_view(seen).evidence, tuple[NamedRecord, ...])
+        except msgspec.ValidationError as error:
+            where = f"the alert at partition {seen.partition}, offset {seen.offset}"
+            message = f"{where}: expected evidence as docs/wire.md has it, found: {error}"
+            raise EvidenceError(message) from error
+        for record in named:
+            pieces.setdefault((record.topic, record.partition, record.offset), piece_of(record))
+    return list(pieces.values())
+
+
+def piece_of(record: NamedRecord) -> Piece:
+    """Return the piece of evidence that an alert or a decision names."""
+    return Piece(**msgspec.structs.asdict(record))
+
+
+async def _fetch(
+    client: Any,  # noqa: ANN401 - aiokafka has no types
+    piece: Piece,
+    out: Path,
+    taken: set[str],
+    there: Collection[str],
+) -> Piece:
+    if piece.topic not in there:
+        # Asking for it by name would make it, where brokers create topics on demand.
+        return msgspec.structs.replace(piece, missing=f"expected the topic {piece.topic}, found none")
+    try:
+        async with asyncio.timeout(_FETCH_S):
+            record = await _record_at(client, piece)
+    except TimeoutError:
+        return msgspec.structs.replace(piece, missing=f"no answer within {_FETCH_S:g} s")
+    except KafkaError as error:
+        return msgspec.structs.replace(piece, missing=f"cannot be read: {error}")
+    if isinstance(record, str):
+        return msgspec.structs.replace(piece, missing=record)
+    name = _file_name(piece, record.value or b"", taken)
+    await asyncio.to_thread(write_below, out, name, record.value or b"")
+    return msgspec.structs.replace(piece, file=name)
+
+
+async def _record_at(client: Any, piece: Piece) -> Any:  # noqa: ANN401 - aiokafka has no types
+    """Return the record that the piece names, or in words why it is not there."""
+    place = TopicPartition(piece.topic, piece.partition)
+    client.assign([place])
+    begin = (await client.beginning_offsets([place]))[place]
+    end = (await client.end_offsets([place]))[place]
+    if piece.offset < begin:
+        return f"retention has passed: the log of {piece.topic}/{piece.partition} starts at {begin}"
+    if piece.offset >= end:
+        # Only what an alert or a decision named is known to have been there.
+        why = "the topic was made again" if piece.time else "mistyped, or the topic was made again"
+        return f"the log of {piece.topic}/{piece.partition} ends at {end}: {why}"
+    client.seek(place, piece.offset)
+    try:
+        record = await client.getone(place)
+    except OffsetOutOfRangeError:
+        return "retention has passed while it was being read"
+    return _unlike(record, piece) or record
+
+
+def _unlike(record: Any, piece: Piece) -> str:  # noqa: ANN401 - aiokafka has no types
+    """Say in words why a record cannot be the one that the piece names; empty where it can."""
+    is_it = isinstance(record, UnreadableRecord) and record.first_offset <= piece.offset <= record.offset
+    # What could be had of a single record is evidence too.
+    if is_it and record.value is None:
+        return f"{record.place} cannot be read: {record.reason}, {record.detail}"
+    if record.offset != piece.offset:
+        return f"expected offset {piece.offset}, found {record.offset} next: the record is gone"
+    found_ms = _event_ms(record, piece)
+    if found_ms is not None and piece.time and found_ms != parse_event_time(piece.time):
+        return f"expected event time {piece.time}, found another: the topic was made again"
+    return ""
+
+
+def _event_ms(record: RawRecord, piece: Piece) -> int | None:
+    side = Side.FRAME if piece.kind == "frame" else Side.TEXT
+    admitted = admit(side, record, _ANY)
+    return None if isinstance(admitted, Refused) else admitted.event_ms
+
+
+def _file_name(piece: Piece, value: bytes, taken: set[str]) -> str:
+    """Return a name that no other piece has, not in other case either: records of two topics may share a place."""
+    stem = f"{piece.kind}-{piece.partition:d}-{piece.offset:d}"
+    if piece.kind == "frame":
+        # A camera's name comes from whoever sends frames; it must not lead out of the folder.
+        camera = re.sub(r"[^A-Za-z0-9_-]+", "_", piece.camera)[:40]
+        stem = f"{stem}-{camera}" if camera else stem
+        suffix = _SUFFIXES.get(value[:2], ".bin")
+    else:
+        suffix = ".json" if value.lstrip().startswith(b"{") else ".txt"
+    name, number = f"{stem}{suffix}", 1
+    while name.lower() in taken:
+        number += 1
+        name = f"{stem}.{number}{suffix}"
+    taken.add(name.lower())
+    return name

@@ -1,0 +1,224 @@
+"""What the source says of its progress: never at the end too early, at the end soon, whatever ends the partition."""
+
+import asyncio
+import itertools
+import time
+from typing import Protocol
+
+import pytest
+from aiokafka import TopicPartition
+
+from stream_app.adapters.kafka.source.gate import Gate
+from stream_app.adapters.kafka.source.reading import Reading
+from stream_app.core.types import Side
+from tests.adapters.kafka.source_rig import Recorder, fill, make_topics, producing, running, settings_for, until
+
+_TP = TopicPartition("vigil.frames", 3)
+
+
+class Broker(Protocol):
+    @property
+    def bootstrap(self) -> str: ...
+
+
+class Raw:
+    """The parts of a Kafka record that the account looks at."""
+
+    def __init__(self, offset: int, timestamp: int) -> None:
+        self.offset = offset
+        self.timestamp = timestamp
+        self.key: bytes | None = None
+        self.value: bytes | None = None
+        self.headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def test_a_snapshot_is_at_its_end_only_behind_the_last_stable_offset() -> None:
+    reading = Reading()
+    reading.note_seek(_TP, 1)
+    assert _TP not in reading.snapshots, "nothing is known before the first answer"
+    reading.note_response(_TP, position=10, end=12, sent_at=5.0, received_at=5.1)
+    assert not reading.snapshots[_TP].is_at_end
+    batch = reading.note_drained(_TP, [Raw(10, 1_000)], position=11)
+    assert (batch.seek_number, batch.ordinal) == (1, 1)
+    assert not reading.snapshots[_TP].is_at_end
+    reading.note_position(_TP, 12)  # an aborted record, or a control record
+    assert reading.snapshots[_TP].is_at_end
+    assert reading.snapshots[_TP].batches == 1
+
+
+def test_a_seek_forgets_what_was_known_and_numbers_batches_anew() -> None:
+    reading = Reading()
+    reading.note_seek(_TP, 1)
+    reading.note_response(_TP, position=0, end=1, sent_at=5.0, received_at=5.1)
+    reading.note_drained(_TP, [Raw(0, 1_000)], position=1)
+    reading.note_seek(_TP, 2)
+    assert _TP not in reading.snapshots
+    assert not reading.has_read_since_seek(_TP)
+    batch = reading.note_drained(_TP, [Raw(0, 1_000)], position=1)
+    assert (batch.seek_number, batch.ordinal) == (2, 1)
+
+
+def test_broker_time_is_anchored_at_the_newest_append_timestamp_of_any_partition() -> None:
+    reading = Reading()
+    other = TopicPartition("vigil.texts", 0)
+    for tp in (_TP, other):
+        reading.note_seek(tp, 1)
+    reading.note_response(_TP, position=0, end=9, sent_at=5.0, received_at=5.1)
+    reading.note_response(other, position=0, end=9, sent_at=7.0, received_at=7.1)
+    reading.note_drained(_TP, [Raw(0, 900), Raw(1, 1_000)], position=2)
+    assert reading.append_anchor == (1_000, 5.1)
+    reading.note_drained(other, [Raw(0, 400)], position=1)
+    assert reading.append_anchor == (1_000, 5.1), "an older record says nothing of the time now"
+    reading.note_drained(other, [Raw(1, 2_000)], position=2)
+    assert reading.append_anchor == (2_000, 7.1)
+
+
+def test_the_gate_lets_through_what_is_open_and_not_pressed_and_tells_what_is_stale() -> None:
+    gate, wakes = Gate(), itertools.count()
+    gate.on_wider(lambda: (next(wakes), None)[1])
+    gate.expect(_TP, 4)
+    assert gate.wanted({_TP}).partitions == frozenset(), "fetched before its seek"
+    gate.open(_TP)
+    assert gate.wanted({_TP}).partitions == {_TP}
+    assert gate.wanted(set()).partitions == frozenset(), "the client paused it"
+    gate.press(_TP)
+    gate.press(_TP)
+    assert gate.wanted({_TP}).partitions == frozenset()
+    before = gate.width
+    gate.release(_TP)
+    gate.release(_TP)
+    assert gate.wanted({_TP}).partitions == {_TP}
+    assert gate.width == before + 1, "only a release that changes something wakes the fetch"
+    gate.press(_TP)
+    epoch = gate.epoch
+    gate.revoke_all()
+    assert (gate.seek_number(_TP), gate.epoch) == (None, epoch + 1)
+    gate.expect(_TP, 5)
+    gate.open(_TP)
+    assert gate.wanted({_TP}).partitions == {_TP}, "pressure outlived the assignment"
+    assert next(wakes) == 3
+
+
+@pytest.mark.kafka
+def test_at_the_end_means_that_everything_acknowledged_before_the_fetch_is_delivered(
+    kafka: Broker, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        settings, recorder = settings_for(kafka.bootstrap, topic_prefix, fetch_bytes=20_000), Recorder()
+        await make_topics(kafka.bootstrap, topic_prefix)
+        acknowledged: list[float] = []  # monotonic time of the acknowledgement of each offset
+        checks = {"at end": 0, "not": 0}
+
+        async def feed() -> None:
+            for burst in (1, 1, 400, 3, 2_000, 1, 60) * 6:
+                pending = [await producer.send(settings.frames_topic, b"x" * 100, partition=0) for _ in range(burst)]
+                await asyncio.gather(*pending)
+                acknowledged.extend([time.monotonic()] * burst)
+                await asyncio.sleep(0.01 * (burst % 7))
+
+        def check(_side: Side, _partition: int) -> None:
+            progress = source.progress(Side.FRAME, 0)
+            if progress is None or not progress.is_at_end:
+                checks["not"] += 1
+                return
+            checks["at end"] += 1
+            delivered = len(recorder.offsets[Side.FRAME, 0])
+            covered = sum(at < progress.fetched_at for at in acknowledged)
+            assert delivered >= covered, f"at the end, but {covered - delivered} records are undelivered"
+
+        async with producing(kafka.bootstrap) as producer, running(settings, recorder) as source:
+            recorder.on_batch = check
+            await source.open(Side.FRAME, 0, 0)
+            feeding = asyncio.create_task(feed())
+            while not feeding.done():
+                check(Side.FRAME, 0)
+                await asyncio.sleep(0.001)
+            await feeding
+            stopped = time.monotonic()
+            await until(lambda: (now := source.progress(Side.FRAME, 0)) is not None and now.fetched_at > stopped)
+            progress = source.progress(Side.FRAME, 0)
+            assert progress is not None
+            assert progress.is_at_end
+            assert progress.position == progress.end == len(acknowledged)
+            assert time.monotonic() - stopped < 1.0, "the end was noticed late"
+            assert recorder.offsets[Side.FRAME, 0] == list(range(len(acknowledged)))
+            assert min(checks.values()) > 20, f"the race was not run: {checks}"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kafka
+def test_an_aborted_transaction_at_the_end_is_passed_and_an_open_one_is_waited_for(
+    kafka: Broker, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        settings, recorder = settings_for(kafka.bootstrap, topic_prefix), Recorder()
+        await make_topics(kafka.bootstrap, topic_prefix)
+
+        def is_at_end() -> bool:
+            progress = source.progress(Side.FRAME, 0)
+            return progress is not None and progress.is_at_end
+
+        def fetched_after(moment: float) -> bool:
+            progress = source.progress(Side.FRAME, 0)
+            return progress is not None and progress.fetched_at > moment
+
+        seen = recorder.offsets[Side.FRAME, 0]
+        async with (
+            producing(kafka.bootstrap) as plain,
+            producing(kafka.bootstrap, transactional_id=f"{topic_prefix}-t") as producer,
+            running(settings, recorder) as source,
+        ):
+            await fill(plain, settings.frames_topic, 3)
+            await source.open(Side.FRAME, 0, 0)
+            await until(is_at_end)
+            assert seen == [0, 1, 2]
+            await producer.begin_transaction()
+            await fill(producer, settings.frames_topic, 4)
+            await asyncio.sleep(0.3)
+            now = time.monotonic()
+            await until(lambda: fetched_after(now))
+            assert is_at_end(), "an open transaction has nothing for a reader of committed records"
+            await producer.abort_transaction()
+            now = time.monotonic()
+            await until(lambda: fetched_after(now) and is_at_end())
+            progress = source.progress(Side.FRAME, 0)
+            assert progress is not None
+            assert progress.position == 8, "3 records, 4 aborted, 1 control record"
+            assert seen == [0, 1, 2], "an aborted record was delivered"
+            await source.open(Side.FRAME, 0, 3)  # nothing but aborted records from here on
+            await until(is_at_end)
+            await source.open(Side.FRAME, 0, 8)  # exactly the end
+            await until(is_at_end)
+            async with producer.transaction():
+                await fill(producer, settings.frames_topic, 2)
+            await until(lambda: seen == [0, 1, 2, 8, 9])
+            await until(is_at_end)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kafka
+def test_progress_stays_fresh_on_an_idle_partition_and_tells_the_brokers_time(kafka: Broker, topic_prefix: str) -> None:
+    async def scenario() -> None:
+        settings, recorder = settings_for(kafka.bootstrap, topic_prefix), Recorder()
+        await make_topics(kafka.bootstrap, topic_prefix)
+        async with producing(kafka.bootstrap) as producer, running(settings, recorder) as source:
+            await source.open(Side.TEXT, 0, 0)
+            await source.open(Side.FRAME, 0, 0)
+            await until(lambda: source.progress(Side.TEXT, 0) is not None)
+            first = source.progress(Side.TEXT, 0)
+            assert first is not None
+            assert (first.is_at_end, first.append_ms) == (True, None)
+            await fill(producer, settings.frames_topic, 1)
+            await asyncio.sleep(1.5)
+            for side in Side:
+                progress = source.progress(side, 0)
+                assert progress is not None
+                assert time.monotonic() - progress.fetched_at < 1.0
+                assert progress.append_ms is not None
+                # This machine runs the broker too, so its wall clock is the broker's.
+                at_fetch_ms = (time.time() - (time.monotonic() - progress.fetched_at)) * 1_000
+                assert -500 < progress.append_ms - at_fetch_ms <= 5
+
+    asyncio.run(scenario())

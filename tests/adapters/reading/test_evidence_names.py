@@ -1,0 +1,128 @@
+"""Files of evidence lie below --out, whatever an alert, a recording or a folder of evidence says."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.data.evidence import read_evidence
+from stream_app.adapters.reading.alerts import AlertView, Seen
+from stream_app.adapters.reading.decisions import RecordingError, decisions_of
+from stream_app.adapters.reading.evidence import EvidenceError, Piece, _file_name, _named_evidence
+from stream_app.adapters.whole_file import write_below
+
+NAMED: dict[str, Any] = {
+    "kind": "frame",
+    "topic": "vigil.frames",
+    "partition": 0,
+    "offset": 1,
+    "time": "2026-01-01T00:00:01.000Z",
+    "camera": "c1",
+}
+WRONG: list[dict[str, Any]] = [
+    {"kind": "../../frame"},
+    {"kind": "/etc/frame"},
+    {"kind": "Frame"},
+    {"kind": None},
+    {"topic": "../frames"},
+    {"topic": "frames\n"},
+    {"topic": ""},
+    {"topic": "t" * 250},
+    {"partition": -1},
+    {"partition": "0/../../x"},
+    {"partition": 1.5},
+    {"partition": 2**31},
+    {"partition": True},
+    {"offset": -1},
+    {"offset": "1"},
+    {"offset": 2**63},
+    {"time": "../../x"},
+    {"time": ""},
+    {"camera": 7},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_line_of_a_recording_that_is_not_by_the_schema_is_refused_by_its_number(wrong: dict[str, Any]) -> None:
+    good, bad = ({"zone": "z", "evidence": [NAMED, NAMED | more]} for more in ({}, wrong))
+    assert [record.offset for found in decisions_of([msgspec.json.encode(good)]) for record in found] == [1, 1]
+    for line in (bad, {"topic": "t", "value": bad}):
+        with pytest.raises(RecordingError, match=r"line 2: expected a decision \(docs/wire.md\), found: "):
+            list(decisions_of([msgspec.json.encode(good), msgspec.json.encode(line)]))
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_so_is_an_alert_that_names_something_else_than_records(wrong: dict[str, Any]) -> None:
+    alert = AlertView("a", "i", "opened", "fight", "z", evidence=(NAMED, NAMED | wrong))
+    with pytest.raises(EvidenceError, match="the alert at partition 2, offset 7: expected evidence"):
+        _named_evidence([Seen(alert, b"", 2, 7)])
+
+
+@given(camera=st.text(st.characters(codec=None, categories=None)), value=st.binary(max_size=4), kind=st.booleans())
+def test_a_name_of_a_file_is_a_plain_one_whatever_the_camera_is_called(
+    *, camera: str, value: bytes, kind: bool
+) -> None:
+    piece = Piece(kind="frame" if kind else "text", topic="t", partition=2**31 - 1, offset=2**63 - 1, camera=camera)
+    name = _file_name(piece, value, set())
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    assert name.startswith(("frame-", "text-"))
+    assert len(name) <= 120
+
+
+def test_records_of_two_topics_at_one_place_have_two_files_also_where_case_does_not_count() -> None:
+    taken: set[str] = set()
+    cameras = ("Gate", "gate", "gate/", "../gate", "gate", "GATE")
+    pieces = [
+        Piece(kind="frame", topic=f"t{number}", partition=0, offset=1, camera=camera)
+        for number, camera in enumerate(cameras)
+    ]
+    names = [_file_name(piece, b"\xff\xd8", taken) for piece in pieces]
+    assert len({name.lower() for name in names}) == len(cameras)
+    assert names[0] == "frame-0-1-Gate.jpg"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/x", "a\\b", "a\0b"])
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="expected the name of a file"):
+        write_below(folder, name, b"x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+@pytest.mark.parametrize("is_there", [{"victim"}, set()], ids=["leads to a file", "leads nowhere"])
+def test_a_link_that_lies_there_is_replaced_and_not_followed(tmp_path: Path, is_there: set[str]) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "out"
+    folder.mkdir()
+    for _ in is_there:
+        victim.write_bytes(b"precious")
+    (folder / "evidence.json").symlink_to(victim)
+    write_below(folder, "evidence.json", b"new")
+    assert (folder / "evidence.json").read_bytes() == b"new"
+    assert not (folder / "evidence.json").is_symlink()
+    assert victim.exists() == bool(is_there)
+    assert not is_there or victim.read_bytes() == b"precious"
+    assert [path.name for path in folder.iterdir()] == ["evidence.json"]
+
+
+def test_a_file_that_cannot_be_written_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "evidence.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_below(tmp_path, "evidence.json", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["evidence.json"]
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/hostname", "link.jpg", "..", "."])
+def test_a_folder_of_evidence_names_no_file_outside_of_it(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    piece = {"topic": "t", "partition": 0, "offset": 1, "file": name}
+    (folder / "evidence.json").write_bytes(msgspec.json.encode([piece]))
+    found = read_evidence([folder])
+    assert found.files == {}
+    assert len(found.missing) == 1

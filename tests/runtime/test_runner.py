@@ -1,0 +1,277 @@
+"""The shell of one task: what it publishes, when an epoch ends, what it does with gaps and broken scorers."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from stream_app.adapters.kafka.recovery import StartingPoint
+from stream_app.config import Operational
+from stream_app.core.checkpoint import Checkpoint, HeldState, decode_checkpoint
+from stream_app.core.settings import Limits, Semantic
+from stream_app.core.types import LabelRule, Model, Side, Unreadable
+from stream_app.runtime.ports.task import Ports, RunnerSettings
+from stream_app.runtime.runner import TaskRunner
+from stream_app.wire.events import Context
+from stream_app.wire.journal import decode_journal
+from stream_app.wiring.clients import topics_of
+from tests.runtime.fakes import FakePublisher, FakeRecovery, FakeScorer, FakeSource, Raw, RecordedTelemetry
+
+MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=1_000_000, close_at=0),))
+TOPICS = topics_of(Operational())
+START = StartingPoint(checkpoint=None, start=(0, 0), open_at=(0, 0))
+NOW_MS = 1_700_000_000_000
+
+
+class Stage:
+    """A runner among fakes."""
+
+    def __init__(self, points: list[StartingPoint] | None = None, limits: Limits | None = None) -> None:
+        self.source, self.scorer, self.publisher = FakeSource(), FakeScorer(), FakePublisher()
+        self.recovery, self.telemetry = FakeRecovery(points or [START]), RecordedTelemetry()
+        self.scorer.gate.set()
+        context = Context(
+            deployment="d",
+            partition=3,
+            topics=TOPICS,
+            model=MODEL,
+            settings_sha256="ab",
+            provider="CPUExecutionProvider",
+        )
+        settings = RunnerSettings(
+            semantic=Semantic(),
+            limits=limits or Operational().limits,
+            context=context,
+            commit_ms=5,
+            idle_ms=1,
+            caught_up_ms=Operational().caught_up_ms,
+        )
+        ports = Ports(
+            source=self.source,
+            scorer=self.scorer,
+            make_publisher=lambda _: self.publisher,  # type: ignore[arg-type]
+            recovery=self.recovery,
+            telemetry=self.telemetry,
+        )
+        self.runner = TaskRunner(settings, ports)
+
+    def text(self, offset: int = 0, at_ms: int = NOW_MS) -> None:
+        self.runner.receive(Side.TEXT, [Raw(offset, at_ms, b"dock", b'{"text": "two men fight", "severity": 4}')])
+
+    def quiet(self, append_ms: int) -> None:
+        self.source.at_end = {Side.TEXT: True, Side.FRAME: True}
+        self.source.append_ms = append_ms
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(30):
+            while not holds():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.005)
+
+
+def play(stage_body: Callable[[Stage], Awaitable[None]], stage: Callable[[], Stage] = Stage) -> Stage:
+    """Run a runner while the body plays with it, then stop it."""
+
+    async def whole() -> Stage:
+        made = stage()
+        job = asyncio.create_task(made.runner.run())
+        try:
+            await stage_body(made)
+        finally:
+            made.runner.stop()
+            await job
+        return made
+
+    return asyncio.run(whole())
+
+
+async def _alarm(stage: Stage) -> None:
+    await stage.until(lambda: len(stage.source.opened) == 2 and stage.runner.task is not None)
+    stage.text()
+    stage.quiet(NOW_MS + 60_000)
+    await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+
+def test_an_alarm_is_published_with_its_decision_checkpoint_and_offsets() -> None:
+    stage = play(_alarm)
+    alert = json.loads(stage.publisher.values(TOPICS.alerts)[0] or b"")
+    assert (alert["phase"], alert["zone"], alert["label"], alert["severity"]) == ("opened", "dock", "fight", 4)
+    assert alert["evidence"] == [
+        {"kind": "text", "topic": "vigil.texts", "partition": 3, "offset": 0, "time": "2023-11-14T22:13:20.000Z"}
+    ]
+    assert alert["provider"] == "CPUExecutionProvider"
+    messages, offsets = next(
+        step for step in stage.publisher.published if any(message.topic == TOPICS.alerts for message in step[0])
+    )
+    assert {message.topic for message in messages} >= {TOPICS.alerts, TOPICS.decisions, TOPICS.state}
+    assert offsets == {("vigil.texts", 3): 1, ("vigil.frames", 3): 0}
+
+
+def test_a_failed_commit_starts_a_new_epoch_and_its_results_are_dropped() -> None:
+    async def body(stage: Stage) -> None:
+        stage.publisher.failures = 1
+        # Open too: a source delivers nothing before.
+        await stage.until(lambda: stage.telemetry.started == 2 and len(stage.source.opened) == 4)
+        stage.text()
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+    stage = play(body)
+    assert "as the test ordered" in stage.telemetry.ended[0]
+    # One that is left would make the next timeout end the runner, on Python 3.11.2.
+    assert stage.telemetry.cancellations_left == [0]
+    assert len(stage.publisher.values(TOPICS.alerts)) == 1
+    assert stage.publisher.starts == stage.publisher.stops == 2
+
+
+def test_offsets_that_go_back_are_a_gap_and_the_task_stands() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        stage.text(offset=5)
+        await asyncio.sleep(0)
+        stage.text(offset=2)
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    stage = play(body)
+    assert "expected offset 6 or later, found 2" in stage.telemetry.gaps[0]
+    assert (Side.TEXT, 3) in stage.source.pressed
+
+
+def test_a_jump_that_retention_made_is_a_gap_but_a_transaction_marker_is_not() -> None:
+    async def marker(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        stage.text(offset=7)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+    assert play(marker).telemetry.gaps == []
+
+    async def many_markers(stage: Stage) -> None:
+        await marker(stage)
+        for offset in (9, 11):
+            published = len(stage.publisher.published)
+            stage.text(offset, NOW_MS + offset)
+            await stage.until(partial(_has_more_than, stage.publisher.published, published))
+
+    assert play(many_markers).recovery.asked == [Side.TEXT], "an input written in transactions costs one question"
+
+    async def retention(stage: Stage) -> None:
+        stage.recovery.log_starts[Side.TEXT] = 7
+        await stage.until(lambda: stage.publisher.published)
+        stage.text(offset=7)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    assert "retention has passed" in play(retention).telemetry.gaps[0]
+
+
+def _lost(first: int, last: int) -> Unreadable:
+    return Unreadable(offset=last, first_offset=first, timestamp=NOW_MS, reason="batch-codec", detail="zstd: noise")
+
+
+def test_what_cannot_be_read_is_a_dead_letter_once_and_the_task_goes_on_behind_it() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        stage.runner.receive(Side.TEXT, [_lost(0, 6)])
+        stage.text(offset=7, at_ms=NOW_MS + 1)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.publisher.values(TOPICS.alerts))
+
+    stage = play(body)
+    assert stage.telemetry.gaps == []
+    assert stage.publisher.values(TOPICS.dead_letters) == [b""]
+    assert decode_checkpoint(stage.publisher.values(TOPICS.state)[-1] or b"").next_text == 8
+
+
+@pytest.mark.parametrize("lost", [_lost(0, 5), _lost(3, 4)], ids=["around it", "up to it"])
+def test_a_held_record_that_can_no_longer_be_read_is_a_gap(lost: Unreadable) -> None:
+    held = HeldState(Side.TEXT, 4, NOW_MS, NOW_MS, "dock", "", 4, 9, 1_000, False, False, False, False, [])  # noqa: FBT003
+    checkpoint = Checkpoint(
+        deployment="d",
+        partition=3,
+        sequence=9,
+        stream_ms=NOW_MS,
+        append_ms=NOW_MS,
+        next_text=6,
+        next_frame=0,
+        window=[held],
+        model=MODEL,
+        settings=Semantic(),
+    )
+    point = StartingPoint(checkpoint=checkpoint, start=(6, 0), open_at=(4, 0))
+
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: len(stage.source.opened) == 2)
+        stage.runner.receive(Side.TEXT, [lost])
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    (gap,) = play(body, lambda: Stage([point])).telemetry.gaps
+    assert f"offset {lost.offset} is still needed and can no longer be read: batch-codec, zstd: noise" in gap
+
+
+def _has_more_than(found: list[Any], number: int) -> bool:
+    return len(found) > number
+
+
+def test_a_scorer_that_raises_breaks_the_runner() -> None:
+    async def body(stage: Stage) -> None:
+        stage.scorer.error = RuntimeError("device lost")
+        await stage.until(lambda: stage.publisher.published)
+        stage.text()
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.scorer.items)
+        await asyncio.sleep(0.2)
+
+    with pytest.raises(RuntimeError, match="device lost"):
+        play(body)
+
+
+def test_a_full_queue_presses_its_own_side_only_and_is_released_when_it_drains() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        for offset in range(4):
+            stage.text(offset)
+        assert stage.source.pressed == {(Side.TEXT, 3)}
+        stage.quiet(NOW_MS)
+        await stage.until(lambda: not stage.source.pressed)
+
+    play(body, lambda: Stage(limits=Operational(queue_records=3).limits))
+
+
+def test_a_graceful_stop_publishes_what_is_decided_and_nothing_is_kept() -> None:
+    async def body(stage: Stage) -> None:
+        await _alarm(stage)
+        stage.text(offset=1, at_ms=NOW_MS + 61_000)
+
+    stage = play(body)
+    state = [value for value in stage.publisher.values(TOPICS.state) if value]
+    last = decode_checkpoint(state[-1])
+    assert last.next_text in {1, 2}
+    assert stage.runner.task is None
+
+
+def test_a_stop_does_not_wait_for_brokers_that_do_not_answer() -> None:
+    async def whole() -> Stage:
+        stage = Stage()
+        stage.recovery.is_silent = True
+        job = asyncio.create_task(stage.runner.run())
+        await stage.until(lambda: stage.publisher.starts)
+        stage.runner.stop()
+        async with asyncio.timeout(5):
+            await job
+        return stage
+
+    stage = asyncio.run(whole())
+    assert (stage.publisher.stops, stage.telemetry.started, stage.telemetry.ended) == (1, 0, [])
+
+
+def test_the_scorer_gets_what_a_text_says_and_the_journal_describes_the_epoch_in_its_first_record() -> None:
+    stage = play(_alarm)
+    assert [item.text.text for item in stage.scorer.items if item.text is not None] == ["two men fight"]
+    first, *others = [decode_journal(value or b"") for value in stage.publisher.values(TOPICS.journal)]
+    assert first.epoch is not None
+    assert (first.epoch.provider, first.epoch.settings) == ("CPUExecutionProvider", "ab")
+    assert others
+    assert all(record.epoch is None and record.step is not None for record in others)
