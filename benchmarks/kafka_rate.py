@@ -22,8 +22,8 @@ from benchmarks.measured import Figure, ratios
 from benchmarks.records import jpeg_of_size, traffic, zone_of
 from benchmarks.topics import PARTITIONS, create_inputs_and_outputs
 from stream_app.adapters.kafka.connection import MAX_REQUEST_BYTES, Connection
-from stream_app.adapters.kafka.publisher import Publisher
-from stream_app.adapters.kafka.recovery import Recovery
+from stream_app.adapters.kafka.publisher import KafkaPublisher
+from stream_app.adapters.kafka.recovery import KafkaRecovery
 from stream_app.adapters.kafka.source import FaustSource
 from stream_app.adapters.observing.metrics import Metrics
 from stream_app.adapters.observing.status import WorkerStatus
@@ -215,8 +215,8 @@ def _runner(
     ports = Ports(
         source=source,
         scorer=ConstantScorer(),
-        make_publisher=lambda task: Publisher(connection, publisher_settings(operational), f"{deployment}-{task}"),
-        recovery=Recovery(connection, backlog.topics, recovery_settings(operational)),
+        make_publisher=lambda task: KafkaPublisher(connection, publisher_settings(operational), f"{deployment}-{task}"),
+        recovery=KafkaRecovery(connection, backlog.topics, recovery_settings(operational)),
         telemetry=status,
     )
     return TaskRunner(settings, ports)

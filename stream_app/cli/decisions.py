@@ -14,10 +14,10 @@ import typer
 
 from stream_app.adapters.reading.alerts import TopicMissingError
 from stream_app.adapters.reading.decisions import Chosen, Mark, Recorded, RecordingError, newest_of, record_decisions
-from stream_app.adapters.whole_file import whole_file
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.config import Operational
 from stream_app.core.event_time import parse_event_time
+from stream_app.files import whole_file
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
 

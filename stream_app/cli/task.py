@@ -84,21 +84,23 @@ def _require_place(to: str) -> None:
 
 
 async def _reset(operational: Operational, partitions: list[int], to: str) -> list[Reset]:
-    from stream_app.adapters.kafka.publisher import EpochEndedError, Publisher  # noqa: PLC0415
-    from stream_app.adapters.kafka.recovery import Recovery, RecoveryError  # noqa: PLC0415
+    from stream_app.adapters.kafka.publisher import KafkaPublisher  # noqa: PLC0415
+    from stream_app.adapters.kafka.recovery import KafkaRecovery  # noqa: PLC0415
     from stream_app.adapters.kafka.reset import reset_task  # noqa: PLC0415
+    from stream_app.runtime.ports.publishing import EpochEndedError  # noqa: PLC0415
+    from stream_app.runtime.ports.recovery import RecoveryError  # noqa: PLC0415
 
     connection, topics = connection_to(operational), topics_of(operational)
     done: list[Reset] = []
     # Before anything is given up: what is not there is said in time, a producer and offsets would be waited for.
     await _require_tasks(connection, topics, partitions)
     for partition in partitions:
-        publisher = Publisher(connection, publisher_settings(operational), f"{operational.deployment}-{partition}")
+        publisher = KafkaPublisher(connection, publisher_settings(operational), f"{operational.deployment}-{partition}")
         try:
             done.append(
                 await reset_task(
                     publisher=publisher,
-                    recovery=Recovery(connection, topics, recovery_settings(operational)),
+                    recovery=KafkaRecovery(connection, topics, recovery_settings(operational)),
                     topics=topics,
                     deployment=operational.deployment,
                     partition=partition,

@@ -67,6 +67,10 @@ class RawRecord(Protocol):
 NO_TIME_MS = -1
 
 
+#: Reasons of what stands for a whole batch, or for all that is left of one: its CRC, format, codec or size.
+BATCH_REASONS = ("batch-crc", "batch-format", "batch-codec", "batch-size")
+
+
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     """Stands in for what the log holds and no client can read: one record, or all that is left of a batch.
 

@@ -11,14 +11,14 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from stream_app.adapters.kafka.publisher import EpochEndedError, Publisher
-from stream_app.adapters.kafka.recovery import GapError, StartingPoint
-from stream_app.adapters.kafka.source.errors import NotOurPartitionError
 from stream_app.core.task import Task
 from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side, Unreadable
 from stream_app.core.view import view_of
 from stream_app.runtime.pacing import Pacing
+from stream_app.runtime.ports.publishing import EpochEndedError, Publisher
+from stream_app.runtime.ports.recovery import GapError, StartingPoint
 from stream_app.runtime.ports.scoring import ImageInput, RecordKey, ScoreItem, TextInput
+from stream_app.runtime.ports.source import NotOurPartitionError
 from stream_app.runtime.together import run_together
 from stream_app.wire.events import render_step
 

@@ -6,11 +6,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stream_app.adapters.kafka.publisher import EpochEndedError
-from stream_app.adapters.kafka.recovery import GapError, RecoveryError
 from stream_app.core.types import RawRecord, Side
 from stream_app.core.view import view_of
 from stream_app.runtime.epoch import Epoch, wait_for
+from stream_app.runtime.ports.publishing import EpochEndedError
+from stream_app.runtime.ports.recovery import GapError, RecoveryError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence

@@ -10,8 +10,8 @@ import structlog
 
 from stream_app import __version__
 from stream_app.adapters.kafka.preflight import PreflightSettings, preflight
-from stream_app.adapters.kafka.publisher import Publisher
-from stream_app.adapters.kafka.recovery import Recovery
+from stream_app.adapters.kafka.publisher import KafkaPublisher
+from stream_app.adapters.kafka.recovery import KafkaRecovery
 from stream_app.adapters.kafka.source import FaustSource, SourceSettings
 from stream_app.adapters.observing.health import HealthRules, HealthServer
 from stream_app.adapters.observing.metrics import Metrics
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stream_app.adapters.kafka.preflight import PreflightReport
-    from stream_app.adapters.kafka.source import Source
     from stream_app.config import LoadedSettings, Operational
+    from stream_app.runtime.ports.source import Source
     from stream_app.wiring.model import Inference
 
 _log = structlog.get_logger("vigil.worker")
@@ -150,8 +150,8 @@ def _runner(
     ports = Ports(
         source=source,
         scorer=model.scorer,
-        make_publisher=lambda task: Publisher(connection, publishing, f"{operational.deployment}-{task}"),
-        recovery=Recovery(connection, topics, recovery_settings(operational)),
+        make_publisher=lambda task: KafkaPublisher(connection, publishing, f"{operational.deployment}-{task}"),
+        recovery=KafkaRecovery(connection, topics, recovery_settings(operational)),
         telemetry=status,
     )
     return TaskRunner(settings, ports)

@@ -10,9 +10,10 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from stream_app.adapters.kafka.clients import admin_client
-from stream_app.adapters.kafka.publisher import EpochEndedError, Publisher
+from stream_app.adapters.kafka.publisher import KafkaPublisher
 from stream_app.config import Operational
 from stream_app.local_kafka import LocalKafka
+from stream_app.runtime.ports.publishing import EpochEndedError
 from stream_app.wire.events import Message
 from stream_app.wiring.clients import connection_to, publisher_settings
 from tests.bundle.tiny_bundle import write_tiny_bundle
@@ -98,7 +99,9 @@ def test_a_publisher_whose_commit_was_not_confirmed_leaves_no_connection_and_no_
         async with admin_client(connection) as admin:
             await admin.create_topics([NewTopic("alerts", 1, 1)])
         before = asyncio.all_tasks()
-        publisher = Publisher(connection, publisher_settings(Operational(group="g", commit_timeout_ms=1_000)), "d-0")
+        publisher = KafkaPublisher(
+            connection, publisher_settings(Operational(group="g", commit_timeout_ms=1_000)), "d-0"
+        )
         await publisher.start()
         await publisher.publish([Message("alerts", b"z", b"one")], {("alerts", 0): 1})
         own_kafka.pause(1)

@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stream_app.adapters.kafka.publisher import EpochEndedError
-from stream_app.adapters.kafka.source import Progress
+from stream_app.runtime.ports.publishing import EpochEndedError
 from stream_app.runtime.ports.scoring import Score
+from stream_app.runtime.ports.source import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from stream_app.adapters.kafka.recovery import StartingPoint
     from stream_app.core.effects import Effects, Step
     from stream_app.core.types import RawRecord, Side
     from stream_app.core.view import TaskView
+    from stream_app.runtime.ports.recovery import StartingPoint
     from stream_app.runtime.ports.scoring import RecordKey, ScoreItem
     from stream_app.wire.events import Message
 

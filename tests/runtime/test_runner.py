@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream_app.adapters.kafka.recovery import StartingPoint
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, HeldState, decode_checkpoint
 from stream_app.core.settings import Limits, Semantic
 from stream_app.core.types import LabelRule, Model, Side, Unreadable
+from stream_app.runtime.ports.recovery import StartingPoint
 from stream_app.runtime.ports.task import Ports, RunnerSettings
 from stream_app.runtime.runner import TaskRunner
 from stream_app.wire.events import Context
@@ -52,7 +52,7 @@ class Stage:
         ports = Ports(
             source=self.source,
             scorer=self.scorer,
-            make_publisher=lambda _: self.publisher,  # type: ignore[arg-type]
+            make_publisher=lambda _: self.publisher,
             recovery=self.recovery,
             telemetry=self.telemetry,
         )

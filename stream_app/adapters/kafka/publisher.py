@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream_app.adapters.kafka.clients import start_client
 from stream_app.adapters.kafka.connection import MAX_REQUEST_BYTES
+from stream_app.runtime.ports.publishing import EpochEndedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,14 +37,6 @@ _WRONG_CLOCK = (
 )
 
 
-class EpochEndedError(Exception):
-    """The task's epoch is over; ``is_fenced`` says that another owner took over."""
-
-    def __init__(self, reason: str, *, is_fenced: bool = False) -> None:
-        super().__init__(reason)
-        self.is_fenced = is_fenced
-
-
 class PublisherSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of the transactions, in milliseconds."""
 
@@ -52,7 +45,7 @@ class PublisherSettings(msgspec.Struct, frozen=True, kw_only=True):
     commit_timeout_ms: int
 
 
-class Publisher:
+class KafkaPublisher:
     """The producer of one task in one epoch."""
 
     def __init__(self, connection: Connection, settings: PublisherSettings, transactional_id: str) -> None:

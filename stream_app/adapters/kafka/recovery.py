@@ -19,6 +19,7 @@ from stream_app.adapters.kafka.guarding import guarded_consumer
 from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, CheckpointError, decode_checkpoint
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.types import NO_TIME_MS, Side, Unreadable
+from stream_app.runtime.ports.recovery import GapError, RecoveryError, StartingPoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,23 +38,6 @@ _ASK_S = 30.0
 _RETRY_BACKOFF_MS = 20
 
 
-class GapError(Exception):
-    """Input that the task still needs is gone. Says expected, found, what to do; the task must not go on by itself."""
-
-
-class RecoveryError(Exception):
-    """The state could not be read (now); the epoch may be tried again."""
-
-
-class StartingPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to start. ``start`` are the next text and frame offsets; ``said`` is what an operator should read."""
-
-    checkpoint: Checkpoint | None
-    start: tuple[int, int]
-    open_at: tuple[int, int]
-    said: tuple[str, ...] = ()
-
-
 class RecoverySettings(msgspec.Struct, frozen=True, kw_only=True):
     """``start_from`` (earliest, latest, or an RFC 3339 time) counts only where there is no checkpoint and no offset."""
 
@@ -62,7 +46,7 @@ class RecoverySettings(msgspec.Struct, frozen=True, kw_only=True):
     start_from: str
 
 
-class Recovery:
+class KafkaRecovery:
     """Reads starting points; one object serves all tasks of a worker."""
 
     def __init__(self, connection: Connection, topics: Topics, settings: RecoverySettings) -> None:

@@ -15,8 +15,8 @@ from stream_app.wire.events import Message
 from stream_app.wire.journal import SCHEMA, JournalRecord, encode_journal
 
 if TYPE_CHECKING:
-    from stream_app.adapters.kafka.publisher import Publisher
-    from stream_app.adapters.kafka.recovery import Recovery
+    from stream_app.adapters.kafka.publisher import KafkaPublisher
+    from stream_app.adapters.kafka.recovery import KafkaRecovery
     from stream_app.wire.events import Topics
 
 
@@ -29,7 +29,13 @@ class Reset(msgspec.Struct, frozen=True):
 
 
 async def reset_task(
-    *, publisher: Publisher, recovery: Recovery, topics: Topics, deployment: str, partition: int, start_from: str
+    *,
+    publisher: KafkaPublisher,
+    recovery: KafkaRecovery,
+    topics: Topics,
+    deployment: str,
+    partition: int,
+    start_from: str,
 ) -> Reset:
     """Give up a task's state: window, open incidents, and all that lies before the new start.
 

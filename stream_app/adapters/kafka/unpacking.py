@@ -18,7 +18,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from stream_app.adapters.kafka.inflate import CODECS, InflateError, TooLargeError, inflate
-from stream_app.core.types import NO_TIME_MS, Unreadable
+from stream_app.core.types import BATCH_REASONS, NO_TIME_MS, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 #: What a record costs in memory beside its bytes, and what a header does: a batch of empty ones is a bomb too.
 RECORD_BYTES: Final = 512
 HEADER_BYTES: Final = 128
-#: The reasons of what is lost as a whole.
-CRC, FORMAT, CODEC, SIZE = "batch-crc", "batch-format", "batch-codec", "batch-size"
-LOST_WHOLE: Final = frozenset({CRC, FORMAT, CODEC, SIZE})
+CRC, FORMAT, CODEC, SIZE = BATCH_REASONS
 
 # Base offset 8 bytes, length 4 (of what follows), leader epoch 4, magic 1, CRC 4; then what the CRC covers: attributes
 # 2, last offset delta 4, first and newest timestamp 8 each, producer id 8, epoch 2, base sequence 4, records 4.

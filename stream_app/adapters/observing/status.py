@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from stream_app.adapters.kafka.unpacking import LOST_WHOLE
 from stream_app.adapters.observing.health import HealthSnapshot
+from stream_app.core.types import BATCH_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -167,7 +167,7 @@ def _has_to_commit(view: TaskView) -> bool:
 
 def _lost(letters: Sequence[DeadLetter]) -> dict[str, str]:
     """Say which offsets the first of these dead letters stands for, where that is a whole batch."""
-    return {"lost": letters[0].detail} if letters[0].reason in LOST_WHOLE else {}
+    return {"lost": letters[0].detail} if letters[0].reason in BATCH_REASONS else {}
 
 
 def _by_reason(letters: Iterable[DeadLetter]) -> dict[tuple[Side, str], list[DeadLetter]]:

@@ -23,11 +23,11 @@ from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.unpacking import UnreadableRecord
 from stream_app.adapters.reading.alerts import AlertView, Seen, read_alerts
 from stream_app.adapters.reading.decisions import NamedRecord
-from stream_app.adapters.whole_file import write_below
 from stream_app.core.admit import admit
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.settings import Semantic
 from stream_app.core.types import RawRecord, Refused, Side
+from stream_app.files import write_below
 
 _FETCH_S = 15.0
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}

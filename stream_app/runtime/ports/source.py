@@ -1,6 +1,7 @@
 """The source port: what the shell needs of a source, and what a source calls back. It knows no client library.
 
-In: nothing. Out: the protocols `Source` and `SourceHandler` and the value `Progress`. A task is partition *p* of both
+In: nothing. Out: the protocols `Source`, `TaskSource` and `SourceHandler`, the value `Progress` and the error
+`NotOurPartitionError`. A task is partition *p* of both
 input topics; a side is one of the two.
 """
 
@@ -9,6 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stream_app.core.types import RawRecord, Side
+
+
+class NotOurPartitionError(RuntimeError):
+    """A task was opened that this process does not own (any more): a rebalance took it away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +56,8 @@ class SourceHandler(Protocol):
         """Take records of one side, in offset order, never empty. What is raised here ends the source."""
 
 
-class Source(Protocol):
-    """Reads the two input topics of the tasks that the consumer group gives to this process."""
-
-    async def start(self) -> None:
-        """Join the group. Returns once the group has answered; assignments may be announced before that."""
-
-    async def stop(self) -> None:
-        """Leave the group. From the call on the handler is not called any more."""
-
-    async def wait(self) -> None:
-        """Return when the source was stopped; raise what broke it."""
+class TaskSource(Protocol):
+    """What one task needs of the source."""
 
     async def open(self, side: Side, partition: int, offset: int) -> None:
         """Deliver this side from `offset` on; a second call seeks, forwards or backwards.
@@ -78,6 +74,19 @@ class Source(Protocol):
 
     def progress(self, side: Side, partition: int) -> Progress | None:
         """Return how far this side is read, or None before the first answer after `open`."""
+
+
+class Source(TaskSource, Protocol):
+    """Reads the two input topics of the tasks that the consumer group gives to this process."""
+
+    async def start(self) -> None:
+        """Join the group. Returns once the group has answered; assignments may be announced before that."""
+
+    async def stop(self) -> None:
+        """Leave the group. From the call on the handler is not called any more."""
+
+    async def wait(self) -> None:
+        """Return when the source was stopped; raise what broke it."""
 
     def assignment(self) -> frozenset[int]:
         """Return the tasks that are ours now."""

@@ -14,12 +14,13 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from stream_app.adapters.kafka.clients import BrokerUnreachableError, admin_client, consumer
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.preflight import PreflightError, PreflightReport, PreflightSettings, preflight
-from stream_app.adapters.kafka.publisher import EpochEndedError, Publisher
+from stream_app.adapters.kafka.publisher import KafkaPublisher
 from stream_app.adapters.kafka.source import FaustSource
 from stream_app.adapters.kafka.topic_plans import MAX_MESSAGE_BYTES
 from stream_app.config import Operational
 from stream_app.core.types import Side
 from stream_app.local_kafka import LocalKafka
+from stream_app.runtime.ports.publishing import EpochEndedError
 from stream_app.wire.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Message, Topics
 from stream_app.wiring.clients import connection_to, publisher_settings
 from stream_app.wiring.worker import source_settings
@@ -261,7 +262,7 @@ async def _end_of(connection: Connection, topic: str) -> int:
 
 async def _publish_one_of_each(settings: PreflightSettings, *outputs: str) -> None:
     """Publish as a task does: the rights that a start needs and those that publishing needs are the same."""
-    publisher = Publisher(
+    publisher = KafkaPublisher(
         settings.connection, publisher_settings(Operational(group=settings.group)), f"{settings.group}-0"
     )
     await publisher.start()

@@ -9,12 +9,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from stream_app.adapters.kafka.clients import admin_client
-from stream_app.adapters.kafka.publisher import EpochEndedError, Publisher
-from stream_app.adapters.kafka.recovery import GapError, Recovery
+from stream_app.adapters.kafka.publisher import KafkaPublisher
+from stream_app.adapters.kafka.recovery import KafkaRecovery
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
 from stream_app.core.settings import Semantic
 from stream_app.core.types import LabelRule, Model
+from stream_app.runtime.ports.publishing import EpochEndedError
+from stream_app.runtime.ports.recovery import GapError
 from stream_app.wire.events import Message, Topics
 from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings
 from tests.conftest import Broker
@@ -42,12 +44,12 @@ class World:
         finally:
             await admin.close()
 
-    def publisher(self) -> Publisher:
-        return Publisher(self.connection, publisher_settings(Operational(group=self.group)), f"{self.group}-0")
+    def publisher(self) -> KafkaPublisher:
+        return KafkaPublisher(self.connection, publisher_settings(Operational(group=self.group)), f"{self.group}-0")
 
-    def recovery(self, start_from: str = "earliest") -> Recovery:
+    def recovery(self, start_from: str = "earliest") -> KafkaRecovery:
         operational = Operational(deployment="d", group=self.group, start_from=start_from)
-        return Recovery(self.connection, self.topics, recovery_settings(operational))
+        return KafkaRecovery(self.connection, self.topics, recovery_settings(operational))
 
     async def feed(self, topic: str, count: int) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.connection.bootstrap)

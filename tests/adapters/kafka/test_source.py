@@ -9,8 +9,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from stream_app.adapters.kafka.clients import admin_client
-from stream_app.adapters.kafka.source import NotOurPartitionError, PositionLostError, SourceError
+from stream_app.adapters.kafka.source import PositionLostError, SourceError
 from stream_app.core.types import Side
+from stream_app.runtime.ports.source import NotOurPartitionError
 from tests.adapters.kafka.source_rig import Recorder, fill, make_topics, producing, running, settings_for, until
 
 pytestmark = pytest.mark.kafka

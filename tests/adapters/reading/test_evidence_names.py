@@ -12,7 +12,7 @@ from export.data.evidence import read_evidence
 from stream_app.adapters.reading.alerts import AlertView, Seen
 from stream_app.adapters.reading.decisions import RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import EvidenceError, Piece, _file_name, _named_evidence
-from stream_app.adapters.whole_file import write_below
+from stream_app.files import write_below
 
 NAMED: dict[str, Any] = {
     "kind": "frame",

@@ -34,11 +34,12 @@ from mode import Service
 from mode.threads import WorkerThread
 
 from stream_app.adapters.kafka.guarding import guard
-from stream_app.adapters.kafka.source.errors import NotOurPartitionError, PositionLostError, TopicGoneError
+from stream_app.adapters.kafka.source.errors import PositionLostError, TopicGoneError
 from stream_app.adapters.kafka.source.gate import Gate, Wanted
 from stream_app.adapters.kafka.source.leaving import Membership
 from stream_app.adapters.kafka.source.missing import MissingTopics
 from stream_app.adapters.kafka.source.reading import FetchedBatch, Reading
+from stream_app.runtime.ports.source import NotOurPartitionError
 
 _HEALTH_INTERVAL_S: Final = 1.0
 

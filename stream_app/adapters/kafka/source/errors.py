@@ -5,10 +5,6 @@ class SourceError(RuntimeError):
     """The source cannot go on, or was used against its contract."""
 
 
-class NotOurPartitionError(SourceError):
-    """A task was opened that this process does not own (any more): a rebalance took it away."""
-
-
 class PositionLostError(SourceError):
     """The broker has no record at the position that is to be read next, and going on elsewhere would hide a loss."""
 

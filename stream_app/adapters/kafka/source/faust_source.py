@@ -17,13 +17,13 @@ import faust
 from aiokafka import TopicPartition
 
 from stream_app.adapters.kafka.source.driver import GatedConsumer, GatedTransport, Wiring
-from stream_app.adapters.kafka.source.errors import BatchLostError, NotOurPartitionError, SourceError
+from stream_app.adapters.kafka.source.errors import BatchLostError, SourceError
 from stream_app.adapters.kafka.source.gate import Gate
 from stream_app.adapters.kafka.source.reading import FetchedBatch, Reading
 from stream_app.adapters.kafka.source.settings import SourceSettings
 from stream_app.adapters.kafka.source.whole_batches import Undecoded, WholeBatches
 from stream_app.core.types import Side
-from stream_app.runtime.ports.source import Progress, SourceHandler
+from stream_app.runtime.ports.source import NotOurPartitionError, Progress, SourceHandler
 
 _log = logging.getLogger(__name__)
 
