@@ -27,6 +27,7 @@ from stream_app.adapters.kafka.recovery import KafkaRecovery
 from stream_app.adapters.kafka.source import FaustSource
 from stream_app.adapters.observing.metrics import Metrics
 from stream_app.adapters.observing.status import WorkerStatus
+from stream_app.clock import SystemClock
 from stream_app.config import Operational
 from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
@@ -44,6 +45,7 @@ from stream_app.wiring.worker import source_settings
 GOAL_RATIO = 2.0
 _FRAMES_PER_TEXT = 100
 _LOOK_S = 0.005
+_TIME = SystemClock()
 
 
 def measure_kafka(connection: Connection, *, rounds: int, sizes: Sequence[tuple[int, int]]) -> list[Figure]:
@@ -168,7 +170,7 @@ class _ClockedStatus(WorkerStatus):
     """The worker's telemetry, with a clock that stops at the last confirmed commit."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(Metrics(), {}, lambda: 0.0)
+        super().__init__(Metrics(now_ms=_TIME.wall_ms), {}, lambda: 0.0, clock=_TIME.monotonic)
         self._clock = clock
 
     def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
@@ -218,5 +220,6 @@ def _runner(
         make_publisher=lambda task: KafkaPublisher(connection, publisher_settings(operational), f"{deployment}-{task}"),
         recovery=KafkaRecovery(connection, backlog.topics, recovery_settings(operational)),
         telemetry=status,
+        clock=_TIME,
     )
     return TaskRunner(settings, ports)

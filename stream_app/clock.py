@@ -1,31 +1,22 @@
-"""Time as a port: what asks for it is given a clock, and a test moves one by hand. Goes in: nothing. Goes out: time."""
+"""The machine's own clock, for whoever is given one: see :class:`stream_app.runtime.ports.clock.Clock`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
-
-
-class Clock(Protocol):
-    """Monotonic time, and waiting for it to pass."""
-
-    def monotonic(self) -> float:
-        """Return seconds since some moment; they never run backwards."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds."""
-        ...
 
 
 class SystemClock:
-    """The clock of this machine."""
+    """Implements the clock port."""
 
     def monotonic(self) -> float:
-        """Return seconds since some moment; they never run backwards."""
+        """Return seconds since some moment; never runs back."""
         return time.monotonic()
 
+    def wall_ms(self) -> int:
+        """Return milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
     async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds."""
+        """Wait so long; 0 lets other jobs run first."""
         await asyncio.sleep(seconds)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from typing import TYPE_CHECKING
 
 from stream_app.core.task import Task
@@ -20,6 +19,7 @@ from stream_app.runtime.ports.recovery import GapError, StartingPoint
 from stream_app.runtime.ports.scoring import ImageInput, RecordKey, ScoreItem, TextInput
 from stream_app.runtime.ports.source import NotOurPartitionError
 from stream_app.runtime.together import run_together
+from stream_app.runtime.waiting import wait_for, wait_for_any
 from stream_app.wire.events import render_step
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from stream_app.core.effects import Effects
     from stream_app.runtime.ports.task import Ports, RunnerSettings
 
-#: How often the clock looks at fetch progress, idleness and overload, in seconds.
-_CLOCK_S = 0.02
+#: How often pacing looks at fetch progress, idleness and overload, in seconds.
+_LOOK_S = 0.02
 #: A last commit on a graceful stop may take this long, in seconds.
 _LAST_COMMIT_S = 1.5
 
@@ -42,6 +42,7 @@ class Epoch:
     def __init__(self, settings: RunnerSettings, ports: Ports, publisher: Publisher, point: StartingPoint) -> None:
         self._settings = settings
         self._ports = ports
+        self._clock = ports.clock
         self._publisher = publisher
         self._point = point
         self._number = next(_epochs)
@@ -90,9 +91,9 @@ class Epoch:
             EpochEndedError: when a commit is not confirmed.
             GapError: when input that is needed turns out to be gone.
         """
-        pump, clock = asyncio.create_task(self._pump()), asyncio.create_task(self._clock())
+        pump, pacing = asyncio.create_task(self._pump()), asyncio.create_task(self._pace())
         commit = asyncio.create_task(self._commit(is_stopping))
-        await run_together((pump, clock, commit, self._until_stopped(is_stopping, pump, clock, commit)))
+        await run_together((pump, pacing, commit, self._until_stopped(is_stopping, pump, pacing, commit)))
 
     def receive(self, side: Side, raws: Sequence[RawRecord]) -> None:
         """Keep the bytes, hand the records to the core, and press back when its queue is full."""
@@ -144,7 +145,7 @@ class Epoch:
         for job in others:
             job.cancel()
         self._due.set()
-        await asyncio.wait([commit], timeout=_LAST_COMMIT_S)
+        await wait_for_any({commit}, _LAST_COMMIT_S, self._clock)
         commit.cancel()
 
     async def _pump(self) -> None:
@@ -162,12 +163,12 @@ class Epoch:
                     self._pacing.balance(side)
                 if self.task.wants_commit:
                     self._due.set()
-                await asyncio.sleep(0)
+                await self._clock.sleep(0)
 
     async def _commit(self, is_stopping: asyncio.Event) -> None:
         """Commit at once when there is an alert, else every ``commit_ms``; nothing when nothing changed."""
         while not is_stopping.is_set():
-            await wait_for(self._due, self._settings.commit_ms / 1_000)
+            await wait_for(self._due, self._settings.commit_ms / 1_000, self._clock)
             self._due.clear()
             await self._commit_step()
             if self.task.wants_commit:
@@ -185,12 +186,13 @@ class Epoch:
             (topics.texts, self._partition): step.commit_text,
             (topics.frames, self._partition): step.commit_frame,
         }
-        started = time.monotonic()
+        started = self._clock.monotonic()
         messages = render_step(step, self._settings.context, self._payloads, is_first=self._is_first_step)
         await self._publisher.publish(messages, offsets)
         self._is_first_step = False
         self.task.committed()
-        self._ports.telemetry.committed(self._partition, view_of(self.task), step, time.monotonic() - started)
+        seconds = self._clock.monotonic() - started
+        self._ports.telemetry.committed(self._partition, view_of(self.task), step, seconds)
         self._work.set()
 
     async def _check_jumps(self) -> None:
@@ -206,10 +208,10 @@ class Epoch:
                 )
                 raise GapError(message)
 
-    async def _clock(self) -> None:
+    async def _pace(self) -> None:
         """Bring time in: fetch progress, idle ticks, overload. The core itself never learns what time it is."""
         while True:
-            await asyncio.sleep(_CLOCK_S)
+            await self._clock.sleep(_LOOK_S)
             if self._pacing.look():
                 self._work.set()
 
@@ -285,12 +287,3 @@ class Epoch:
             f"and made again. To go on with the new one: vigil task reset"
         )
         self._work.set()
-
-
-async def wait_for(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, at most so long."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

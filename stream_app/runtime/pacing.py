@@ -1,19 +1,17 @@
 """Time and pressure around one task: fetch progress, idle ticks, overload, back pressure. The core learns no time.
 
-In: what the source says of its fetching, and a monotonic clock. Out: calls of the task (caught up, advance, thinning)
+In: what the source says of its fetching, and the clock port. Out: calls of the task (caught up, advance, thinning)
 and of the source (press, release). Every look says whether the task may have something new to do.
 """
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from stream_app.core.thin import MAX_LEVEL
 from stream_app.core.types import Side
 
 if TYPE_CHECKING:
-    from stream_app.core.task import Task
     from stream_app.runtime.ports.task import Ports, RunnerSettings
 
 #: Ticks come at most this often, in seconds.
@@ -23,28 +21,52 @@ _OVERLOAD_S = 2.0
 _RELIEF_S = 30.0
 
 
+class _Task(Protocol):
+    """What pacing asks and tells of a task: see :class:`stream_app.core.task.Task`."""
+
+    @property
+    def is_idle(self) -> bool: ...
+
+    @property
+    def is_held_up(self) -> bool: ...
+
+    @property
+    def thinning_level(self) -> int: ...
+
+    def is_full(self, side: Side) -> bool: ...
+
+    def set_caught_up(self, side: Side, is_caught_up: bool) -> bool: ...  # noqa: FBT001 - as the task declares it
+
+    def next_admitted(self, side: Side) -> int: ...
+
+    def advance(self, to_ms: int) -> bool: ...
+
+    def set_thinning(self, level: int) -> None: ...
+
+
 class Pacing:
     """The clock of one task in one epoch."""
 
-    def __init__(self, task: Task, settings: RunnerSettings, ports: Ports, *, restored_ms: int | None) -> None:
+    def __init__(self, task: _Task, settings: RunnerSettings, ports: Ports, *, restored_ms: int | None) -> None:
         """Begin.
 
         Args:
             task: the task.
             settings: its settings.
-            ports: the source and the telemetry.
+            ports: the source, the telemetry and the clock.
             restored_ms: the newest append time of the checkpoint, the first word of the broker's time that there is.
         """
         self._task = task
         self._settings = settings
         self._ports = ports
+        self._clock = ports.clock
         self._partition = settings.context.partition
         self._pressed: set[Side] = set()
         self._idle_since: float | None = None
         self._last_tick = 0.0
         self._held_up_since: float | None = None
-        self._relieved_since = time.monotonic()
-        self._restored = (restored_ms, time.monotonic())
+        self._relieved_since = self._clock.monotonic()
+        self._restored = (restored_ms, self._clock.monotonic())
 
     def received(self, side: Side) -> None:
         """Note that records came: the task is not idle, and its queue may be full."""
@@ -69,7 +91,7 @@ class Pacing:
 
     def look_at_progress(self) -> bool:
         """Tell the task which sides are caught up; return whether that is news."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         has_news = False
         for side in Side:
             progress = self._ports.source.progress(side, self._partition)
@@ -84,7 +106,7 @@ class Pacing:
         return has_news
 
     def _look_at_idleness(self) -> bool:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if not self._task.is_idle:
             self._idle_since = None
             return False
@@ -115,7 +137,7 @@ class Pacing:
         return min(times)
 
     def _look_at_overload(self) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         level = self._task.thinning_level
         if not self._task.is_held_up:
             self._held_up_since = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stream_app.core.types import RawRecord, Side
 from stream_app.core.view import view_of
-from stream_app.runtime.epoch import Epoch, wait_for
+from stream_app.runtime.epoch import Epoch
 from stream_app.runtime.ports.publishing import EpochEndedError
 from stream_app.runtime.ports.recovery import GapError, RecoveryError
+from stream_app.runtime.waiting import wait_for, wait_for_any
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -47,14 +47,15 @@ class TaskRunner:
         retry_s = _RETRY_S[0]
         said = ""
         while not self._is_stopping.is_set():
-            started = time.monotonic()
+            started = self._ports.clock.monotonic()
             try:
                 await self._run_epoch()
             except (EpochEndedError, RecoveryError) as error:
                 is_fenced = isinstance(error, EpochEndedError) and error.is_fenced
                 self._ports.telemetry.epoch_ended(self.partition, str(error), is_fenced=is_fenced)
-                retry_s = _RETRY_S[0] if time.monotonic() - started > _RETRY_S[1] else min(retry_s * 2, _RETRY_S[1])
-                await wait_for(self._is_stopping, retry_s)
+                lasted_s = self._ports.clock.monotonic() - started
+                retry_s = _RETRY_S[0] if lasted_s > _RETRY_S[1] else min(retry_s * 2, _RETRY_S[1])
+                await wait_for(self._is_stopping, retry_s, self._ports.clock)
             except GapError as error:
                 # It stands until an operator resets it; looking again now and then finds that out.
                 if str(error) != said:
@@ -62,7 +63,7 @@ class TaskRunner:
                     self._ports.telemetry.gap(self.partition, said)
                 for side in Side:
                     self._ports.source.press(side, self.partition)
-                await wait_for(self._is_stopping, _GAP_LOOK_S)
+                await wait_for(self._is_stopping, _GAP_LOOK_S, self._ports.clock)
 
     def stop(self) -> None:
         """Ask the runner to finish: a last commit, then return from :meth:`run`."""
@@ -112,4 +113,4 @@ class TaskRunner:
             stop.cancel()
             job.cancel()
             # Its clients close their connections; those that cannot are left to the end of the process.
-            await asyncio.wait({job}, timeout=_CLOSE_S)
+            await wait_for_any({job}, _CLOSE_S, self._ports.clock)

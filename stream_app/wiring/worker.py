@@ -17,6 +17,7 @@ from stream_app.adapters.observing.health import HealthRules, HealthServer
 from stream_app.adapters.observing.metrics import Metrics
 from stream_app.adapters.observing.status import WorkerStatus
 from stream_app.adapters.observing.work_metrics import WorkMetrics
+from stream_app.clock import SystemClock
 from stream_app.runtime.ports.task import Ports, RunnerSettings
 from stream_app.runtime.runner import TaskRunner
 from stream_app.runtime.shell import Shell
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from stream_app.adapters.kafka.preflight import PreflightReport
     from stream_app.config import LoadedSettings, Operational
-    from stream_app.runtime.ports.source import Source
+    from stream_app.runtime.ports.clock import Clock
     from stream_app.wiring.model import Inference
 
 _log = structlog.get_logger("vigil.worker")
@@ -48,7 +49,8 @@ async def run_worker(loaded: LoadedSettings) -> None:
     operational = loaded.operational
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(inference(loaded))
-        metrics = Metrics()
+        clock = SystemClock()
+        metrics = Metrics(now_ms=clock.wall_ms)
         metrics.add(WorkMetrics(model.scorer.stats, model.decoder.stats))
         about = _about(loaded, model)
         metrics.model(
@@ -58,7 +60,7 @@ async def run_worker(loaded: LoadedSettings) -> None:
             sha256=model.model.sha256,
             settings=loaded.sha256,
         )
-        status = WorkerStatus(metrics, about, model.scorer.oldest_batch_s)
+        status = WorkerStatus(metrics, about, model.scorer.oldest_batch_s, clock=clock.monotonic)
         status.is_model_warm = True
         health = HealthServer(
             status,
@@ -72,7 +74,7 @@ async def run_worker(loaded: LoadedSettings) -> None:
         _log.info("model ready", health=f"http://{operational.health_host}:{port}/health/ready", **about)
         report = await _check_kafka(loaded)
         with seldom_collected():
-            await _consume(loaded, model, status, report)
+            await _consume(loaded, model, status, report, clock)
 
 
 async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:
@@ -93,11 +95,23 @@ async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:
     return report
 
 
-async def _consume(loaded: LoadedSettings, model: Inference, status: WorkerStatus, report: PreflightReport) -> None:
+async def _consume(
+    loaded: LoadedSettings, model: Inference, status: WorkerStatus, report: PreflightReport, clock: Clock
+) -> None:
     operational = loaded.operational
-    source: FaustSource
-    shell = Shell(lambda partition: _runner(loaded, model, source, status, partition, report.letter_bytes), status)
+    connection, topics = connection_to(operational), topics_of(operational)
+    publishing = publisher_settings(operational)
+    ports: Ports
+    shell = Shell(lambda partition: _runner(loaded, model, ports, partition, report.letter_bytes), status)
     source = FaustSource(source_settings(operational), shell)
+    ports = Ports(
+        source=source,
+        scorer=model.scorer,
+        make_publisher=lambda task: KafkaPublisher(connection, publishing, f"{operational.deployment}-{task}"),
+        recovery=KafkaRecovery(connection, topics, recovery_settings(operational)),
+        telemetry=status,
+        clock=clock,
+    )
     status.group = source
     try:
         _log.info("joining group", group=operational.group_id)
@@ -124,20 +138,15 @@ def source_settings(operational: Operational) -> SourceSettings:
     )
 
 
-def _runner(
-    loaded: LoadedSettings, model: Inference, source: Source, status: WorkerStatus, partition: int, letter_bytes: int
-) -> TaskRunner:
+def _runner(loaded: LoadedSettings, model: Inference, ports: Ports, partition: int, letter_bytes: int) -> TaskRunner:
     operational = loaded.operational
-    connection = connection_to(operational)
-    topics = topics_of(operational)
-    publishing = publisher_settings(operational)
     settings = RunnerSettings(
         semantic=loaded.semantic,
         limits=operational.limits,
         context=Context(
             deployment=operational.deployment,
             partition=partition,
-            topics=topics,
+            topics=topics_of(operational),
             model=model.model,
             settings_sha256=loaded.sha256,
             provider=model.engine.provider,
@@ -146,13 +155,6 @@ def _runner(
         commit_ms=operational.commit_ms,
         idle_ms=operational.idle_ms,
         caught_up_ms=operational.caught_up_ms,
-    )
-    ports = Ports(
-        source=source,
-        scorer=model.scorer,
-        make_publisher=lambda task: KafkaPublisher(connection, publishing, f"{operational.deployment}-{task}"),
-        recovery=KafkaRecovery(connection, topics, recovery_settings(operational)),
-        telemetry=status,
     )
     return TaskRunner(settings, ports)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stream_app.runtime.ports.publishing import EpochEndedError
+from stream_app.runtime.ports.recovery import GapError
 from stream_app.runtime.ports.scoring import Score
 from stream_app.runtime.ports.source import Progress
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stream_app.core.effects import Effects, Step
     from stream_app.core.types import RawRecord, Side
     from stream_app.core.view import TaskView
+    from stream_app.runtime.ports.clock import Clock
     from stream_app.runtime.ports.recovery import StartingPoint
     from stream_app.runtime.ports.scoring import RecordKey, ScoreItem
     from stream_app.wire.events import Message
@@ -35,8 +36,9 @@ class Raw:
 
 @dataclass
 class FakeSource:
-    """A source whose progress the test sets."""
+    """A source whose progress the test sets; it fetches all the time."""
 
+    clock: Clock
     opened: list[tuple[Side, int, int]] = field(default_factory=list)
     pressed: set[tuple[Side, int]] = field(default_factory=set)
     at_end: dict[Side, bool] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class FakeSource:
         del partition
         return Progress(
             is_at_end=self.at_end.get(side, False),
-            fetched_at=time.monotonic(),
+            fetched_at=self.clock.monotonic(),
             append_ms=self.append_ms,
             position=0,
             end=0,
@@ -71,15 +73,20 @@ class FakeScorer:
     items: list[ScoreItem] = field(default_factory=list)
     forgotten: list[RecordKey] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: int = 0
 
     async def score(self, item: ScoreItem) -> Score:
         self.items.append(item)
-        await self.gate.wait()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         if self.error is not None:
             raise self.error
-        both = item.image is not None and item.text is not None
-        side = (0,) if both else None
-        return Score(full=self.full, without_image=side, without_text=side, image_failure=None, text_failure=None)
+        if item.image is None or item.text is None:
+            return Score(full=self.full)
+        return Score(full=self.full, without_image=(1_000_000,), without_text=(2_000_000,))
 
     def forget(self, key: RecordKey) -> None:
         self.forgotten.append(key)
@@ -89,13 +96,24 @@ class FakeScorer:
 class FakePublisher:
     """Keeps what was published; fails as many commits as it is told to."""
 
+    clock: Clock
     published: list[tuple[list[Message], dict[tuple[str, int], int]]] = field(default_factory=list)
     failures: int = 0
-    starts: int = 0
+    failing_starts: int = 0
+    is_silent: bool = False
+    started_at: list[float] = field(default_factory=list)
     stops: int = 0
 
+    @property
+    def starts(self) -> int:
+        return len(self.started_at)
+
     async def start(self) -> None:
-        self.starts += 1
+        self.started_at.append(self.clock.monotonic())
+        if self.failing_starts:
+            self.failing_starts -= 1
+            message = "the producer could not be initialised: as the test ordered"
+            raise EpochEndedError(message)
 
     async def stop(self) -> None:
         self.stops += 1
@@ -103,6 +121,8 @@ class FakePublisher:
     async def publish(self, messages: Iterable[Message], offsets: Mapping[tuple[str, int], int]) -> None:
         rendered = list(messages)
         await asyncio.sleep(0)
+        if self.is_silent:
+            await asyncio.Event().wait()
         if self.failures:
             self.failures -= 1
             message = "the commit was not confirmed: as the test ordered"
@@ -122,9 +142,14 @@ class FakeRecovery:
     log_starts: dict[Side, int] = field(default_factory=dict)
     is_silent: bool = False
     asked: list[Side] = field(default_factory=list)
+    gap: str | None = None
+    looks: int = 0
 
     async def find(self, partition: int) -> StartingPoint:
         del partition
+        self.looks += 1
+        if self.gap is not None:
+            raise GapError(self.gap)
         if self.is_silent:
             await asyncio.Event().wait()
         return self.points.pop(0) if len(self.points) > 1 else self.points[0]
@@ -144,6 +169,8 @@ class RecordedTelemetry:
     started: int = 0
     stopped_partitions: list[int] = field(default_factory=list)
     cancellations_left: list[int] = field(default_factory=list)
+    positions: list[tuple[int, Side, int, float]] = field(default_factory=list)
+    committed_s: list[float] = field(default_factory=list)
 
     def received(self, partition: int, side: Side, raws: list[RawRecord]) -> None:
         del partition, side, raws
@@ -152,10 +179,11 @@ class RecordedTelemetry:
         del partition, view, effects
 
     def committed(self, partition: int, view: TaskView, step: Step, seconds: float) -> None:
-        del partition, view, step, seconds
+        del partition, view, step
+        self.committed_s.append(seconds)
 
     def position(self, partition: int, side: Side, lag: int, age_s: float) -> None:
-        del partition, side, lag, age_s
+        self.positions.append((partition, side, lag, age_s))
 
     def epoch_started(self, partition: int, view: TaskView, said: tuple[str, ...]) -> None:
         del partition, view, said

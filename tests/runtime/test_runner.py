@@ -2,89 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, HeldState, decode_checkpoint
-from stream_app.core.settings import Limits, Semantic
-from stream_app.core.types import LabelRule, Model, Side, Unreadable
+from stream_app.core.settings import Semantic
+from stream_app.core.types import Side, Unreadable
 from stream_app.runtime.ports.recovery import StartingPoint
-from stream_app.runtime.ports.task import Ports, RunnerSettings
-from stream_app.runtime.runner import TaskRunner
-from stream_app.wire.events import Context
 from stream_app.wire.journal import decode_journal
-from stream_app.wiring.clients import topics_of
-from tests.runtime.fakes import FakePublisher, FakeRecovery, FakeScorer, FakeSource, Raw, RecordedTelemetry
-
-MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=1_000_000, close_at=0),))
-TOPICS = topics_of(Operational())
-START = StartingPoint(checkpoint=None, start=(0, 0), open_at=(0, 0))
-NOW_MS = 1_700_000_000_000
-
-
-class Stage:
-    """A runner among fakes."""
-
-    def __init__(self, points: list[StartingPoint] | None = None, limits: Limits | None = None) -> None:
-        self.source, self.scorer, self.publisher = FakeSource(), FakeScorer(), FakePublisher()
-        self.recovery, self.telemetry = FakeRecovery(points or [START]), RecordedTelemetry()
-        self.scorer.gate.set()
-        context = Context(
-            deployment="d",
-            partition=3,
-            topics=TOPICS,
-            model=MODEL,
-            settings_sha256="ab",
-            provider="CPUExecutionProvider",
-        )
-        settings = RunnerSettings(
-            semantic=Semantic(),
-            limits=limits or Operational().limits,
-            context=context,
-            commit_ms=5,
-            idle_ms=1,
-            caught_up_ms=Operational().caught_up_ms,
-        )
-        ports = Ports(
-            source=self.source,
-            scorer=self.scorer,
-            make_publisher=lambda _: self.publisher,
-            recovery=self.recovery,
-            telemetry=self.telemetry,
-        )
-        self.runner = TaskRunner(settings, ports)
-
-    def text(self, offset: int = 0, at_ms: int = NOW_MS) -> None:
-        self.runner.receive(Side.TEXT, [Raw(offset, at_ms, b"dock", b'{"text": "two men fight", "severity": 4}')])
-
-    def quiet(self, append_ms: int) -> None:
-        self.source.at_end = {Side.TEXT: True, Side.FRAME: True}
-        self.source.append_ms = append_ms
-
-    async def until(self, holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
-            while not holds():  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.005)
-
-
-def play(stage_body: Callable[[Stage], Awaitable[None]], stage: Callable[[], Stage] = Stage) -> Stage:
-    """Run a runner while the body plays with it, then stop it."""
-
-    async def whole() -> Stage:
-        made = stage()
-        job = asyncio.create_task(made.runner.run())
-        try:
-            await stage_body(made)
-        finally:
-            made.runner.stop()
-            await job
-        return made
-
-    return asyncio.run(whole())
+from tests.runtime.stage import MODEL, NOW_MS, TOPICS, Stage, play
 
 
 async def _alarm(stage: Stage) -> None:
@@ -222,7 +152,7 @@ def test_a_scorer_that_raises_breaks_the_runner() -> None:
         stage.text()
         stage.quiet(NOW_MS + 60_000)
         await stage.until(lambda: stage.scorer.items)
-        await asyncio.sleep(0.2)
+        await stage.clock.settle()
 
     with pytest.raises(RuntimeError, match="device lost"):
         play(body)
@@ -259,8 +189,8 @@ def test_a_stop_does_not_wait_for_brokers_that_do_not_answer() -> None:
         job = asyncio.create_task(stage.runner.run())
         await stage.until(lambda: stage.publisher.starts)
         stage.runner.stop()
-        async with asyncio.timeout(5):
-            await job
+        await stage.until(job.done)
+        await job
         return stage
 
     stage = asyncio.run(whole())
@@ -275,3 +205,62 @@ def test_the_scorer_gets_what_a_text_says_and_the_journal_describes_the_epoch_in
     assert (first.epoch.provider, first.epoch.settings) == ("CPUExecutionProvider", "ab")
     assert others
     assert all(record.epoch is None and record.step is not None for record in others)
+
+
+def test_a_task_that_cannot_start_is_tried_again_after_waits_that_double_up_to_five_seconds() -> None:
+    async def body(stage: Stage) -> None:
+        begun = stage.clock.monotonic()
+        await stage.until(lambda: len(stage.publisher.started_at) == 7)
+        times = [at - begun for at in stage.publisher.started_at]
+        waits = [round(later - earlier, 1) for earlier, later in pairwise(times)]
+        assert waits == [0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+    play(body, lambda: Stage(failing_starts=100))
+
+
+def test_a_task_that_ran_for_long_is_tried_again_soon() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.telemetry.started == 1)
+        await stage.clock.advance(6.0)
+        stage.publisher.failures = 1
+        stage.text()
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: len(stage.telemetry.ended) == 4)
+        ended = stage.clock.monotonic()
+        await stage.until(lambda: len(stage.publisher.started_at) == 5)
+        assert round(stage.publisher.started_at[4] - ended, 1) <= 0.3
+
+    # Three failures first, so that the wait has grown.
+    play(body, lambda: Stage(failing_starts=3))
+
+
+def test_a_task_at_a_gap_pauses_both_sides_says_it_once_and_looks_again_every_ten_seconds() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.telemetry.gaps)
+        looks = stage.recovery.looks
+        await stage.clock.advance(30.0)
+        assert stage.recovery.looks == looks + 3
+        assert stage.source.pressed == {(Side.TEXT, 3), (Side.FRAME, 3)}
+        stage.recovery.gap = None
+        await stage.until(lambda: stage.telemetry.started)
+
+    stage = play(body, lambda: Stage(gap="retention has passed"))
+    assert stage.telemetry.gaps == ["retention has passed"]
+
+
+def test_a_last_commit_that_is_not_answered_is_given_up_after_a_second_and_a_half() -> None:
+    async def whole() -> float:
+        stage = Stage()
+        job = asyncio.create_task(stage.runner.run())
+        await stage.until(lambda: stage.publisher.published)
+        stage.publisher.is_silent = True
+        stage.text()
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.scorer.items)
+        stopped = stage.clock.monotonic()
+        stage.runner.stop()
+        await stage.until(job.done)
+        await job
+        return stage.clock.monotonic() - stopped
+
+    assert 1.5 <= asyncio.run(whole()) <= 1.7

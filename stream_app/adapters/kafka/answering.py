@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 
-from stream_app.clock import Clock
+from stream_app.runtime.ports.clock import Clock
 
 #: Seconds without an answer after which it is said. The promise is 5, and a poll takes half a second of them.
 SILENCE_S = 3.0

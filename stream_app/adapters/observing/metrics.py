@@ -6,7 +6,6 @@ Out: one page of text. Nobody outside this file and freshness.py knows Prometheu
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
@@ -29,13 +28,13 @@ _WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 class Metrics:
     """Everything that is counted and measured in one worker; implements the shell's telemetry port."""
 
-    def __init__(self, *, now_ms: Callable[[], int] | None = None) -> None:
+    def __init__(self, *, now_ms: Callable[[], int]) -> None:
         """Make all instruments, in a fresh registry.
 
         Args:
-            now_ms: wall time in ms since the epoch; None for the machine's.
+            now_ms: wall time in ms since the epoch.
         """
-        self._now_ms = now_ms or _wall_ms
+        self._now_ms = now_ms
         self._registry = CollectorRegistry()
         self._reasons: set[str] = set()
         self._counted: dict[int, Mapping[str, int]] = {}
@@ -241,7 +240,3 @@ def _refs(alert: Alert) -> list[Ref]:
 
 def _append_ms(record: Record) -> int:
     return record.append_ms
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

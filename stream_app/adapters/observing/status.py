@@ -5,7 +5,6 @@ In: telemetry. Out: log lines, metrics, a health snapshot. It decides nothing.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -46,7 +45,7 @@ class WorkerStatus:
         about: Mapping[str, str],
         oldest_batch_s: Callable[[], float],
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         """Begin without group and tasks.
 

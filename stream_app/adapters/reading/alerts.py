@@ -19,9 +19,10 @@ from stream_app.adapters.kafka.answering import Answers, Tell, tell_nobody
 from stream_app.adapters.kafka.clients import METADATA_S, POLL_MS, BrokerUnreachableError, consumer
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.unpacking import UnreadableRecord
-from stream_app.clock import Clock, SystemClock
+from stream_app.clock import SystemClock
 from stream_app.core.heard import Heard
 from stream_app.core.types import Side
+from stream_app.runtime.ports.clock import Clock
 from stream_app.wire.events import Topics
 
 _METADATA_POLL_S = 0.02

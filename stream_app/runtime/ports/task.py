@@ -8,6 +8,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from stream_app.core.settings import Limits, Semantic
+    from stream_app.runtime.ports.clock import Clock
     from stream_app.runtime.ports.publishing import PublisherFactory
     from stream_app.runtime.ports.recovery import Recovery
     from stream_app.runtime.ports.scoring import Scorer
@@ -35,3 +36,4 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     make_publisher: PublisherFactory
     recovery: Recovery
     telemetry: Telemetry
+    clock: Clock

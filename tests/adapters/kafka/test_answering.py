@@ -9,22 +9,22 @@ from aiokafka import TopicPartition
 
 from stream_app.adapters.kafka.answering import Answers, Confirmations
 from stream_app.adapters.reading.alerts import Polls
-from tests.adapters.kafka.moved_clock import ManualClock
+from tests.manual_clock import ManualClock
 
 
 class Watcher:
     """Polls every half second; of which partition an answer comes is up to the scenario."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock()
+        self.clock = ManualClock(monotonic=0.0)
         self.said: list[tuple[float, str]] = []
-        self.answers = Answers(lambda words: self.said.append((self.clock.now, words)), self.clock)
+        self.answers = Answers(lambda words: self.said.append((self.clock.monotonic(), words)), self.clock)
         self.marks: dict[object, int] = {0: 0, 1: 0}
 
     def poll(self, *heard: int, times: int = 1, takes_s: float = 0.5) -> None:
         for _ in range(times):
-            began = self.clock.now
-            self.clock.now += takes_s
+            began = self.clock.monotonic()
+            self.clock.jump(takes_s)
             self.marks |= {place: self.marks[place] + 1 for place in heard}
             self.answers.polled(began, self.marks)
 
@@ -67,7 +67,7 @@ def test_an_outage_from_the_start_is_said_too() -> None:
 def test_a_slow_reader_and_a_suspended_machine_are_no_outage(pause_s: float) -> None:
     watcher = Watcher()
     for _ in range(100):
-        watcher.clock.now += 30.0
+        watcher.clock.jump(30.0)
         watcher.poll(takes_s=0.0)
     assert watcher.said == []
     watcher.poll(0, 1)
@@ -85,7 +85,7 @@ class _Client:
 
     async def getmany(self, *places: TopicPartition, timeout_ms: int) -> Mapping[TopicPartition, list[Any]]:
         assert places
-        self._clock.now += timeout_ms / 1_000
+        self._clock.jump(timeout_ms / 1_000)
         return {}
 
     def last_poll_timestamp(self, place: TopicPartition) -> int | None:
@@ -93,9 +93,9 @@ class _Client:
 
 
 def test_polls_of_a_consumer_are_told_by_its_marks_of_the_last_answer() -> None:
-    clock, said = ManualClock(), list[str]()
+    clock, said = ManualClock(monotonic=0.0), list[str]()
     has_answers = True
-    client = _Client(clock, lambda _: int(clock.now * 1_000) if has_answers else 7)
+    client = _Client(clock, lambda _: int(clock.monotonic() * 1_000) if has_answers else 7)
 
     async def poll(times: int) -> None:
         for _ in range(times):
@@ -111,23 +111,23 @@ def test_polls_of_a_consumer_are_told_by_its_marks_of_the_last_answer() -> None:
 
 def test_unconfirmed_records_are_said_once_and_the_return_once() -> None:
     async def scenario() -> list[tuple[float, str]]:
-        clock = ManualClock()
+        clock = ManualClock(monotonic=0.0)
         said: list[tuple[float, str]] = []
-        confirmations = Confirmations(lambda words: said.append((clock.now, words)), clock)
+        confirmations = Confirmations(lambda words: said.append((clock.monotonic(), words)), clock)
         watching = asyncio.create_task(confirmations.watch())
         await asyncio.sleep(0)
-        await clock.move(100)
+        await clock.advance(100)
         assert said == []  # nothing is on its way
         for _ in range(20):
             confirmations.sent()
-            await clock.move(2)
+            await clock.advance(2)
             confirmations.done(is_confirmed=True)
         assert said == []
         confirmations.sent()
         confirmations.sent()
-        await clock.move(60)
+        await clock.advance(60)
         confirmations.done(is_confirmed=False)
-        await clock.move(1)
+        await clock.advance(1)
         confirmations.done(is_confirmed=True)
         watching.cancel()
         return said

@@ -26,7 +26,7 @@ MODEL = Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, o
 @pytest.fixture
 def status() -> WorkerStatus:
     """A status whose model is idle."""
-    return WorkerStatus(Metrics(), {}, lambda: 0.0)
+    return WorkerStatus(Metrics(now_ms=lambda: 0), {}, lambda: 0.0, clock=lambda: 0.0)
 
 
 def _task() -> Task:
@@ -82,7 +82,7 @@ def test_a_gap_is_told_until_the_task_runs_again(status: WorkerStatus) -> None:
 
 def test_a_score_that_does_not_come_is_something_to_be_committed() -> None:
     now = [0.0]
-    status = WorkerStatus(Metrics(), {}, lambda: 0.0, clock=lambda: now[0])
+    status = WorkerStatus(Metrics(now_ms=lambda: 0), {}, lambda: 0.0, clock=lambda: now[0])
     task = _fed(Raw(0, b"two men fighting"))
     effects = task.pump()
     step = task.commit_due()
