@@ -8,7 +8,7 @@ ARGS ?=
 
 serving := .venv
 development := .venv-dev
-checked := $(wildcard stream_app export tests benchmarks)
+checked := $(wildcard stream_app export vigil tests benchmarks)
 pip_install = $(1)/bin/python -m pip install --disable-pip-version-check --no-input
 uv_compile := $(development)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-build-options \
@@ -43,8 +43,8 @@ kafka-down: $(serving)/.installed ## stop it and remove its data
 	$(serving)/bin/vigil kafka down
 
 lock: $(development)/.installed ## write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
-	$(uv_compile) --extra kafka --group build --output-file requirements/serving.txt
-	$(uv_compile) --extra kafka --extra export --group dev --constraint requirements/serving.txt \
+	$(uv_compile) --extra worker --extra kafka --group build --output-file requirements/serving.txt
+	$(uv_compile) --extra worker --extra kafka --extra export --group dev --constraint requirements/serving.txt \
 	  --output-file requirements/development.txt
 
 clean: ## remove what make made: environments, caches, the demo's output

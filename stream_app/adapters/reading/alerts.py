@@ -23,6 +23,7 @@ from stream_app.clock import SystemClock
 from stream_app.core.heard import Heard
 from stream_app.core.types import Side
 from stream_app.runtime.ports.clock import Clock
+from stream_app.wire.alerts import Alert, Notice
 from stream_app.wire.events import Topics
 
 _METADATA_POLL_S = 0.02
@@ -81,11 +82,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     labels: frozenset[str] = frozenset()
     phases: frozenset[str] = frozenset()
 
-    def takes(self, content: AlertView | NoticeView) -> bool:
+    def takes(self, content: AlertView | NoticeView | Alert | Notice) -> bool:
         """Return whether a record passes."""
         if self.zones and content.zone not in self.zones:
             return False
-        if isinstance(content, NoticeView):
+        if isinstance(content, NoticeView | Notice):
             return not (self.labels or self.phases)
         return (not self.labels or content.label in self.labels) and (not self.phases or content.phase in self.phases)
 
@@ -215,27 +216,38 @@ async def input_status(
     )
 
 
+async def require_topic(client: Any, topic: str) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Make sure that a topic is there, without asking for it by name: some brokers create topics on demand.
+
+    Raises:
+        TopicMissingError: if there is no such topic.
+    """
+    if topic not in await client.topics():
+        raise TopicMissingError(_missing(topic))
+
+
+def _missing(topic: str) -> str:
+    return f"expected the topic {topic}, found none: `vigil topics create` makes it"
+
+
 async def assign_all(client: Any, topic: str) -> list[TopicPartition]:  # noqa: ANN401 - aiokafka has no types
     """Assign all partitions of a topic to a consumer without group.
 
     Raises:
         TopicMissingError: if there is no such topic.
     """
-    # First among all topics: asking for one by name makes it, where brokers create topics on demand.
-    is_there = topic in await client.topics()
+    await require_topic(client, topic)
     numbers: set[int] | None = None
-    if is_there:
-        # A consumer that has partitions assigned may not subscribe.
-        client.unsubscribe()
-        client.subscribe([topic])
-        with suppress(TimeoutError):
-            async with asyncio.timeout(METADATA_S):
-                while not (numbers := client.partitions_for_topic(topic)):  # noqa: ASYNC110 - aiokafka tells nobody
-                    await asyncio.sleep(_METADATA_POLL_S)
-        client.unsubscribe()
+    # A consumer that has partitions assigned may not subscribe.
+    client.unsubscribe()
+    client.subscribe([topic])
+    with suppress(TimeoutError):
+        async with asyncio.timeout(METADATA_S):
+            while not (numbers := client.partitions_for_topic(topic)):  # noqa: ASYNC110 - aiokafka tells nobody
+                await asyncio.sleep(_METADATA_POLL_S)
+    client.unsubscribe()
     if not numbers:
-        message = f"expected the topic {topic}, found none: `vigil topics create` makes it"
-        raise TopicMissingError(message)
+        raise TopicMissingError(_missing(topic))
     partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
     client.assign(partitions)
     return partitions
