@@ -131,9 +131,12 @@ def test_event_time_is_ce_time_else_append_time() -> None:
     assert admitted(Side.TEXT, structured({"time": "1970-01-01T00:00:01Z", "data": "fire"})).event_ms == 1_000
 
 
+@pytest.mark.parametrize("append_ms", [NOW, NOW + 999, NOW + 0x7FF])
 @pytest.mark.parametrize(("ahead_ms", "kind"), [(2_000, Record), (2_001, Refused)])
-def test_an_event_time_may_lie_max_ahead_ms_after_append_time_and_no_further(ahead_ms: int, kind: type) -> None:
-    assert isinstance(admit(Side.FRAME, raw_frame(7, NOW, event_ms=NOW + ahead_ms), SETTINGS), kind)
+def test_an_event_time_may_lie_max_ahead_ms_after_append_time_and_no_further(
+    append_ms: int, ahead_ms: int, kind: type
+) -> None:
+    assert isinstance(admit(Side.FRAME, raw_frame(7, append_ms, event_ms=append_ms + ahead_ms), SETTINGS), kind)
 
 
 def test_a_bare_image_with_a_key_is_a_valid_frame() -> None:

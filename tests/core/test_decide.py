@@ -296,6 +296,24 @@ def test_a_frame_that_several_texts_met_is_left_out_once() -> None:
     assert (len(closed.evidence), closed.evidence_left_out) == (32, 43 - 32)
 
 
+def test_of_the_frames_that_were_left_out_the_newest_128_are_remembered() -> None:
+    bench = Bench(update_every_ms=1_000_000)
+    for offset in range(300):
+        bench.judge(0, text(1), frame(offset), 3)
+    (incident,) = bench.decide.state().incidents
+    assert incident.unnamed == list(range(300 - 128, 300))
+
+
+def test_what_is_due_for_one_incident_does_not_hurry_the_news_of_another() -> None:
+    bench = Bench(update_every_ms=2_000)
+    bench.judge(0, text(1, zone="a"), None, 3)
+    bench.judge(9_500, text(2, zone="b"), None, 3)
+    assert bench.judge(9_600, text(2, zone="b"), frame(1, zone="b"), 3) == []
+    assert [(one.zone, one.phase) for one in bench.expire(10_001)] == [("a", "closed")]
+    assert [(one.zone, one.phase) for one in bench.expire(11_499)] == []
+    assert [(one.zone, one.phase) for one in bench.expire(11_500)] == [("b", "updated")]
+
+
 def test_a_masked_result_shows_no_frame_again() -> None:
     bench = Bench(update_every_ms=1_000_000)
     for offset in range(40):

@@ -27,19 +27,28 @@ def _segment(code: int, size: int) -> bytes:
     return bytes([0xFF, code]) + (size + 2).to_bytes(2, "big") + b"\xff\xc0" * (size // 2) + b"x" * (size % 2)
 
 
+_LOSSY = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 80)
+_LOSSLESS = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
+
+
 @pytest.mark.parametrize(
     ("kind", "data"),
     [
         ("jpeg", _encoded(".jpg")),
         ("jpeg", _encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
         ("png", _encoded(".png")),
-        ("webp", _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 80)),
-        ("webp", _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)),
+        ("webp", _LOSSY),
+        ("webp", _LOSSLESS),
         ("webp", b"RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00" + b"\x34\x00\x00\x24\x00\x00"),
     ],
 )
 def test_format_and_dimensions_are_read(kind: str, data: bytes) -> None:
     assert read_image_header(data) == (kind, 53, 37)
+
+
+@pytest.mark.parametrize("data", [_encoded(".png")[:24], _LOSSY[:30], _LOSSLESS[:25]], ids=["png", "lossy", "lossless"])
+def test_a_header_without_anything_behind_it_is_read(data: bytes) -> None:
+    assert read_image_header(data)[1:] == (53, 37)
 
 
 @pytest.mark.parametrize("code", sorted(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}))
@@ -67,13 +76,15 @@ def test_what_lies_before_the_frame_is_skipped(segments: tuple[bytes, ...]) -> N
         (b"", "empty"),
         (b"GIF89a", "neither"),
         (b"\xff\xd8", "ends before"),
+        (b"\xff\xd9" + _jpeg()[2:], "neither"),
         (b"\xff\xd8\xff\xda\x00\x04", "before its scan"),
         (_jpeg()[:8], "ends within"),
         (_jpeg(width=0), "0x37"),
         (b"\xff\xd8\xff\xe0\x00\x01" + b"x" * 20, "length 1"),
         (b"\xff\xd8" + b"\xff\xe0\x00\x02" * 2000, "segments"),
-        (_encoded(".png")[:20], "ends within"),
-        (_encoded(".webp")[:24], "ends within"),
+        (_encoded(".png")[:23], "ends within"),
+        (_LOSSY[:29], "ends within"),
+        (_LOSSLESS[:24], "ends within"),
         (b"RIFF\x16\x00\x00\x00WEBPJUNK" + bytes(30), "without a VP8"),
     ],
 )
