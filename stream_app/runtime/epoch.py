@@ -79,8 +79,8 @@ class Epoch:
         try:
             for side in Side:
                 await self._ports.source.open(side, self._partition, self._point.open_at[side])
-                # An epoch before this one may have pressed it.
-                self._ports.source.release(side, self._partition)
+                # An epoch before this one may have paused it.
+                self._ports.source.resume(side, self._partition)
         except NotOurPartitionError as error:
             raise EpochEndedError(str(error)) from error
 
@@ -96,7 +96,7 @@ class Epoch:
         await run_together((pump, pacing, commit, self._until_stopped(is_stopping, pump, pacing, commit)))
 
     def receive(self, side: Side, raws: Sequence[RawRecord]) -> None:
-        """Keep the bytes, hand the records to the core, and press back when its queue is full."""
+        """Keep the bytes, hand the records to the core, and pause a side whose queue is full."""
         fresh: list[RawRecord] = []
         expected = self._expected[side]
         for raw in raws:

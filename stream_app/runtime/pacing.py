@@ -1,7 +1,7 @@
 """Time and pressure around one task: fetch progress, idle ticks, overload, back pressure. The core learns no time.
 
 In: what the source says of its fetching, and the clock port. Out: calls of the task (caught up, advance, thinning)
-and of the source (press, release). Every look says whether the task may have something new to do.
+and of the source (pause, resume). Every look says whether the task may have something new to do.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Pacing:
         self._ports = ports
         self._clock = ports.clock
         self._partition = settings.context.partition
-        self._pressed: set[Side] = set()
+        self._paused: set[Side] = set()
         self._idle_since: float | None = None
         self._last_tick = 0.0
         self._held_up_since: float | None = None
@@ -74,13 +74,13 @@ class Pacing:
         self.balance(side)
 
     def balance(self, side: Side) -> None:
-        """Press back on a full queue's own partition; an assignment may have released it, so press again each time."""
+        """Pause a full queue's own partition; an assignment may have resumed it, so pause again each time."""
         if self._task.is_full(side):
-            self._ports.source.press(side, self._partition)
-            self._pressed.add(side)
-        elif side in self._pressed:
-            self._pressed.discard(side)
-            self._ports.source.release(side, self._partition)
+            self._ports.source.pause(side, self._partition)
+            self._paused.add(side)
+        elif side in self._paused:
+            self._paused.discard(side)
+            self._ports.source.resume(side, self._partition)
 
     def look(self) -> bool:
         """Look at everything; return whether the task may have something to do."""
@@ -100,8 +100,8 @@ class Pacing:
             has_news = self._task.set_caught_up(side, is_caught_up) or has_news
             if progress is not None:
                 lag = max(0, progress.end - self._task.next_admitted(side))
-                # A side that is pressed is not fetched: that says nothing about the brokers.
-                age_s = 0.0 if side in self._pressed else now - progress.fetched_at
+                # A side that is paused is not fetched: that says nothing about the brokers.
+                age_s = 0.0 if side in self._paused else now - progress.fetched_at
                 self._ports.telemetry.position(self._partition, side, lag, age_s)
         return has_news
 

@@ -62,7 +62,7 @@ class TaskRunner:
                     said = str(error)
                     self._ports.telemetry.gap(self.partition, said)
                 for side in Side:
-                    self._ports.source.press(side, self.partition)
+                    self._ports.source.pause(side, self.partition)
                 await wait_for(self._is_stopping, _GAP_LOOK_S, self._ports.clock)
 
     def stop(self) -> None:

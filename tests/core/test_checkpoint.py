@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from stream_app.config import Operational
 from stream_app.core.checkpoint import SCHEMA, CheckpointError, decode_checkpoint, encode_checkpoint
-from stream_app.core.settings import Limits, Semantic
+from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Side
 from tests.core.drive import T0, Scores, Shell, raw_frame, raw_text
@@ -55,7 +56,7 @@ def test_another_schema_is_refused_with_expected_and_found() -> None:
 def test_a_checkpoint_of_version_0_1_0_is_taken_up_and_written_again_in_the_same_form() -> None:
     data = Path(__file__).with_name("checkpoint_0.1.0.json").read_bytes()
     state = decode_checkpoint(data)
-    task = Task(state.settings, state.model, deployment="d", partition=0, limits=Limits(), checkpoint=state)
+    task = Task(state.settings, state.model, deployment="d", partition=0, limits=Operational().limits, checkpoint=state)
     assert task.commit_due() is None, "nothing has to be written because a newer version runs"
     expected: dict[str, Any] = json.loads(data)
     for incident in expected["decide"]["incidents"]:

@@ -40,18 +40,18 @@ class FakeSource:
 
     clock: Clock
     opened: list[tuple[Side, int, int]] = field(default_factory=list)
-    pressed: set[tuple[Side, int]] = field(default_factory=set)
+    paused: set[tuple[Side, int]] = field(default_factory=set)
     at_end: dict[Side, bool] = field(default_factory=dict)
     append_ms: int | None = None
 
     async def open(self, side: Side, partition: int, offset: int) -> None:
         self.opened.append((side, partition, offset))
 
-    def press(self, side: Side, partition: int) -> None:
-        self.pressed.add((side, partition))
+    def pause(self, side: Side, partition: int) -> None:
+        self.paused.add((side, partition))
 
-    def release(self, side: Side, partition: int) -> None:
-        self.pressed.discard((side, partition))
+    def resume(self, side: Side, partition: int) -> None:
+        self.paused.discard((side, partition))
 
     def progress(self, side: Side, partition: int) -> Progress | None:
         del partition

@@ -68,12 +68,12 @@ class Progresses:
     async def open(self, side: Side, partition: int, offset: int) -> None:
         raise AssertionError(side, partition, offset)
 
-    def press(self, side: Side, partition: int) -> None:
+    def pause(self, side: Side, partition: int) -> None:
         del partition
         self.paused.add(side)
         self.calls.append(f"pause {side.kind}")
 
-    def release(self, side: Side, partition: int) -> None:
+    def resume(self, side: Side, partition: int) -> None:
         del partition
         self.paused.discard(side)
         self.calls.append(f"resume {side.kind}")

@@ -66,7 +66,7 @@ def test_offsets_that_go_back_are_a_gap_and_the_task_stands() -> None:
 
     stage = play(body)
     assert "expected offset 6 or later, found 2" in stage.telemetry.gaps[0]
-    assert (Side.TEXT, 3) in stage.source.pressed
+    assert (Side.TEXT, 3) in stage.source.paused
 
 
 def test_a_jump_that_retention_made_is_a_gap_but_a_transaction_marker_is_not() -> None:
@@ -163,9 +163,9 @@ def test_a_full_queue_presses_its_own_side_only_and_is_released_when_it_drains()
         await stage.until(lambda: stage.publisher.published)
         for offset in range(4):
             stage.text(offset)
-        assert stage.source.pressed == {(Side.TEXT, 3)}
+        assert stage.source.paused == {(Side.TEXT, 3)}
         stage.quiet(NOW_MS)
-        await stage.until(lambda: not stage.source.pressed)
+        await stage.until(lambda: not stage.source.paused)
 
     play(body, lambda: Stage(limits=Operational(queue_records=3).limits))
 
@@ -240,7 +240,7 @@ def test_a_task_at_a_gap_pauses_both_sides_says_it_once_and_looks_again_every_te
         looks = stage.recovery.looks
         await stage.clock.advance(30.0)
         assert stage.recovery.looks == looks + 3
-        assert stage.source.pressed == {(Side.TEXT, 3), (Side.FRAME, 3)}
+        assert stage.source.paused == {(Side.TEXT, 3), (Side.FRAME, 3)}
         stage.recovery.gap = None
         await stage.until(lambda: stage.telemetry.started)
 

@@ -66,10 +66,10 @@ class TaskSource(Protocol):
         the source: later jumps in the offsets are transaction markers and aborted records, nothing that is missing.
         """
 
-    def press(self, side: Side, partition: int) -> None:
+    def pause(self, side: Side, partition: int) -> None:
         """Stop fetching this side. Loses nothing; what is already fetched (one batch) still arrives."""
 
-    def release(self, side: Side, partition: int) -> None:
+    def resume(self, side: Side, partition: int) -> None:
         """Fetch this side again, at once."""
 
     def progress(self, side: Side, partition: int) -> Progress | None:

@@ -1,4 +1,4 @@
-"""The source on a real Kafka: each record once and in order, whatever is opened, pressed, released and broken off."""
+"""The source on a real Kafka: each record once and in order, whatever is opened, paused, resumed and broken off."""
 
 import asyncio
 import time
@@ -70,13 +70,13 @@ def test_reopening_backwards_while_records_flow_lets_no_older_batch_through(kafk
             for back_to in (700, 5, 900, 0):
                 await until(lambda: len(seen) > 1_000)
                 if back_to == 900:
-                    source.press(Side.FRAME, 0)
+                    source.pause(Side.FRAME, 0)
                 opening = asyncio.create_task(source.open(Side.FRAME, 0, back_to))
                 await asyncio.sleep(0)  # it has begun: from here on only the new account counts
                 seen.clear()
                 await opening
                 if back_to == 900:
-                    source.release(Side.FRAME, 0)
+                    source.resume(Side.FRAME, 0)
                 await until(lambda: len(seen) > 200)
                 assert seen == list(range(back_to, back_to + len(seen)))
             await feeding
@@ -95,7 +95,7 @@ def test_a_pressed_side_loses_nothing_and_holds_up_no_other(kafka: Broker, topic
             await source.open(Side.TEXT, 0, 0)
             feeding = asyncio.create_task(fill(producer, settings.frames_topic, 20_000))
             await until(lambda: len(recorder.offsets[Side.FRAME, 0]) > 500)
-            source.press(Side.FRAME, 0)
+            source.pause(Side.FRAME, 0)
             await asyncio.sleep(0.5)  # the one batch that may still arrive
             held_at, pressed_at = len(recorder.offsets[Side.FRAME, 0]), time.monotonic()
             await feeding
@@ -106,7 +106,7 @@ def test_a_pressed_side_loses_nothing_and_holds_up_no_other(kafka: Broker, topic
             progress = source.progress(Side.FRAME, 0)
             assert progress is not None
             assert not progress.is_at_end
-            source.release(Side.FRAME, 0)
+            source.resume(Side.FRAME, 0)
             released_at = time.monotonic()
             await until(lambda: len(recorder.offsets[Side.FRAME, 0]) > held_at)
             assert time.monotonic() - released_at < 0.5, "a release was noticed late"
@@ -130,11 +130,11 @@ def test_press_and_release_at_every_batch_deliver_each_offset_once_and_in_order(
         async with running(settings, recorder) as source:
             loop = asyncio.get_running_loop()
 
-            def press_a_moment(side: Side, partition: int) -> None:
-                source.press(side, partition)
-                loop.call_later(0.005, source.release, side, partition)
+            def pause_a_moment(side: Side, partition: int) -> None:
+                source.pause(side, partition)
+                loop.call_later(0.005, source.resume, side, partition)
 
-            recorder.on_batch = press_a_moment
+            recorder.on_batch = pause_a_moment
             began = time.monotonic()
             for partition in (0, 1):
                 for side in Side:
@@ -144,7 +144,7 @@ def test_press_and_release_at_every_batch_deliver_each_offset_once_and_in_order(
             for partition in (0, 1):
                 assert recorder.offsets[Side.FRAME, partition] == list(range(10_000))
                 assert recorder.offsets[Side.TEXT, partition] == list(range(3_000))
-            assert recorder.batches > 20, "the backlog came in too few batches to press between"
+            assert recorder.batches > 20, "the backlog came in too few batches to pause between them"
 
     asyncio.run(scenario())
 
@@ -193,13 +193,13 @@ def test_a_position_that_retention_overtakes_while_it_is_read_ends_the_source_an
         async with producing(kafka.bootstrap) as producer:
             await fill(producer, settings.frames_topic, 10_000)
         async with running(settings, recorder) as source, admin_client(settings.connection) as admin:
-            recorder.on_batch = source.press
+            recorder.on_batch = source.pause
             await source.open(Side.FRAME, 0, 0)
             await until(lambda: recorder.batches > 0)
             place = TopicPartition(settings.frames_topic, 0)
             await admin.delete_records({place: RecordsToDelete(before_offset=9_000)})
             recorder.on_batch = lambda _side, _partition: None
-            source.release(Side.FRAME, 0)
+            source.resume(Side.FRAME, 0)
             with pytest.raises(PositionLostError, match="expected a position from 9000 to 10000"):
                 await asyncio.wait_for(source.wait(), timeout=60)
             seen = recorder.offsets[Side.FRAME, 0]

@@ -106,7 +106,7 @@ def test_a_rebalance_in_a_backlog_with_sides_pressed_delivers_each_offset_once_p
         async with running(settings, first) as one:
             await _open_all(one)
             await until(lambda: len(first.offsets[Side.FRAME, 0]) > 100)
-            one.press(Side.FRAME, 0)
+            one.pause(Side.FRAME, 0)
             async with running(settings, second) as other:
                 await until(lambda: len(one.assignment()) == 1 == len(other.assignment()))
                 first.offsets.clear()

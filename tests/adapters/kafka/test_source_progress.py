@@ -81,15 +81,15 @@ def test_the_gate_lets_through_what_is_open_and_not_pressed_and_tells_what_is_st
     gate.open(_TP)
     assert gate.wanted({_TP}).partitions == {_TP}
     assert gate.wanted(set()).partitions == frozenset(), "the client paused it"
-    gate.press(_TP)
-    gate.press(_TP)
+    gate.pause(_TP)
+    gate.pause(_TP)
     assert gate.wanted({_TP}).partitions == frozenset()
     before = gate.width
-    gate.release(_TP)
-    gate.release(_TP)
+    gate.resume(_TP)
+    gate.resume(_TP)
     assert gate.wanted({_TP}).partitions == {_TP}
     assert gate.width == before + 1, "only a release that changes something wakes the fetch"
-    gate.press(_TP)
+    gate.pause(_TP)
     epoch = gate.epoch
     gate.revoke_all()
     assert (gate.seek_number(_TP), gate.epoch) == (None, epoch + 1)

@@ -7,9 +7,9 @@ What it changes, and why (the private names of Faust and aiokafka that this lean
 - one "record" of a poll is a whole batch, so that Faust's event path costs once per batch, not once per record;
 - Faust never seeks: after every assignment it would go back to the group's committed offsets, over the shell's seeks;
 - Faust remembers no read offset: it would drop everything that a backward seek brings again;
-- Faust's own back pressure is off: its release would undo the shell's press. Its queues stay bounded: a full one blocks
-  the drain loop;
-- release and open end the wait of a fetch in flight, where Faust would notice them up to a second later;
+- Faust's own back pressure is off: its resuming would undo the shell's pause. Its queues stay bounded: a full one
+  blocks the drain loop;
+- resume and open end the wait of a fetch in flight, where Faust would notice them up to a second later;
 - what cannot be read becomes a record of its own (`guarding`), where aiokafka would raise;
 - the group is left at once, also in the middle of a join;
 - errors of the group's coordination and of the fetcher's routine are looked for, and deleted topics; Faust idles for
@@ -91,7 +91,7 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        # Faust fixes both: 1,500 ms would hold up a released partition while others are idle, and it reads
+        # Faust fixes both: 1,500 ms would hold up a resumed partition while others are idle, and it reads
         # uncommitted unless it does the transactions itself.
         consumer._fetch_max_wait_ms = self.wiring.fetch_wait_ms
         consumer._isolation_level = "read_committed"
@@ -300,10 +300,10 @@ class GatedConsumer(driver.Consumer):
         await thread.call_thread(thread.seek_for, tp, offset, seek_number=seek_number, epoch=epoch)
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Do nothing: only the shell presses."""
+        """Do nothing: only the shell pauses."""
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """Do nothing: only the shell releases."""
+        """Do nothing: only the shell resumes."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust's live-lock detector waits for commits that Faust never makes here."""

@@ -178,14 +178,14 @@ class FaustSource:
         if self._gate.seek_number(tp) == seek_number:
             self._gate.open(tp)
 
-    def press(self, side: Side, partition: int) -> None:
+    def pause(self, side: Side, partition: int) -> None:
         """Stop fetching this side. Loses nothing; one batch may still arrive. No effect on a task that is not ours."""
         if partition in self._ours:
-            self._gate.press(self._settings.topic_partition(side, partition))
+            self._gate.pause(self._settings.topic_partition(side, partition))
 
-    def release(self, side: Side, partition: int) -> None:
+    def resume(self, side: Side, partition: int) -> None:
         """Fetch this side again, at once."""
-        self._gate.release(self._settings.topic_partition(side, partition))
+        self._gate.resume(self._settings.topic_partition(side, partition))
 
     def progress(self, side: Side, partition: int) -> Progress | None:
         """Return how far this side is read, or None before the first answer after `open`."""

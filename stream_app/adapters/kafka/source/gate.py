@@ -1,6 +1,6 @@
-"""Which partitions may be fetched: opened ones that are not pressed. Lives on the event loop; the thread only peeks.
+"""Which partitions may be fetched: opened ones that are not paused. Lives on the event loop; the thread only peeks.
 
-In: open, press, release, revoke. Out: what to fetch (`Wanted`), and two counters by which the consumer thread, which
+In: open, pause, resume, revoke. Out: what to fetch (`Wanted`), and two counters by which the consumer thread, which
 may read an int of another thread at any time, sees that what it was told to fetch is out of date.
 """
 
@@ -22,12 +22,12 @@ class Wanted:
 class Gate:
     """What the shell allows to be fetched, kept apart from Faust's own pausing so that neither undoes the other."""
 
-    __slots__ = ("_fetchable", "_pressed", "_seek_numbers", "_wake", "epoch", "width")
+    __slots__ = ("_fetchable", "_paused", "_seek_numbers", "_wake", "epoch", "width")
 
     def __init__(self) -> None:
         self._seek_numbers: dict[TopicPartition, int] = {}
         self._fetchable: set[TopicPartition] = set()
-        self._pressed: set[TopicPartition] = set()
+        self._paused: set[TopicPartition] = set()
         self._wake: Callable[[], None] | None = None
         #: Grows with every revocation: what was wanted before concerns an assignment that is gone.
         self.epoch = 0
@@ -58,16 +58,16 @@ class Gate:
         self.epoch += 1
         self._seek_numbers.clear()
         self._fetchable.clear()
-        self._pressed.clear()
+        self._paused.clear()
 
-    def press(self, tp: TopicPartition) -> None:
+    def pause(self, tp: TopicPartition) -> None:
         """Keep a partition from being fetched."""
-        self._pressed.add(tp)
+        self._paused.add(tp)
 
-    def release(self, tp: TopicPartition) -> None:
+    def resume(self, tp: TopicPartition) -> None:
         """Let a partition be fetched again, at once."""
-        if tp in self._pressed:
-            self._pressed.discard(tp)
+        if tp in self._paused:
+            self._paused.discard(tp)
             self._widen()
 
     def seek_number(self, tp: TopicPartition) -> int | None:
@@ -76,7 +76,7 @@ class Gate:
 
     def wanted(self, active: set[TopicPartition]) -> Wanted:
         """Return which of the client's active partitions may be fetched now."""
-        partitions = frozenset(tp for tp in self._fetchable if tp in active and tp not in self._pressed)
+        partitions = frozenset(tp for tp in self._fetchable if tp in active and tp not in self._paused)
         return Wanted(partitions, self.epoch, self.width)
 
     def _widen(self) -> None:
