@@ -20,7 +20,7 @@ from export.cli.options import (
     TaskOption,
     read_options,
 )
-from export.cli.outcome import REFUSED, USAGE, CommandError, bar, failures, say
+from export.cli.outcome import failures, say
 from export.data.check import KINDS, Report
 from export.data.check import check as look_for_faults
 from export.data.duplicates import NEAR_BITS
@@ -29,6 +29,8 @@ from export.data.read import open_dataset
 from export.data.rows import Dataset
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo_json
+from stream_app.terminal.outcome import REFUSED, USAGE, CommandError
+from stream_app.terminal.progress import bar
 
 _ERRORS = tuple(kind for kind, severity in KINDS.items() if severity == "error")
 # Lines of labels and of languages in the table; the rest is in --json.

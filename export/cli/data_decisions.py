@@ -7,13 +7,15 @@ from typing import Annotated, get_args
 
 import typer
 
-from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
+from export.cli.outcome import failures, refuse_existing, say
 from export.data.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
 from export.data.evidence import read_evidence
 from export.data.review import review_list
 from export.data.verdicts import read_verdicts
 from export.data.write import write_dataset
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import USAGE, CommandError
+from stream_app.terminal.progress import bar
 
 _SHOWN = 5
 

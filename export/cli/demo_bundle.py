@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from export.cli.outcome import REFUSED, CommandError
 from export.cli.training import EpochsOption, FusionOption, SettingsOption, overrides_of, training_failures
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import REFUSED, CommandError
 
 app = typer.Typer(add_completion=False)
 

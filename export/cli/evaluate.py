@@ -11,7 +11,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from export.cli.outcome import CommandError, bar, say
+from export.cli.outcome import say
 from export.cli.runs import (
     JsonOption,
     ModeOption,
@@ -35,6 +35,8 @@ from export.files import write_whole
 from export.training.run import RunFolder, read_doubts
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo_json
+from stream_app.terminal.outcome import CommandError
+from stream_app.terminal.progress import bar
 
 app = typer.Typer(add_completion=False)
 
