@@ -27,6 +27,7 @@ class _Vigil(Commands):
         "topics": Part("stream_app.cli.topics", "Create the topics, or check those that exist."),
         "feed": Part("stream_app.cli.feed", "Send videos, images, cameras and texts to the input topics."),
         "watch": Part("stream_app.cli.watch", "Show alerts as they come."),
+        "status": Part("stream_app.cli.status", "Show when each camera and zone was last heard of."),
         "decisions": Part("stream_app.cli.decisions", "Record the decisions topic to a file."),
         "evidence": Part("stream_app.cli.evidence", "Fetch the frames and texts of an alert, or of a recording."),
         "task": Part("stream_app.cli.task", "Look at tasks, and set one back after its input is gone."),
