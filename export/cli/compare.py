@@ -26,7 +26,7 @@ from export.evaluation.compare import compare as compute
 from export.evaluation.intervals import RESAMPLES
 from export.evaluation.report import comparison_page
 from export.evaluation.report.page import span
-from export.files import write_whole
+from stream_app.files import write_whole
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
 from stream_app.terminal.progress import bar

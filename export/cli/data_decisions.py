@@ -38,7 +38,7 @@ def verdicts(
     ] = False,
 ) -> None:
     """List every text that was judged, for a reviewer to fill in what was really the case."""
-    from export.files import write_whole  # noqa: PLC0415 - quick help
+    from stream_app.files import write_whole  # noqa: PLC0415 - quick help
 
     refuse_existing(out)
     with failures():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.files import FULL
+from stream_app.files import FULL
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import CommandError
 

@@ -20,8 +20,8 @@ from export.evaluation.calibrated import Calibrated, CalibratedError, Mode, fit,
 from export.evaluation.calibration import METHODS, Method
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 from export.evaluation.thresholds import F1, RuleError, parse_rule
-from export.files import write_whole
 from export.training.run import RunError, RunFolder
+from stream_app.files import write_whole
 from stream_app.terminal.outcome import USAGE, CommandError
 
 SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")]

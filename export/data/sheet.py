@@ -12,9 +12,9 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from export.data.rows import Dataset, Row
-from export.files import write_whole
 from stream_app.bundle.image import ImageError, decode_image
 from stream_app.bundle.manifest import ImageSpec
+from stream_app.files import write_whole
 
 _CELL = ImageSpec(height=180, width=240)
 # Fonts that many systems have, for texts that matplotlib's own cannot show; the first that is there is used.

@@ -14,7 +14,7 @@ import msgspec
 
 from export.data.prepare import Progress
 from export.data.rows import Dataset, Row
-from export.files import new_folder
+from stream_app.files import new_folder
 
 # Names that a column of the files has already; a facet of that name comes from a column that was not used.
 _OURS = ("file_name", "text", "label", "labels", "group", "sequence", "lang", "split")

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.data.rows import Task
-from export.files import write_whole
 from stream_app.bundle.manifest import PRESENCES, Presence
+from stream_app.files import write_whole
 
 FORMAT = 1
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from export.files import write_whole
 from export.training.run import RunError, RunFolder, broken
+from stream_app.files import write_whole
 
 BEST, LAST = "best", "last"
 """Names of the two that a training keeps: of the lowest loss on validation rows, and of the epoch that ended last."""

@@ -24,7 +24,6 @@ from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.calibrated import shortages
 from export.evaluation.predictions import Predictions
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
-from export.files import write_whole
 from export.model import FusionModel, ModelSpec, build_model
 from export.training.claim import claim
 from export.training.config import ConfigError, TrainConfig, open_rows, require_sides
@@ -45,6 +44,7 @@ from export.training.probe import Inner, fit_probe, judge_inner
 from export.training.run import RunError, RunFolder, is_finished, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
+from stream_app.files import write_whole
 
 Say = Callable[[str], None]
 

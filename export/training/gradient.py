@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from export.data import Split
 from export.data.augment import AugmentSpec
 from export.data.augment_text import TextAugmentSpec, TextChanges
-from export.files import FULL
 from export.model import FusionModel
 from export.training.batches import Batch, Batches
 from export.training.checkpoints import BEST, LAST, WholeCheckpoints, first_epoch, read_checkpoint
@@ -32,6 +31,7 @@ from export.training.progress import Bar
 from export.training.run import RunFolder
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
+from stream_app.files import FULL
 
 _KEPT: dict[str, Any] = {"save_top_k": 1, "enable_version_counter": False, "save_on_train_epoch_end": True}
 _Changes = tuple[AugmentSpec | None, TextChanges | None]

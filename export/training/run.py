@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.files import write_whole
+from stream_app.files import write_whole
 
 
 class RunError(ValueError):
