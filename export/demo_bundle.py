@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.data.site_folder import write_site
+from export.data.reading.site_folder import write_site
 from export.packing.bundle import Order as Packing
 from export.packing.bundle import make_bundle
 from export.packing.folder import refuse_existing

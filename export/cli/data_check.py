@@ -24,11 +24,11 @@ from export.cli.options import (
     read_options,
 )
 from export.cli.outcome import REFUSED, USAGE, CommandError, bar, failures, say
-from export.data.check import KINDS, Report
-from export.data.check import check as look_for_faults
-from export.data.duplicates import NEAR_BITS
-from export.data.parts import Part
-from export.data.read import open_dataset
+from export.data.checking.check import KINDS, Report
+from export.data.checking.check import check as look_for_faults
+from export.data.checking.duplicates import NEAR_BITS
+from export.data.checking.parts import Part
+from export.data.reading.read import open_dataset
 from export.data.rows import Dataset
 
 _ERRORS = tuple(kind for kind, severity in KINDS.items() if severity == "error")
@@ -81,7 +81,7 @@ def check(  # noqa: PLR0913 - one parameter an option
 
 
 def _draw(sheet: Path, dataset: Dataset) -> None:
-    from export.data.sheet import draw_sheet  # noqa: PLC0415 - matplotlib takes its time
+    from export.data.checking.sheet import draw_sheet  # noqa: PLC0415 - matplotlib takes its time
 
     try:
         has_all = draw_sheet(sheet, dataset)

@@ -8,11 +8,11 @@ from typing import Annotated, get_args
 import typer
 
 from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
-from export.data.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
-from export.data.evidence import read_evidence
-from export.data.review import review_list
-from export.data.verdicts import read_verdicts
-from export.data.write import write_dataset
+from export.data.reading.write import write_dataset
+from export.data.review.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
+from export.data.review.evidence import read_evidence
+from export.data.review.review import review_list
+from export.data.review.verdicts import read_verdicts
 
 _SHOWN = 5
 

@@ -24,7 +24,7 @@ from export.cli.runs import (
     predictions_of,
     run_failures,
 )
-from export.data.read import ReadOptions, open_dataset
+from export.data.reading.read import ReadOptions, open_dataset
 from export.data.rows import DataError, Dataset
 from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
 from export.evaluation.evaluate import evaluate as compute

@@ -94,9 +94,9 @@ def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resu
 @contextmanager
 def training_failures() -> Iterator[None]:
     """Turn what may go wrong with configurations, data, weights, memory and files into a last line and status 1."""
-    from export.encoders import SpecError, WeightsError  # noqa: PLC0415
     from export.evaluation.calibrated import CalibratedError  # noqa: PLC0415
     from export.evaluation.predictions import PredictionsError  # noqa: PLC0415
+    from export.models.encoders import SpecError, WeightsError  # noqa: PLC0415
     from export.training.config import ConfigError  # noqa: PLC0415
     from export.training.module import TrainingError  # noqa: PLC0415
 

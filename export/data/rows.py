@@ -5,6 +5,7 @@ It must not know PyTorch, models, or where the rows came from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from typing import Literal
 Task = Literal["binary", "multiclass", "multilabel"]
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and of how much."""
 
 
 class DataError(ValueError):

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from export.data.access import TestSplitError
+from export.data.preparing.access import TestSplitError
 from export.evaluation.calibration import ISOTONIC_ROWS, Method, calibrate, rows_of, without_map
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score

@@ -14,7 +14,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, logsumexp
 from sklearn.isotonic import isotonic_regression
 
-from export.data.access import TestSplitError
+from export.data.preparing.access import TestSplitError
 from export.data.rows import Task
 from export.evaluation.predictions import Predictions
 from stream_app.bundle.calibration import LOGIT_LIMIT, log_odds

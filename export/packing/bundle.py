@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from export.data import Split
 from export.evaluation.variants import VARIANTS, Variant, VariantFigures
-from export.model import FusionModel
+from export.models.model import FusionModel
 from export.packing.folder import refuse_existing
 from export.packing.measure import in_memory, measure_variant, scale_rows, smallest_within
 from export.packing.onnx_export import OPSET, TOLERANCE, ExportRefusedError, export_graphs

@@ -26,7 +26,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
-from export.model import FusionModel
+from export.models.model import FusionModel
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER
 
 OPSET = 20

@@ -14,7 +14,7 @@ import msgspec
 from export.evaluation.calibrated import Calibrated, CalibratedError, load_calibrated
 from export.evaluation.evaluate import FACET_VALUES
 from export.evaluation.predictions import load_predictions
-from export.model import FusionModel
+from export.models.model import FusionModel
 from export.packing.bundle import Source
 from export.packing.revision import source_revision
 from export.packing.run_crossval import crossval_metrics

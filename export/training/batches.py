@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from export.data import NO_IMAGE, Split
-from export.data.augment import AugmentSpec, augment, names_side
-from export.data.augment_text import TextChanges
-from export.model import FusionModel
+from export.data.preparing.augment import AugmentSpec, augment, names_side
+from export.data.preparing.augment_text import TextChanges
+from export.models.model import FusionModel
 from export.training.frozen import Keep, Kept, keep_images, keep_texts
 from stream_app.bundle.text import Tokenizer, pad_tokens, token_bucket
 

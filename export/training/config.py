@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from export.data import Dataset
-from export.data.augment import AugmentSpec
-from export.data.augment_text import TextAugmentSpec
-from export.data.partition import folds, split
-from export.data.read import ReadOptions, open_dataset
-from export.data.sides import missing_sides
-from export.encoders import ImageEncoderSpec, TextEncoderSpec
-from export.fusions import FusionSpec
+from export.data.checking.sides import missing_sides
+from export.data.dividing.partition import folds, split
+from export.data.preparing.augment import AugmentSpec
+from export.data.preparing.augment_text import TextAugmentSpec
+from export.data.reading.read import ReadOptions, open_dataset
+from export.models.encoders import ImageEncoderSpec, TextEncoderSpec
+from export.models.fusions import FusionSpec
 
 _Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Weight = Annotated[float, msgspec.Meta(ge=0)]

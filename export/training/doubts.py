@@ -16,7 +16,7 @@ from torch import Tensor
 from export.data import Dataset, Split, Task
 from export.evaluation.calibration import rows_of
 from export.evaluation.predictions import Predictions
-from export.fusions import FusionKind
+from export.models.fusions import FusionKind
 from export.training.config import Recipe
 from export.training.losses import class_weights, row_losses
 from export.training.module import ADVICE, TrainingError

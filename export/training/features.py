@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from export.data import NO_IMAGE, Split
-from export.encoders import SpecError, TwoPartEncoder
-from export.encoders.pooling import Block, GuidedEnd, StatisticsEnd
-from export.model import FusionModel
+from export.models.encoders import SpecError, TwoPartEncoder
+from export.models.encoders.pooling import Block, GuidedEnd, StatisticsEnd
+from export.models.model import FusionModel
 from export.training.frozen import Keep, Kept, keep_images, keep_texts
 from export.training.guide import Guides, movements
 from stream_app.bundle.manifest import TextSpec

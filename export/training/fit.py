@@ -17,15 +17,15 @@ import torch
 from safetensors.torch import save
 
 from export.data import SPLIT_NAMES, Dataset, Split
-from export.data.access import Splits
-from export.data.tokens import count_words
-from export.encoders import coverage, make_tokenizer
+from export.data.preparing.access import Splits
+from export.data.preparing.tokens import count_words
 from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.calibrated import shortages
 from export.evaluation.predictions import Predictions
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.files import write_whole
-from export.model import FusionModel, ModelSpec, build_model
+from export.models.encoders import coverage, make_tokenizer
+from export.models.model import FusionModel, ModelSpec, build_model
 from export.training.claim import claim
 from export.training.config import ConfigError, TrainConfig, open_rows, require_sides
 from export.training.doubts import doubts_of_result, doubts_of_rows

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from export.data import NO_IMAGE, Split
-from export.data.store import ArrayStore
-from export.encoders import Encoder, TwoPartEncoder
-from export.model import FusionModel
+from export.data.preparing.store import ArrayStore
+from export.models.encoders import Encoder, TwoPartEncoder
+from export.models.model import FusionModel
 
 # Part of a store's name: to be counted up when the same weights would give something else.
 _VERSION = 1

@@ -18,10 +18,10 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
 
 from export.data import Split
-from export.data.augment import AugmentSpec
-from export.data.augment_text import TextAugmentSpec, TextChanges
+from export.data.preparing.augment import AugmentSpec
+from export.data.preparing.augment_text import TextAugmentSpec, TextChanges
 from export.files import FULL
-from export.model import FusionModel
+from export.models.model import FusionModel
 from export.training.batches import Batch, Batches
 from export.training.checkpoints import BEST, LAST, WholeCheckpoints, first_epoch, read_checkpoint
 from export.training.config import ConfigError, Recipe, TrainConfig

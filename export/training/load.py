@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from export.data import Dataset, Row, Split, SplitName
-from export.data.access import Purpose, Splits
-from export.model import FusionModel, ModelSpec, build_model
+from export.data.preparing.access import Purpose, Splits
+from export.models.model import FusionModel, ModelSpec, build_model
 from export.training.config import TrainConfig, open_rows, read_config
 from export.training.frozen import Keep
 from export.training.run import RunError, RunFolder, read_json

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelExactMatch
 
-from export.model import FusionModel, ModelSpec
+from export.models.model import FusionModel, ModelSpec
 from export.training.batches import Batch
 from export.training.config import Recipe
 from export.training.losses import row_losses

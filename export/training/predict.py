@@ -15,7 +15,7 @@ import torch
 
 from export.data import Split, SplitName
 from export.evaluation.predictions import Predictions
-from export.model import FusionModel
+from export.models.model import FusionModel
 from export.training.batches import Batches
 from export.training.frozen import Keep
 from export.training.load import keep_of, load_run

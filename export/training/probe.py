@@ -27,9 +27,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 
 from export.data import Split, Task
-from export.encoders.pooling import Block
-from export.fusions import DecisionHead
-from export.model import FusionModel, ModelSpec
+from export.models.encoders.pooling import Block
+from export.models.fusions import DecisionHead
+from export.models.model import FusionModel, ModelSpec
 from export.training.config import ConfigError, Recipe, TrainConfig
 from export.training.features import Side, image_side, text_side
 from export.training.frozen import Keep

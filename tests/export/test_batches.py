@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("pytorch_lightning")
 
 from export.data import NO_IMAGE, Split  # noqa: E402 - the skips above come first
-from export.data.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
-from export.data.tokens import train_tokenizer  # noqa: E402
+from export.data.preparing.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
+from export.data.preparing.tokens import train_tokenizer  # noqa: E402
 from export.training.batches import Batches  # noqa: E402
 from export.training.losses import class_weights, row_losses  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from export.data.access import TestSplitError
+from export.data.preparing.access import TestSplitError
 from export.data.rows import Task
 from export.evaluation.calibrated import CalibratedError, fit, load_calibrated, shortages
 from export.evaluation.calibration import METHODS, Method, calibrate

@@ -14,11 +14,11 @@ import pytest
 
 from export.cli import main
 from export.data import ReadOptions, open_dataset
-from export.data.check import KINDS, Report, check
-from export.data.duplicates import NEAR_BITS, NEAR_CELL, NEAR_COLOUR, fingerprint, near_pairs, normalise
-from export.data.partition import split
-from export.data.sheet import draw_sheet
-from export.data.ties import tie_pictures
+from export.data.checking.check import KINDS, Report, check
+from export.data.checking.duplicates import NEAR_BITS, NEAR_CELL, NEAR_COLOUR, fingerprint, near_pairs, normalise
+from export.data.checking.sheet import draw_sheet
+from export.data.dividing.partition import split
+from export.data.dividing.ties import tie_pictures
 from tests.export.folders import fights, full_disk, imagefolder, picture
 
 

@@ -18,8 +18,8 @@ import pytest
 
 from export.cli import main
 from export.data import ReadOptions, open_dataset
-from export.data.partition import crossing_groups
-from export.data.read import open_datasets
+from export.data.checking.check import crossing_groups
+from export.data.reading.read import open_datasets
 from tests.conftest import REPOSITORY
 from tests.export.folders import fights, full_disk, imagefolder, picture
 

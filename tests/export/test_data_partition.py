@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from export.data import DataError, Dataset, Row
-from export.data.partition import crossing_groups, folds, split
+from export.data.checking.check import crossing_groups
+from export.data.dividing.partition import folds, split
 
 
 def _dataset(labels: list[tuple[str, ...]], groups: list[str], **row: object) -> Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from export.data import DataError, Dataset, Split, Splits, TestSplitError, open_dataset, prepare
-from export.data.prepare import picture_store
+from export.data.preparing.prepare import picture_store
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
 from tests.export.folders import fights, full_disk, imagefolder

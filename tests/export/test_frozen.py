@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export.data import Split
-from export.encoders import make_tokenizer
-from export.encoders.timm_backbone import TimmEncoder
-from export.model import FusionModel, FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from export.models.encoders import make_tokenizer
+from export.models.encoders.timm_backbone import TimmEncoder
+from export.models.model import FusionModel, FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
 from export.training.batches import Batches
 from export.training.config import TrainConfig, make_config
 from export.training.features import image_side, teach_guide

@@ -13,12 +13,12 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("pytorch_lightning")
 
 from export.data import Split, Task  # noqa: E402 - the skips above come first
-from export.data.tokens import train_tokenizer  # noqa: E402
-from export.encoders.pooling import Block, GuidedEnd, StatisticsEnd  # noqa: E402
-from export.encoders.spec import SpecError  # noqa: E402
+from export.data.preparing.tokens import train_tokenizer  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.fusions import DecisionHead, FusionSpec  # noqa: E402
-from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from export.models.encoders.pooling import Block, GuidedEnd, StatisticsEnd  # noqa: E402
+from export.models.encoders.spec import SpecError  # noqa: E402
+from export.models.fusions import DecisionHead, FusionSpec  # noqa: E402
+from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.onnx_export import export_graphs  # noqa: E402
 from export.training import probe  # noqa: E402
 from export.training.config import ConfigError, Recipe, TrainConfig, make_config  # noqa: E402

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from export.cli import main
-from export.data.access import TestSplitError
-from export.data.read import open_dataset
+from export.data.preparing.access import TestSplitError
+from export.data.reading.read import open_dataset
 from export.evaluation.calibrated import fit, load_calibrated
 from export.evaluation.compare import compare
 from export.evaluation.evaluate import evaluate, names_of_rows

@@ -23,10 +23,10 @@ from safetensors.torch import load_file  # noqa: E402 - the skips above come fir
 
 from export.cli import main  # noqa: E402
 from export.data import DataError, open_dataset  # noqa: E402
-from export.data.access import TestSplitError  # noqa: E402
+from export.data.preparing.access import TestSplitError  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.fusions.concat import ConcatHead  # noqa: E402
+from export.models.fusions.concat import ConcatHead  # noqa: E402
 from export.training.config import ConfigError, Recipe, encode_config, make_config, read_config  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
 from export.training.fit import fit  # noqa: E402

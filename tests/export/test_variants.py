@@ -19,10 +19,10 @@ onnx = pytest.importorskip("onnx")
 import onnxruntime  # noqa: E402 - the skips above come first
 
 from export.data import Split  # noqa: E402 - the skips above come first
-from export.encoders.pooling import GuidedEnd  # noqa: E402
 from export.evaluation.scores import Scored, score  # noqa: E402
 from export.evaluation.variants import Variant, VariantFigures  # noqa: E402
-from export.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from export.models.encoders.pooling import GuidedEnd  # noqa: E402
+from export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.bench import Report, measure_bundle  # noqa: E402
 from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
 from export.packing.measure import in_memory, measure_variant, predict, smallest_within  # noqa: E402
