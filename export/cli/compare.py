@@ -53,8 +53,8 @@ def compare(
     folders = [open_run(path) for path in runs]
     with run_failures():
         opened = [(predictions_of(folder, split, mode), calibrated_of(folder)) for folder in folders]
-        with bar("intervals") as progress:
-            found = compute(opened, resamples=resamples, progress=progress)
+        with bar("intervals"):
+            found = compute(opened, resamples=resamples)
         if split == "validation":
             found = replace(found, notes=(*found.notes, FLATTERING))
         if out is not None:

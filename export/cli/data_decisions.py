@@ -63,8 +63,7 @@ def from_decisions(
     refuse_existing(out)
     with failures():
         recorded, judged = read_decisions(decisions), read_verdicts(verdicts)
-        with bar("judging") as progress:
-            outcome = judge(recorded, judged, read_evidence(evidence), group_by=group_by, progress=progress)  # type: ignore[arg-type]
+        outcome = judge(recorded, judged, read_evidence(evidence), group_by=group_by)  # type: ignore[arg-type]
         say(f"{len(recorded)} decisions: {outcome.without_verdict} without a verdict")
         _say_some("without their records, left out", outcome.without_evidence)
         _say_some("verdicts fit no decision (is the evidence of their alert given?)", outcome.unused)

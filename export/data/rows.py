@@ -38,7 +38,6 @@ class Row:
         facets: Further columns by which figures can be broken down, (name, value) sorted by name.
         is_group_named: Whether the data set names the group. A name that was made up in reading means nothing beside
             another data set, so it is not written.
-        folder: Where names of pictures begin in its line of metadata; None where it comes from no such line.
     """
 
     id: str
@@ -51,7 +50,6 @@ class Row:
     split: str = ""
     facets: tuple[tuple[str, str], ...] = ()
     is_group_named: bool = True
-    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from export.evaluation.intervals import (
     RESAMPLES,
     Interval,
     McNemar,
-    Progress,
     Resampled,
     Resampling,
     doubts_of_groups,
@@ -122,13 +121,12 @@ class Comparison:
 Run = tuple[Predictions, Calibrated]
 
 
-def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES, progress: Progress | None = None) -> Comparison:
+def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> Comparison:
     """Compare runs on the decisions that they share and that have both sides.
 
     Args:
         runs: At least one; the first fusion among them gives the first line.
         resamples: Of the intervals.
-        progress: Told how many of the intervals are done.
 
     Raises:
         PredictionsError: They share no decision with both sides, differ in labels, or in what is true of a decision.
@@ -139,8 +137,7 @@ def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES, progress: Progre
     contenders, grouped = _grouped(contenders)
     notes += [note for note in (shared, grouped) if note]
     # One seed for all contenders: the draws are of the same groups, which makes differences paired.
-    drawn = Resampling(resamples, progress)
-    drawn.expect(len(contenders) * len(FIGURES))
+    drawn = Resampling(resamples)
     figures = {
         contender.name: {figure: drawn(of(contender.scored), contender.scored.groups) for figure, of in FIGURES.items()}
         for contender in contenders

@@ -26,8 +26,6 @@ _RARE = 3
 Weights = npt.NDArray[np.float64]
 Statistic = Callable[[Weights], float]
 """float64 [n], how often each row counts -> a figure; NaN where these rows have none (one class only)."""
-Progress = Callable[[int, int], None]
-"""Told how much is done, and of how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-    @property
-    def is_clear_of_zero(self) -> bool:
-        """Whether zero lies outside."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +93,15 @@ def doubts_of_groups(groups: npt.NDArray[np.int64]) -> list[str]:
 
 
 class Resampling:
-    """How the intervals of one report are drawn: how often, all from one seed, and who is told how far it is."""
+    """How the intervals of one report are drawn: how often, all from one seed."""
 
-    def __init__(self, resamples: int, progress: Progress | None = None) -> None:
-        """Begin.
-
-        Args:
-            resamples: Draws of each statistic.
-            progress: Told after each statistic; None: nobody.
-        """
+    def __init__(self, resamples: int) -> None:
+        """Take how many draws of each statistic."""
         self._resamples = resamples
-        self._progress = progress
-        self._done = self._expected = 0
-
-    def expect(self, statistics: int) -> None:
-        """Say that so many statistics more will come, for those who are told."""
-        self._expected += statistics
 
     def __call__(self, statistic: Statistic, groups: npt.NDArray[np.int64]) -> Resampled:
         """Compute a statistic of the rows and of draws, as `resample`."""
-        found = resample(statistic, groups, resamples=self._resamples)
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, max(self._done, self._expected))
-        return found
+        return resample(statistic, groups, resamples=self._resamples)
 
     def share(self, hits: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Interval:
         """Compute the share of rows that are hits.

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("pytorch_lightning")
 
-from benchmarks import model_tables
-from export import demo_bundle
+from benchmarks import demo_bundle, model_tables
 from export.models.encoders import make_tokenizer
 from export.models.fusions import FUSIONS
 from export.models.model import ModelSpec, build_model

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
-pytest.importorskip("pytorch_lightning")
 
 from export.data import NO_IMAGE, Split  # noqa: E402 - the skips above come first
 from export.data.preparing.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
@@ -38,13 +37,7 @@ def test_every_row_comes_once_with_its_own_sides_each_picture_and_text_once_a_ba
 ) -> None:
     text, split = TextSpec(max_tokens=8, pad_id=0), _split(image_of)
     tokenizer = Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text)
-    batches = Batches(
-        split,
-        tokenizer,
-        pad_id=0,
-        max_tokens=8,
-        batch=batch,
-    )
+    batches = Batches(split, tokenizer, text, batch=batch)
     shuffled = list(batches.shuffled(np.random.default_rng(1), None))
     assert batches.count(np.random.default_rng(1)) == len(shuffled)
     for found in (list(batches.in_order()), shuffled):
@@ -64,7 +57,7 @@ def test_every_row_comes_once_with_its_own_sides_each_picture_and_text_once_a_ba
 def test_training_texts_are_changed_anew_in_every_batch_and_those_of_validation_never() -> None:
     text, split = TextSpec(max_tokens=30, pad_id=0), _split([0, 1, 2, 3, 4, 5])
     data = train_tokenizer(["text"], spec=text, vocabulary=260)
-    batches = Batches(split, Tokenizer(data, text), pad_id=0, max_tokens=30, batch=6)
+    batches = Batches(split, Tokenizer(data, text), text, batch=6)
     words = TextChanges(TextAugmentSpec(pieces=0, noise=1), data, text)
     rng = np.random.default_rng(3)
     first, *others = (next(batches.shuffled(rng, None, words)) for _ in range(8))

@@ -97,7 +97,7 @@ def test_each_fault_is_found(tmp_path: Path) -> None:
         "near-pictures": 2,
         "same-texts": 4,
     }
-    assert set(_found(report)) == set(KINDS) - {"one-sided", "unused-columns"}, "a kind without a test"
+    assert set(_found(report)) == set(KINDS) - {"one-sided"}, "a kind without a test"
     words = {found.kind: " ".join(found.examples) for found in report.findings}
     assert "test/6.jpg" in words["unreadable"]
     assert "train-0: train, test" in words["groups-cross"]
@@ -137,8 +137,8 @@ def test_a_data_set_without_pictures_is_checked_and_divided(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("ours", "theirs", "side"), [("text", "sentence", "text"), ("file_name", "picture", "picture")]
 )
-def test_a_side_in_a_column_of_another_name_is_an_error_that_names_both(
-    ours: str, theirs: str, side: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_side_in_a_column_of_another_name_is_told_with_both_names(
+    ours: str, theirs: str, side: str, tmp_path: Path
 ) -> None:
     rows = fights(20)
     imagefolder(tmp_path, rows)
@@ -147,40 +147,9 @@ def test_a_side_in_a_column_of_another_name_is_an_error_that_names_both(
     assert (
         f"have no {side}: expected it in the column {ours}, found columns that were not used ({theirs}); if another "
         f"column holds it, name that: --column {ours}=NAME"
-    ) in found["unused-columns"].words
-    assert _run("data", "check", tmp_path) == 4
-    assert "REFUSED: unused-columns" in capsys.readouterr().err
-    assert _run("data", "check", tmp_path, "--allow", "unused-columns") == 0
+    ) in found["one-sided"].words
     named = check(open_dataset(tmp_path, ReadOptions(columns={ours: theirs})))
-    assert not {"unused-columns", "one-sided"} & set(_found(named))
-
-
-@pytest.mark.parametrize(
-    ("side", "values", "kind"),
-    [
-        ("picture", ["yard", "gate north", "hall"], "one-sided"),
-        ("picture", [f"shots/{number}" for number in range(20)], "one-sided"),
-        ("picture", [f"shots/{number}.JPG" for number in range(20)], "unused-columns"),
-        ("picture", ["metadata.jsonl"], "unused-columns"),  # a file that is there, whatever its name
-        ("picture", ["word " * 200], "one-sided"),  # longer than the name of a file may be
-        ("text", ["yard", "gate north", "hall"], "one-sided"),
-        ("text", [f"c{number}" for number in range(20)], "one-sided"),
-        ("text", [f"2024-05-01 10:00:{number}" for number in range(20)], "one-sided"),
-        ("text", [f"frames/of the yard {number}.png" for number in range(20)], "one-sided"),
-        ("text", [f"report {number}" for number in range(20)], "unused-columns"),
-        ("text", [f"{'x' * 65} {number}" for number in range(20)], "unused-columns"),
-        ("text", [f"打架{number}" for number in range(20)], "unused-columns"),
-    ],
-)
-def test_a_further_column_of_a_set_of_one_side_is_an_error_where_it_looks_like_the_other(
-    side: str, values: list[str], kind: str, tmp_path: Path
-) -> None:
-    column = {"picture": "file_name", "text": "text"}[side]
-    rows = [{**row, column: None, "more": values[place % len(values)]} for place, row in enumerate(fights(20))]
-    imagefolder(tmp_path, rows)
-    (found,) = (one for one in check(open_dataset(tmp_path)).findings if one.kind in {"one-sided", "unused-columns"})
-    assert (found.kind, "found columns that were not used (more)" in found.words) == (kind, True)
-    assert _run("data", "check", tmp_path) == (4 if kind == "unused-columns" else 0)
+    assert "one-sided" not in _found(named)
 
 
 @pytest.mark.parametrize(("column", "side"), [("text", "text"), ("file_name", "picture")])
@@ -189,16 +158,12 @@ def test_a_side_that_one_split_alone_lacks_is_found(column: str, side: str, tmp_
     notes = [{"note": f"seen by the guard {place}"} for place in range(20)]  # a column of all splits is not it
     renamed = [{"other" if name == column else name: value for name, value in row.items()} for row in rows]
     emptied = [row | {column: None} for row in rows]
-    for last, kind, unused in (
-        (renamed, "unused-columns", "columns that were not used (other)"),
-        (emptied, "one-sided", "no other column"),
-    ):
+    for last, unused in ((renamed, "columns that were not used (other)"), (emptied, "no other column")):
         for name, lines in (("train", rows), ("validation", rows), ("test", last)):
             imagefolder(tmp_path / name, rows)
             imagefolder(tmp_path / name, [line | note for line, note in zip(lines, notes, strict=True)])
-        kinds = {"unused-columns", "one-sided"}
-        (found,) = (one for one in check(open_dataset(tmp_path)).findings if one.kind in kinds)
-        assert (found.kind, found.count) == (kind, 20)
+        (found,) = (one for one in check(open_dataset(tmp_path)).findings if one.kind == "one-sided")
+        assert found.count == 20
         assert f"all of test, have no {side}, but some of other splits have" in found.words
         assert f"found {unused}; if another" in found.words
 

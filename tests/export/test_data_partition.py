@@ -12,6 +12,9 @@ import pytest
 from export.data import DataError, Dataset, Row
 from export.data.checking.check import crossing_groups
 from export.data.dividing.partition import folds, split
+from export.data.rows import SplitName
+
+_SHARES: dict[SplitName, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 
 def _dataset(labels: list[tuple[str, ...]], groups: list[str], **row: object) -> Dataset:
@@ -39,7 +42,7 @@ def _share(dataset: Dataset, name: str, label: str) -> float:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_groups_stay_whole_and_every_label_has_its_share(seed: int) -> None:
-    divided = split(_random(seed), seed=seed)
+    divided = split(_random(seed), _SHARES, seed=seed)
     assert crossing_groups(divided) == {}
     assert {row.split for row in divided.rows} == {"train", "validation", "test"}
     for name, wanted in {"train": 0.7, "validation": 0.15, "test": 0.15}.items():
@@ -51,8 +54,8 @@ def test_groups_stay_whole_and_every_label_has_its_share(seed: int) -> None:
 
 def test_equal_seeds_give_equal_splits_and_others_do_not() -> None:
     dataset = _random(1)
-    assert split(dataset, seed=3) == split(dataset, seed=3)
-    assert split(dataset, seed=3) != split(dataset, seed=4)
+    assert split(dataset, _SHARES, seed=3) == split(dataset, _SHARES, seed=3)
+    assert split(dataset, _SHARES, seed=3) != split(dataset, _SHARES, seed=4)
 
 
 def test_a_kept_split_stays_as_it_is() -> None:

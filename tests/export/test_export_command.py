@@ -14,7 +14,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("timm")
-pytest.importorskip("pytorch_lightning")
 
 from export.cli import main  # noqa: E402 - the skips above come first
 from export.data import Split  # noqa: E402

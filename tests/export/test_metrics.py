@@ -189,7 +189,7 @@ def test_one_group_has_no_interval() -> None:
     interval = resample(lambda w: float(w.mean()), np.zeros(50, np.int64)).interval
     assert interval.value == 1.0
     assert math.isnan(interval.low)
-    assert not interval.is_clear_of_zero
+    assert interval.low <= 0 <= interval.high
 
 
 @given(st.integers(0, 30), st.integers(0, 30))
@@ -278,15 +278,7 @@ def test_an_evaluation_has_each_presence_facet_and_the_surest_mistakes() -> None
     drawn = replace(
         drawn, facets={**drawn.facets, "group": many}, has_image=has_image, groups=np.arange(300, dtype=np.int64) // 6
     )
-    told: list[tuple[int, int]] = []
-    calibrated = fit(draw(rows=300, seed=1), "platt", F1)
-    found = evaluate(drawn, calibrated, resamples=30, progress=lambda *step: told.append(step))
-    # Seven figures of each presence and one of each line of a facet; eight of each label, of which those that no row
-    # has or that nothing reaches have fewer.
-    assert [done for done, _ in told] == list(range(1, len(told) + 1))
-    most = 3 * (7 + 2 + 2 + FACET_VALUES) + 8 * len(drawn.labels)
-    assert {total for _, total in told} == {most}
-    assert most - 8 <= len(told) <= most
+    found = evaluate(drawn, fit(draw(rows=300, seed=1), "platt", F1), resamples=30)
     assert {presence: len(scored) for presence, scored in found.scored.items()} == {
         "both": 300,
         "image": 270,

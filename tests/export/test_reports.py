@@ -408,7 +408,7 @@ def test_no_name_is_cut_in_the_tables(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_predictions_that_are_missing_are_computed_once_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("pytorch_lightning", reason="the training side needs the extra `export`")
+    pytest.importorskip("torch", reason="the training side needs the extra `export`")
     from tests.export import colours  # noqa: PLC0415 - it needs PyTorch
 
     run = colours.write_run(tmp_path)

@@ -25,9 +25,9 @@ from export.models.encoders.pooling import GuidedEnd  # noqa: E402
 from export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.bench import Report, measure_bundle  # noqa: E402
 from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
+from export.packing.card import About  # noqa: E402
 from export.packing.measure import in_memory, measure_variant, predict, smallest_within  # noqa: E402
 from export.packing.onnx_export import ExportRefusedError, export_graphs  # noqa: E402
-from export.packing.run_card import About  # noqa: E402
 from export.packing.variants import to_fp16  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
@@ -285,10 +285,10 @@ def test_the_card_says_what_is_known_and_what_nobody_said(chosen: tuple[Path, An
     ):
         assert words in card, words
     manifest = load_bundle(chosen[0]).manifest
-    from export.packing.run_card import write_run_card  # noqa: PLC0415
+    from export.packing.card import write_card  # noqa: PLC0415
 
     assert "Nobody stated one. The terms of the data and of the pretrained weights it began with (a-backbone)" in (
-        write_run_card(manifest, About())
+        write_card(manifest, About())
     )
 
 

@@ -26,7 +26,6 @@ KINDS: Mapping[str, Severity] = {
     "groups-cross": "error",
     "same-pictures-cross": "error",
     "near-pictures-cross": "error",
-    "unused-columns": "error",
     "same-texts-cross": "warning",
     "contradictions": "warning",
     "tiny": "warning",
@@ -196,7 +195,7 @@ def _about_sides(rows: Sequence[Row]) -> list[Finding]:
     return [
         finding
         for one in (*missing_sides(rows), *missing_in_splits(rows))
-        for finding in _finding("unused-columns" if one.holders else "one-sided", one.rows, one.words, one.holders)
+        for finding in _finding("one-sided", one.rows, one.words)
     ]
 
 

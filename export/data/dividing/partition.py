@@ -18,12 +18,10 @@ from scipy.sparse.csgraph import connected_components
 
 from export.data.rows import DataError, Dataset, Row, SplitName
 
-DEFAULT_SHARES: Mapping[SplitName, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
-
 
 def split(
     dataset: Dataset,
-    shares: Mapping[SplitName, float] | None = None,
+    shares: Mapping[SplitName, float],
     *,
     seed: int,
     keep: Sequence[SplitName] = (),
@@ -33,7 +31,7 @@ def split(
 
     Args:
         dataset: Its rows.
-        shares: Of all rows that are divided; they need not sum to 1. Empty: 70 % train, 15 % each of the others.
+        shares: Of all rows that are divided; they need not sum to 1.
         seed: Equal arguments give equal splits.
         keep: Rows that lie in one of these splits already stay there, and it gets no others.
         tied: Pairs of rows (their places) to be kept together, as if they were of one group.
@@ -44,7 +42,7 @@ def split(
     Raises:
         DataError: There are fewer groups than splits, or a label would be missing in training.
     """
-    wanted = {name: share for name, share in (shares or DEFAULT_SHARES).items() if name not in keep and share > 0}
+    wanted = {name: share for name, share in shares.items() if name not in keep and share > 0}
     free = np.array([number for number, row in enumerate(dataset.rows) if row.split not in keep], np.int64)
     names = [row.split for row in dataset.rows]
     if len(free):

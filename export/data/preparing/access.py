@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from export.data.preparing.prepare import Unreadable, prepare
-from export.data.rows import SPLIT_NAMES, DataError, Dataset, Progress, SplitName
+from export.data.preparing.prepare import prepare
+from export.data.rows import SPLIT_NAMES, DataError, Dataset, SplitName
 from export.data.split import Split
 from stream_app.bundle.manifest import ImageSpec
 
@@ -30,29 +30,15 @@ class Splits:
         dataset: Its rows say which split they belong to.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        image: ImageSpec,
-        *,
-        cache: Path | None = None,
-        progress: Progress | None = None,
-        on_unreadable: Unreadable | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, image: ImageSpec, cache: Path) -> None:
         """Take a data set.
 
         Args:
-            dataset: With a split in its rows: its own, or one of `export.data.dividing.partition`.
+            dataset: With a split in its rows: its own, or one of `export.data.dividing`.
             image: Size of the pictures.
-            cache: See `prepare`.
-            progress: See `prepare`.
-            on_unreadable: See `prepare`.
+            cache: Folder where prepared pictures are kept.
         """
-        self.dataset = dataset
-        self._image = image
-        self._cache = cache
-        self._progress = progress
-        self._on_unreadable = on_unreadable
+        self.dataset, self._image, self._cache = dataset, image, cache
         self._opened: dict[tuple[SplitName, ...], Split] = {}
 
     @property
@@ -85,12 +71,5 @@ class Splits:
                     f"expected rows of the split {lacking[0]}, found none ({sizes}, without a split "
                     f"{len(self.dataset) - sum(self.sizes.values())}); `vigil-export data split` makes splits, `{also}"
                 )
-            self._opened[names] = prepare(
-                self.dataset,
-                rows,
-                self._image,
-                cache=self._cache,
-                progress=self._progress,
-                on_unreadable=self._on_unreadable,
-            )
+            self._opened[names] = prepare(self.dataset, rows, self._image, self._cache)
         return self._opened[names]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from export.data.preparing.store import ArrayStore
-from export.data.rows import DataError, Dataset, Progress, Row
+from export.data.rows import DataError, Dataset, Row
 from export.data.split import NO_IMAGE, Split
 from stream_app.bundle.image import ImageError, decode_image
 from stream_app.bundle.manifest import ImageSpec
 
-#: Called with a picture that cannot be decoded, and why.
-Unreadable = Callable[[Path, str], None]
 # Part of a store's name: to be counted up when the same bytes would give other pixels.
 _PREPARATION = 1
 # How many decoded pictures wait in memory to be written to the store together.
@@ -26,47 +24,34 @@ _BATCH = 256
 _FACET_CHARACTERS = 64
 
 
-def prepare(
-    dataset: Dataset,
-    rows: Sequence[Row],
-    image: ImageSpec,
-    *,
-    cache: Path | None = None,
-    progress: Progress | None = None,
-    on_unreadable: Unreadable | None = None,
-) -> Split:
+def prepare(dataset: Dataset, rows: Sequence[Row], image: ImageSpec, cache: Path) -> Split:
     """Read rows in the form of training and evaluation.
 
     Args:
         dataset: Gives the labels their columns, and groups and sequences their numbers: the same in all its splits.
         rows: n of its rows.
         image: Size of the pictures.
-        cache: Folder where prepared pictures are kept as a memory map; None: in memory, for this call.
-        progress: Told of each picture.
-        on_unreadable: Told of each picture that cannot be decoded; its rows then go on with their text alone, or are
-            left out where they have none. None: the first one is an error.
+        cache: Folder where prepared pictures are kept as a memory map.
 
     Returns:
-        The rows, less those left out. Facets are the rows' own (but for prose: values of more than 64
-        characters), `group` and, where there are any, `language`.
+        The rows. Facets are the rows' own (but for prose: values of more than 64 characters), `group` and, where there
+        are any, `language`.
 
     Raises:
         DataError: A picture cannot be read or decoded (it is named), or the cache cannot be written.
     """
-    files = list(dict.fromkeys(row.image for row in rows if row.image is not None))
-    reader = _Reader(files, image, progress or _silent, on_unreadable)
-    pictures, place_of = reader.in_memory() if cache is None else reader.in_store(picture_store(cache, image))
-    kept = [row for row in rows if row.text or (row.image is not None and row.image in place_of)]
-    places = (NO_IMAGE if row.image is None else place_of.get(row.image, NO_IMAGE) for row in kept)
+    store = picture_store(cache, image)
+    place_of = _put(list(dict.fromkeys(row.image for row in rows if row.image is not None)), store, image)
+    places = (NO_IMAGE if row.image is None else place_of[row.image] for row in rows)
     return Split(
-        images=pictures,
-        image_of=np.fromiter(places, np.int64, len(kept)),
-        texts=tuple(row.text for row in kept),
-        truth=truth_of(dataset, kept),
-        groups=_numbers([row.group for row in kept], [row.group for row in dataset.rows]),
-        sequences=_numbers([row.sequence for row in kept], [row.sequence for row in dataset.rows]),
-        ids=tuple(row.id for row in kept),
-        facets=_facets(kept),
+        images=store.read(),
+        image_of=np.fromiter(places, np.int64, len(rows)),
+        texts=tuple(row.text for row in rows),
+        truth=truth_of(dataset, rows),
+        groups=_numbers([row.group for row in rows], [row.group for row in dataset.rows]),
+        sequences=_numbers([row.sequence for row in rows], [row.sequence for row in dataset.rows]),
+        ids=tuple(row.id for row in rows),
+        facets=_facets(rows),
     )
 
 
@@ -85,70 +70,39 @@ def truth_of(dataset: Dataset, rows: Sequence[Row]) -> npt.NDArray[np.float32]:
     return truth
 
 
-class _Reader:
-    """Decodes files, each content once."""
-
-    def __init__(
-        self, files: Sequence[Path], spec: ImageSpec, progress: Progress, on_unreadable: Unreadable | None
-    ) -> None:
-        self._files = files
-        self._spec = spec
-        self._progress = progress
-        self._on_unreadable = on_unreadable
-
-    def in_memory(self) -> tuple[npt.NDArray[np.uint8], dict[Path, int]]:
-        pictures = np.empty((len(self._files), self._spec.height, self._spec.width, 3), np.uint8)
-        places: dict[Path, int] = {}
-        for number, file in enumerate(self._files, 1):
-            pixels = self._decode(file, _bytes_of(file))
-            if pixels is not None:
-                pictures[len(places)] = pixels
-                places[file] = len(places)
-            self._progress(number, len(self._files))
-        return pictures[: len(places)], places
-
-    def in_store(self, store: ArrayStore[np.uint8]) -> tuple[npt.NDArray[np.uint8], dict[Path, int]]:
-        places: dict[Path, int] = {}
-        waiting: dict[str, npt.NDArray[np.uint8]] = {}
-        with store.writing() as known:
-            for number, file in enumerate(self._files, 1):
-                data = _bytes_of(file)
-                key = hashlib.sha256(data).hexdigest()
-                if key not in known:
-                    pixels = self._decode(file, data)
-                    if pixels is not None:
-                        known[key] = len(known)
-                        waiting[key] = pixels
-                if key in known:
-                    places[file] = known[key]
-                if waiting and (len(waiting) == _BATCH or number == len(self._files)):
-                    store.add(list(waiting), np.stack(list(waiting.values())))
-                    waiting.clear()
-                self._progress(number, len(self._files))
-        return store.read(), places
-
-    def _decode(self, file: Path, data: bytes) -> npt.NDArray[np.uint8] | None:
-        try:
-            return decode_image(data, self._spec)
-        except ImageError as error:
-            if self._on_unreadable is None:
-                raise DataError(
-                    f"{file}: expected a whole JPEG, PNG or WebP, found: {error}; mend or remove it "
-                    "(`vigil-export data check` lists all such pictures)"
-                ) from error
-            self._on_unreadable(file, str(error))
-            return None
+def _put(files: Sequence[Path], store: ArrayStore[np.uint8], spec: ImageSpec) -> dict[Path, int]:
+    """Decode what the store does not hold yet, each content once; return the place of each file."""
+    places: dict[Path, int] = {}
+    waiting: dict[str, npt.NDArray[np.uint8]] = {}
+    with store.writing() as known:
+        for number, file in enumerate(files, 1):
+            key, data = _read(file)
+            if key not in known:
+                known[key], waiting[key] = len(known), _decode(file, data, spec)
+            places[file] = known[key]
+            if waiting and (len(waiting) == _BATCH or number == len(files)):
+                store.add(list(waiting), np.stack(list(waiting.values())))
+                waiting.clear()
+    return places
 
 
-def _silent(_done: int, _total: int) -> None:
-    pass
-
-
-def _bytes_of(file: Path) -> bytes:
+def _read(file: Path) -> tuple[str, bytes]:
+    """Return the SHA-256 of a picture's file, and its bytes."""
     try:
-        return file.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file}: expected a picture that can be read, found: {error.strerror}") from error
+    return hashlib.sha256(data).hexdigest(), data
+
+
+def _decode(file: Path, data: bytes, spec: ImageSpec) -> npt.NDArray[np.uint8]:
+    try:
+        return decode_image(data, spec)
+    except ImageError as error:
+        raise DataError(
+            f"{file}: expected a whole JPEG, PNG or WebP, found: {error}; mend or remove it "
+            "(`vigil-export data check` lists all such pictures)"
+        ) from error
 
 
 def _numbers(values: Sequence[str], everywhere: Sequence[str]) -> npt.NDArray[np.int64]:

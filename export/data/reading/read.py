@@ -171,7 +171,6 @@ def _row(record: Record, names: Mapping[str, str], separator: str, seen: dict[Pa
         split=record.split or (split_name(split, record.place) if split else ""),
         facets=tuple(sorted((name, value) for name, value in facets.items() if value is not None)),
         is_group_named=bool(group),
-        folder=record.folder,
     )
 
 

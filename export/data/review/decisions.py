@@ -16,7 +16,7 @@ import msgspec
 from export.data.reading.records import read_records
 from export.data.review.evidence import Evidence, Place, text_of
 from export.data.review.verdicts import Bench, Verdict, Verdicts
-from export.data.rows import DataError, Dataset, Progress, Row
+from export.data.rows import DataError, Dataset, Row
 
 GroupBy = Literal["zone", "camera", "text"]
 # Where a recorder that keeps the key beside it puts the value: as an object, or as a string that holds one.
@@ -102,7 +102,6 @@ def judge(
     evidence: Evidence,
     *,
     group_by: GroupBy = "zone",
-    progress: Progress | None = None,
 ) -> Outcome:
     """Put observations, verdicts and evidence together.
 
@@ -111,7 +110,6 @@ def judge(
         verdicts: What was really the case.
         evidence: The records.
         group_by: What must not be parted later: a zone, a camera, or only the frames of one text.
-        progress: Told of each decision.
 
     Returns:
         Rows with the label of their verdict; `sequence` is the text, which a decision may have with several frames.
@@ -122,7 +120,7 @@ def judge(
     outcome = Outcome()
     bench = Bench(verdicts.lines, evidence.alerts)
     used: set[str] = set()
-    for number, decision in enumerate(decisions, 1):
+    for decision in decisions:
         text, frame = (named.place if named else None for named in map(decision.named, ("text", "frame")))
         verdict = bench.of(text, frame)
         if verdict is None:
@@ -135,8 +133,6 @@ def judge(
                 outcome.without_evidence.append(f"{place}: {why}")
             if not absent:
                 outcome.rows.append(_row(decision, verdict, evidence, group_by))
-        if progress is not None:
-            progress(number, len(decisions))
     outcome.unused = [line.place for line in verdicts.lines if line.place not in used]
     return outcome
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 History = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
-"""Name of a column -> epochs, counted from 1 as messages count them, and the column's mean in each."""
+"""Name of a column -> epochs, counted from 1 as messages count them, and the column's value in each."""
 
 _NO_FIGURES = {"epoch", "step"}
 

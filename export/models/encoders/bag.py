@@ -19,9 +19,7 @@ class BagEncoder(Encoder):
     def __init__(self, spec: TextEncoderSpec, form: Form = "pooled") -> None:
         """Build it with random weights.
 
-        Args:
-            spec: `vocabulary`, `embedding`, `dropout`, `features` and `max_tokens` count.
-            form: Of the features.
+        Of the spec `vocabulary`, `embedding`, `dropout`, `features` and `max_tokens` count.
         """
         super().__init__(form)
         self.embed = nn.Embedding(spec.vocabulary, spec.embedding)

@@ -30,12 +30,7 @@ class NarrowResNet(Encoder):
     """
 
     def __init__(self, spec: ImageEncoderSpec, form: Form = "pooled") -> None:
-        """Build it with random weights.
-
-        Args:
-            spec: `height`, `width`, `features` and `grid` count.
-            form: Of the features.
-        """
+        """Build it with random weights; of the spec `height`, `width`, `features` and `grid` count."""
         super().__init__(form)
         self.body = ResNet(
             _BLOCK, (1, 1), num_classes=0, channels=_CHANNELS, stem_width=_CHANNELS[0], zero_init_last=False

@@ -26,12 +26,7 @@ class PlainCnn(Encoder):
     """
 
     def __init__(self, spec: ImageEncoderSpec, form: Form = "pooled") -> None:
-        """Build it with random weights.
-
-        Args:
-            spec: `height`, `width`, `features` and `grid` count.
-            form: Of the features.
-        """
+        """Build it with random weights; of the spec `height`, `width`, `features` and `grid` count."""
         super().__init__(form)
         layers: list[nn.Module] = []
         for inside, outside, stride in zip(_CHANNELS, _CHANNELS[1:], _STRIDES, strict=False):

@@ -1,4 +1,4 @@
-"""From several maps of a backbone to one vector: by their statistics, or by looking where a guide says.
+"""From what a backbone gives to one vector: as it is, or several of its maps pooled where a guide points.
 
 Shapes: `b` batch, `c` channels, `h`, `w` of a map, `s` cells, `d` features.
 """
@@ -6,7 +6,6 @@ Shapes: `b` batch, `c` channels, `h`, `w` of a map, `s` cells, `d` features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +15,6 @@ from export.models.layers import projection
 
 _LEAST_VARIANCE = 1e-8  # the root's slope at 0 is infinite
 _SHARPNESS = 3.0
-_PLACE_WEIGHT = 0.05
-
-
-class Block(NamedTuple):
-    """Features that belong together: how many, and how much they weigh beside other blocks in a linear probe."""
-
-    length: int
-    weight: float
 
 
 class OwnEnd(nn.Module):
@@ -49,53 +40,13 @@ class OwnEnd(nn.Module):
         return self.project(gathered)  # type: ignore[no-any-return]
 
 
-class StatisticsEnd(nn.Module):
-    """Mean, maximum and standard deviation of every channel of every map, side by side.
-
-    Earlier maps say more of what people do, the last one of where they are; a linear layer takes what it needs.
-    """
-
-    def __init__(self, channels: Sequence[int], sizes: Sequence[tuple[int, int]], features: int) -> None:
-        """Build it with random weights.
-
-        Args:
-            channels: Of each map.
-            sizes: Rows and columns of each map; not looked at.
-            features: Length of the features, 0: as they are.
-        """
-        super().__init__()
-        del sizes
-        self.blocks = tuple(Block(3 * count, 1.0) for count in channels)
-        width = sum(block.length for block in self.blocks)
-        self.project = projection(width, features)
-        self.shape = (features or width,)
-
-    def gather(self, maps: Sequence[Tensor]) -> Tensor:
-        """Pool without weights: float32 [b, c, h, w] each -> [b, 3 times the sum of c]."""
-        found = []
-        for one in maps:
-            cells = one.flatten(2)  # [b, c, s]
-            mean = cells.mean(2)
-            variance = (cells - mean[:, :, None]).square().mean(2)
-            found += [mean, cells.amax(2), variance.clamp(min=_LEAST_VARIANCE).sqrt()]
-        return torch.cat(found, 1)
-
-    def finish(self, gathered: Tensor) -> Tensor:
-        """Project: what `gather` gives -> float32 [b, d]."""
-        return self.project(gathered)  # type: ignore[no-any-return]
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Pool: float32 [b, c, h, w] each -> [b, d]."""
-        return self.finish(self.gather(maps))
-
-
 class GuidedEnd(nn.Module):
     """Mean and standard deviation over the cells to which a guide points, and where these lie.
 
-    The guide is a linear layer over the channels of a cell. Nothing tells it what is in the picture: `train` of method
-    `probe` fits it to where things moved between the pictures of a sequence, so that it points at people in a single
-    picture too. Trained by gradient it is attention (Ilse et al. 2018, arXiv:1802.04712). It begins at 0: all cells
-    alike.
+    The guide is a linear layer over the channels of a cell. Nothing tells it what is in the picture: training fits it
+    to where things moved between the pictures of a sequence (`export.training.guide`), so that it points at people in a
+    single picture too. Trained by gradient it is attention (Ilse et al. 2018, arXiv:1802.04712). It begins at 0: all
+    cells alike.
 
     Attributes:
         guide: Channels -> guidance of a cell.
@@ -106,11 +57,16 @@ class GuidedEnd(nn.Module):
     columns: Tensor
 
     def __init__(self, channels: Sequence[int], sizes: Sequence[tuple[int, int]], features: int) -> None:
-        """Build it; arguments as in `StatisticsEnd`."""
+        """Build it with a guide that knows nothing.
+
+        Args:
+            channels: Of each map.
+            sizes: Rows and columns of each map.
+            features: Length of the features, 0: as they are.
+        """
         super().__init__()
         self.size = max(sizes)
         count = sum(channels)
-        self.blocks = (Block(2 * count, 1.0), Block(4, _PLACE_WEIGHT))
         self.guide = nn.Linear(count, 1)
         with torch.no_grad():
             self.guide.weight.zero_()
@@ -135,10 +91,6 @@ class GuidedEnd(nn.Module):
     def finish(self, gathered: Tensor) -> Tensor:
         """Pool where the guide points: what `gather` gives -> float32 [b, d]."""
         return self.project(self.attend(gathered, self.guide(gathered)[:, :, 0]))  # type: ignore[no-any-return]
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Pool: float32 [b, c, h, w] each -> [b, d]."""
-        return self.finish(self.gather(maps))
 
 
 def _moments(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

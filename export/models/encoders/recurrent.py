@@ -28,13 +28,7 @@ class RecurrentEncoder(Encoder):
     """
 
     def __init__(self, spec: TextEncoderSpec, form: Form = "pooled") -> None:
-        """Build it with random weights.
-
-        Args:
-            spec: `kind`, `bidirectional`, `vocabulary`, `embedding`, `width`, `layers`, `dropout`, `features` and
-                `max_tokens` count.
-            form: Of the features.
-        """
+        """Build it with random weights; of the spec all but what is pretrained counts."""
         super().__init__(form)
         cell, sides = _CELLS[spec.kind], 2 if spec.bidirectional else 1
         self.embed = nn.Embedding(spec.vocabulary, spec.embedding)

@@ -34,9 +34,9 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         features: Length of a row's (or cell's) features; 0: as the backbone gives them.
         stage: Which map of the backbone to end with, -1 the last, -2 the one before; 0: its own pooled output. Earlier
             maps are finer: they keep what is small in the picture.
-        pooling: How maps become one vector: as `stage` says; by `statistics` (mean, maximum and deviation of several
-            maps); `guided`, looking where a guide points (`pooling.GuidedEnd`). The latter two are for timm.
-        maps: Which maps `statistics` and `guided` take.
+        pooling: How maps become one vector: as `stage` says; or, for timm, `guided`: looking where a guide points
+            (`pooling.GuidedEnd`).
+        maps: Which maps `guided` takes.
         grid: Cells per side of the token form at most; a finer map is averaged down.
     """
 
@@ -48,7 +48,7 @@ class ImageEncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     width: _Some = 128
     features: _AnyOrNone = 128
     stage: Annotated[int, msgspec.Meta(le=0)] = 0
-    pooling: Literal["own", "statistics", "guided"] = "own"
+    pooling: Literal["own", "guided"] = "own"
     maps: tuple[Annotated[int, msgspec.Meta(lt=0)], ...] = (-2, -1)
     grid: _Some = 7
 

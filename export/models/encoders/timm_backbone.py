@@ -17,7 +17,7 @@ from torch import Tensor
 
 from export.models.encoders.encoder import TwoPartEncoder
 from export.models.encoders.image import MapEnd
-from export.models.encoders.pooling import GuidedEnd, OwnEnd, StatisticsEnd
+from export.models.encoders.pooling import GuidedEnd, OwnEnd
 from export.models.encoders.spec import ImageEncoderSpec, SpecError
 from export.models.encoders.weights import WeightsError, hub_errors, is_hub_reachable, load_file
 from export.models.layers import Form
@@ -62,8 +62,7 @@ class TimmEncoder(TwoPartEncoder):
         if spec.pooling != "own":
             self.taken = self._cut_behind(spec, spec.maps)
             shapes = [tuple(one.shape[1:]) for one in self._try(spec)]
-            make = StatisticsEnd if spec.pooling == "statistics" else GuidedEnd
-            pool = make([shape[0] for shape in shapes], [(shape[1], shape[2]) for shape in shapes], spec.features)
+            pool = GuidedEnd([shape[0] for shape in shapes], [(shape[1], shape[2]) for shape in shapes], spec.features)
             return pool, pool.shape
         if form == "tokens" or spec.stage:
             self.taken = self._cut_behind(spec, (spec.stage or -1,))

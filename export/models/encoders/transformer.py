@@ -20,9 +20,7 @@ class TransformerEncoder(Encoder):
     def __init__(self, spec: TextEncoderSpec, form: Form = "pooled") -> None:
         """Build it with random weights.
 
-        Args:
-            spec: `vocabulary`, `embedding`, `width`, `layers`, `heads`, `dropout`, `features`, `max_tokens` count.
-            form: Of the features.
+        Of the spec `vocabulary`, `embedding`, `width`, `layers`, `heads`, `dropout`, `features`, `max_tokens` count.
         """
         super().__init__(form)
         self.embed = nn.Embedding(spec.vocabulary, spec.embedding)

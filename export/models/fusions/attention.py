@@ -30,14 +30,7 @@ class AttentionHead(FusionHead):
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec
     ) -> None:
-        """Build it with random weights.
-
-        Args:
-            image_shape: (s, d) of a row's image features.
-            text_shape: (t, d + 1) of a row's text features.
-            labels: How many logits.
-            spec: `width`, `heads` and `dropout` count.
-        """
+        """Build it with random weights; of the spec `width`, `heads` and `dropout` count."""
         super().__init__()
         self.image = Side(image_shape[0], image_shape[1], spec.width)
         self.text = Side(text_shape[0], text_shape[1] - 1, spec.width)

@@ -26,14 +26,7 @@ class BilinearHead(FusionHead):
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec
     ) -> None:
-        """Build it with random weights.
-
-        Args:
-            image_shape: (d,) of a row's image features.
-            text_shape: (d,) of a row's text features.
-            labels: How many logits.
-            spec: `width`, `rank` and `dropout` count.
-        """
+        """Build it with random weights; of the spec `width`, `rank` and `dropout` count."""
         super().__init__()
         self.rank, self.width = spec.rank, spec.width
         # The bias of a dense layer is its weight for the 1.

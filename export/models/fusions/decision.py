@@ -41,14 +41,7 @@ class DecisionHead(FusionHead):
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec
     ) -> None:
-        """Build it with random weights.
-
-        Args:
-            image_shape: (d,) of a row's image features.
-            text_shape: (d,) of a row's text features.
-            labels: How many logits.
-            spec: `rule`, `width` (0: linear) and `dropout` count.
-        """
+        """Build it with random weights; of the spec `rule`, `width` (0: linear) and `dropout` count."""
         super().__init__()
         self.rule = spec.rule
         self.classify_image = classifier(image_shape[0], labels, width=spec.width, dropout=spec.dropout)

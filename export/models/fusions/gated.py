@@ -24,14 +24,7 @@ class GatedHead(FusionHead):
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec
     ) -> None:
-        """Build it with random weights.
-
-        Args:
-            image_shape: (d,) of a row's image features.
-            text_shape: (d,) of a row's text features.
-            labels: How many logits.
-            spec: `width` and `dropout` count.
-        """
+        """Build it with random weights; of the spec `width` and `dropout` count."""
         super().__init__()
         self.image = nn.Linear(image_shape[0], spec.width)
         self.text = nn.Linear(text_shape[0], spec.width)

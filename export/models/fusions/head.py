@@ -17,6 +17,10 @@ class FusionHead(nn.Module):
     [b, *text_shape], [b] and [b] (1 where the side is present, 0 where not) and gives logits, float32 [b, L]. Whatever
     stands in the features of an absent side, NaN included, has no influence.
 
+    A class of heads is made of (image_shape, text_shape, labels, spec): the shapes of a row's features on both sides,
+    how many logits, and what it is made of, of which each says what counts. Pooled features have shape (d,); in the
+    token form cells have (s, d) and words (t, d + 1).
+
     Attributes:
         FORM: Which form of features it takes.
         LOOKS_AT: The side that alone has an influence, or both.

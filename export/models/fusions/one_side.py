@@ -21,14 +21,7 @@ class ImageOnlyHead(FusionHead):
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec
     ) -> None:
-        """Build it with random weights.
-
-        Args:
-            image_shape: (d,) of a row's image features.
-            text_shape: Not looked at.
-            labels: How many logits.
-            spec: `width` (0: linear) and `dropout` count.
-        """
+        """Build it with random weights; of the spec `width` (0: linear) and `dropout` count."""
         super().__init__()
         del text_shape
         self.no_image = nn.Parameter(torch.zeros(image_shape))
@@ -50,14 +43,7 @@ class TextOnlyHead(FusionHead):
     def __init__(
         self, image_shape: tuple[int, ...], text_shape: tuple[int, ...], labels: int, spec: FusionSpec
     ) -> None:
-        """Build it with random weights.
-
-        Args:
-            image_shape: Not looked at.
-            text_shape: (d,) of a row's text features.
-            labels: How many logits.
-            spec: `width` (0: linear) and `dropout` count.
-        """
+        """Build it with random weights; of the spec `width` (0: linear) and `dropout` count."""
         super().__init__()
         del image_shape
         self.no_text = nn.Parameter(torch.zeros(text_shape))

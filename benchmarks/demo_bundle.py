@@ -1,10 +1,12 @@
-"""Makes the demo bundle as any other: draws the site as a data set, trains, tests, calibrates, packs.
+"""Makes the bundled demo model as any other: draws the site as a data set, trains, tests, calibrates, packs.
 
-The bundle appears at the very end or never; all else lies in a folder for the work, which goes unless it was named.
+`python -m benchmarks.demo_bundle OUT`. The bundle appears at the very end or never; all else lies in a folder for the
+work, which goes unless it was named.
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,8 +17,8 @@ from typing import Any
 from export.data.reading.site_folder import write_site
 from export.packing.bundle import Order as Packing
 from export.packing.bundle import make_bundle
+from export.packing.card import About
 from export.packing.folder import refuse_existing
-from export.packing.run_card import About
 from export.packing.source import open_source
 from export.training.config import read_config
 from export.training.fit import fit
@@ -24,9 +26,9 @@ from export.training.predict import predict_run
 from export.training.run import RunFolder
 from stream_app.bundle.manifest import Manifest
 
-CONFIG = Path(__file__).parent / "site.toml"
+CONFIG = Path(__file__).parent / "models" / "site.toml"
 """How it is trained; paths and seed come from the order."""
-FUSIONS = Path(__file__).parent / "site_fusions.md"
+FUSIONS = Path(__file__).parent / "models" / "site_fusions.md"
 """The table of `python -m benchmarks.model_tables site`, for the card."""
 
 _USE = (
@@ -109,3 +111,16 @@ def make_demo_bundle(out: Path, order: Order, *, say: Say, work: Path | None = N
         )
         packing = Packing(name=order.name, version=order.version, about=about)
         return make_bundle(open_source(run, facets=_FACETS), out, packing, say=say).manifest
+
+
+def main() -> None:
+    """Make it, with the numbers of the one that ships."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_bundle", description=__doc__)
+    parser.add_argument("out", type=Path, help="bundle directory to create; must not exist")
+    parser.add_argument("--work", type=Path, help="keep data set and run here")
+    options = parser.parse_args()
+    make_demo_bundle(options.out, Order(), say=print, work=options.work)
+
+
+if __name__ == "__main__":
+    main()
