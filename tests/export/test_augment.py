@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.data import augment as effects
+from export.data.preparing import augment as effects
 from export.data.preparing.augment import AugmentSpec, Picture, augment, names_side
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec

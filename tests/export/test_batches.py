@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 
 from export.data import NO_IMAGE, Split  # noqa: E402 - the skips above come first
+from export.data.preparing.augment import AugmentSpec  # noqa: E402
 from export.data.preparing.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
 from export.data.preparing.tokens import train_tokenizer  # noqa: E402
 from export.training.batches import Batches  # noqa: E402
@@ -86,3 +89,19 @@ def test_class_weights_let_every_class_count_the_same() -> None:
     np.testing.assert_allclose(weights * truth.sum(0), [8 / 3] * 3, rtol=1e-6)
     having = class_weights(truth[:, :1], "binary").numpy()
     np.testing.assert_allclose(having * truth[:, 0].sum(), 4)
+
+
+def test_a_label_that_every_row_has_still_counts_a_little() -> None:
+    assert class_weights(np.ones((4, 1), np.float32), "binary").tolist() == [pytest.approx(1e-3)]
+
+
+def test_no_picture_is_mirrored_that_a_text_tells_left_from_right_of() -> None:
+    text, split = TextSpec(max_tokens=8, pad_id=0), _split([0, 1, 1, 2])
+    images = split.images.copy()
+    images[:, :, 0] = 200  # the left column
+    split = replace(split, images=images, texts=("a man", "a man", "a man on the left", ""))
+    batches = Batches(split, Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text), text, batch=4)
+    flips = AugmentSpec(flip=1, exposure=0, night=0, occlusion=0, blur=0, noise=0, jpeg=0)
+    (batch,) = batches.shuffled(np.random.default_rng(1), flips)
+    is_mirrored = (batch.images[:, 0, 1, 0] == 200)[batch.image_of]
+    assert dict(zip(batch.rows.tolist(), is_mirrored.tolist(), strict=True)) == {0: True, 1: False, 2: False, 3: True}

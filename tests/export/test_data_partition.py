@@ -118,3 +118,10 @@ def test_what_cannot_be_divided_is_refused(labels: list[tuple[str, ...]], groups
         split(_dataset(labels, groups), shares, seed=0)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="expected at least 2 folds, found 1"):
         folds(_dataset(labels, groups), 1, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_heaviest_group_is_placed_first_so_that_small_ones_can_make_up_for_it(seed: int) -> None:
+    groups = ["large"] * 10 + [f"small {number}" for number in range(10)]
+    divided = split(_dataset([("x",)] * 20, groups), {"train": 0.5, "test": 0.5}, seed=seed)
+    assert Counter(row.split for row in divided.rows) == {"train": 10, "test": 10}

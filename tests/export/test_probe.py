@@ -103,6 +103,7 @@ def test_a_guide_is_the_ridge_regression_from_cells_to_what_moved(tmp_path: Path
     assert teach_guide(model, split, Keep(tmp_path, 0))
     encoder = model.image
     assert isinstance(encoder, TimmEncoder)
+    assert isinstance(encoder.end, GuidedEnd)
     moved = movements(split, encoder.end.size)
     with torch.no_grad():
         cells = encoder.eval().gather(torch.from_numpy(split.images)).flatten(0, 1).double()

@@ -101,3 +101,21 @@ def test_another_arithmetic_schedule_or_loss_trains_to_other_weights(
     before, after = load_file(run.weights), load_file(other.weights)
     assert all(torch.isfinite(value).all() for value in after.values())
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(("every", "is_learned"), [(1, True), (2, False)])
+def test_a_stage_learns_once_its_epochs_have_passed_and_not_before(
+    data: Path,
+    tmp_path: Path,
+    every: int,
+    is_learned: bool,  # noqa: FBT001
+) -> None:
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("somebody 0.1 0.2\nnobody 0.3 0.4\n", "utf-8")
+    changes: dict[str, object] = {"text__vectors": str(vectors), "text__embedding": 2, "text__trainable": "staged"}
+    changes |= {"recipe__augment_text__pieces": 0, "recipe__augment_text__noise": 0, "recipe__epochs": 2}
+    run = RunFolder(tmp_path / "run")
+    fit(small_config(data, recipe__thaw_every=every, **changes), run, say=lambda _: None)
+    ids = json.loads(run.tokenizer.read_bytes())["model"]["vocab"]
+    learned = torch.load(run.checkpoints / "last.ckpt", weights_only=True)["model"]["text.embed.weight"]
+    assert torch.equal(learned[ids["nobody"]], torch.tensor([0.3, 0.4])) != is_learned
