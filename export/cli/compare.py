@@ -96,12 +96,11 @@ def _show(found: Comparison) -> None:
         table.add_row(Text(one.name), looks_at, *(Text(span(found.figures[one.name][figure])) for figure in _SHOWN))
     console.print(table)
     pairs = Table(title="the first less the second", title_justify="left")
-    for column in ("first", "second", *HEADLINE, "only first", "only second", "McNemar p"):
+    for column in ("first", "second", *HEADLINE):
         pairs.add_column(column, justify="left" if column in {"first", "second"} else "right", overflow="fold")
     for pair in found.pairs:
         differences = (Text(span(pair.differences[figure], signed=True)) for figure in HEADLINE)
-        test = (str(pair.test.only_first), str(pair.test.only_second), f"{pair.test.p:.2g}")
-        pairs.add_row(Text(pair.first), Text(pair.second), *differences, *test)
+        pairs.add_row(Text(pair.first), Text(pair.second), *differences)
     console.print(pairs)
     for note in found.notes:
         typer.echo(note)

@@ -18,13 +18,11 @@ from export.evaluation.calibrated import Calibrated
 from export.evaluation.intervals import (
     RESAMPLES,
     Interval,
-    McNemar,
     Resampled,
     Resampling,
     doubts_of_groups,
-    mcnemar,
 )
-from export.evaluation.metrics import FIGURES, is_right
+from export.evaluation.metrics import FIGURES
 from export.evaluation.predictions import Predictions, PredictionsError, sides_of
 from export.evaluation.scores import Scored, score
 from stream_app.bundle.manifest import Presence
@@ -86,12 +84,11 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two contenders: the first less the second in each figure of `HEADLINE`, and McNemar's test."""
+    """Two contenders: the first less the second in each figure of `HEADLINE`."""
 
     first: str
     second: str
     differences: dict[str, Interval]
-    test: McNemar
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,4 +250,4 @@ def _pairs(contenders: Sequence[Contender], figures: dict[str, dict[str, Resampl
         differences = {
             figure: figures[first.name][figure].above([figures[second.name][figure]]).interval for figure in HEADLINE
         }
-        yield Pair(first.name, second.name, differences, mcnemar(is_right(first.scored), is_right(second.scored)))
+        yield Pair(first.name, second.name, differences)

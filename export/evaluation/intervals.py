@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap by group, and McNemar's test. Goes in: a statistic of weighted rows. No PyTorch.
+"""How sure a figure is: bootstrap by group. Goes in: a statistic of weighted rows. No PyTorch.
 
 Rows of a group are not independent (frames of a camera, questions about one picture), so whole groups are drawn. A
 difference of two models is one statistic of the same draws, which is what makes it paired. `n` rows.
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 RESAMPLES = 1000
 FEW_GROUPS = 20
@@ -132,26 +131,3 @@ def _draws(groups: npt.NDArray[np.int64], resamples: int, seed: int) -> Iterator
     rng = np.random.default_rng([seed, 91])
     for _ in range(resamples):
         yield np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)[place]
-
-
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """Where two models differ.
-
-    Attributes:
-        only_first: Decisions that only the first has right.
-        only_second: Decisions that only the second has right.
-        p: Exact two-sided probability of a split at least as uneven, were both equally good and decisions independent.
-    """
-
-    only_first: int
-    only_second: int
-    p: float
-
-
-def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> McNemar:
-    """Compare two models' rightness on the same decisions (McNemar 1947, in its exact binomial form)."""
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    differing = only_first + only_second
-    p = float(binomtest(only_first, differing, 0.5).pvalue) if differing else 1.0
-    return McNemar(only_first, only_second, p)
