@@ -1,4 +1,4 @@
-"""Calibrates a model. Goes in: raw logits of validation rows. Goes out: the calibration of the manifest.
+"""Calibrates a model. In: raw logits of validation rows. Out: the calibration of the manifest.
 
 Each presence (both sides, image alone, text alone) gets its own: a lone text is less certain than a pair. What it does
 to a logit is serving's own code, `stream_app.bundle.calibration`. Shapes: `n` rows, `L` labels.

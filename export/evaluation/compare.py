@@ -1,4 +1,4 @@
-"""Compares runs on the same decisions. Goes in: predictions with their calibrations. Goes out: differences. No PyTorch.
+"""Compares runs on the same decisions. In: predictions with their calibrations. Out: differences. No PyTorch.
 
 Text alone and image alone are always among them: runs of one side where there are such, else the first fusion's own
 predictions with a side left out.

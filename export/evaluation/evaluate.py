@@ -1,4 +1,4 @@
-"""Evaluates one run. Goes in: its predictions, its calibration. Goes out: every figure of the report. No PyTorch."""
+"""Evaluates one run. In: its predictions, its calibration. Out: every figure of the report. No PyTorch."""
 
 from __future__ import annotations
 

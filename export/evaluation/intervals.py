@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap by group. Goes in: a statistic of weighted rows. No PyTorch.
+"""How sure a figure is: bootstrap by group. In: a statistic of weighted rows. No PyTorch.
 
 Rows of a group are not independent (frames of a camera, questions about one picture), so whole groups are drawn. A
 difference of two models is one statistic of the same draws, which is what makes it paired. `n` rows.

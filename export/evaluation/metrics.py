@@ -1,4 +1,4 @@
-"""Figures of decisions. Goes in: scored decisions. Goes out: numbers, most of them statistics that can be resampled.
+"""Figures of decisions. In: scored decisions. Out: numbers, most of them statistics that can be resampled.
 
 A decision by the most probable label (`multiclass`) or by one half (else) is called "decided"; what reaches a label's
 open_at "opens". Shapes: `d` decisions, `L` labels.

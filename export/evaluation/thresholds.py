@@ -1,4 +1,4 @@
-"""Chooses open_at and close_at. Goes in: calibrated validation decisions, a rule. Goes out: labels of the manifest.
+"""Chooses open_at and close_at. In: calibrated validation decisions, a rule. Out: labels of the manifest.
 
 Counts compare integers exactly as serving does: a decision opens when its micro-logit reaches that of open_at.
 """

@@ -1,6 +1,6 @@
 """What a training is asked for: one typed value, read from a TOML or YAML file. Unknown keys are errors.
 
-Goes in: bytes of a file. Goes out: a `TrainConfig`; it is written back to the run with all defaults.
+In: bytes of a file. Out: a `TrainConfig`; it is written back to the run with all defaults.
 """
 
 from __future__ import annotations

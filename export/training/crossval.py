@@ -1,4 +1,4 @@
-"""Cross-validation: a run for each part of a data set, tested on that part. Goes out: a folder like that of one run.
+"""Cross-validation: a run for each part of a data set, tested on that part. Out: a folder like that of one run.
 
 ```
 OUT/fold-1 ...               runs, each with its own calibration

@@ -1,4 +1,4 @@
-"""Says what is doubtful about a training. Goes in: rows, predictions of validation rows. Goes out: sentences.
+"""Says what is doubtful about a training. In: rows, predictions of validation rows. Out: sentences.
 
 Shapes: `n` rows, `L` labels.
 """

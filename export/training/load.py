@@ -1,4 +1,4 @@
-"""Loads a finished run. Goes in: a run folder. Goes out: its model, tokenizer and data, as training left them."""
+"""Loads a finished run. In: a run folder. Out: its model, tokenizer and data, as training left them."""
 
 from __future__ import annotations
 

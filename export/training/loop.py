@@ -245,6 +245,11 @@ def _said_clearly() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         message = f"expected enough memory on the device, found {error}; try a smaller recipe.batch or bf16-mixed"
         raise TrainingError(message) from error
+    except RuntimeError as error:
+        if "primitive descriptor" not in str(error):
+            raise
+        message = f"expected a processor that runs the model in recipe.precision, found: {error}; take precision 32"
+        raise TrainingError(message) from error
     except OSError as error:
         if error.errno in FULL:
             advice = "--resume goes on from the last whole epoch"

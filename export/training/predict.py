@@ -1,4 +1,4 @@
-"""Lets a model judge a split. Goes in: a model and rows. Goes out: `Predictions`, from which all figures come.
+"""Lets a model judge a split. In: a model and rows. Out: `Predictions`, from which all figures come.
 
 Two modes. `rows`: each row as it is. `sequences`: each text with every picture of its sequence; those results are one
 decision, as the live system combines the results of a text.

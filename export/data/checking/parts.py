@@ -1,4 +1,4 @@
-"""Counts what each split of a data set holds. Goes in: rows. Goes out: numbers. It opens no picture."""
+"""Counts what each split of a data set holds. In: rows. Out: numbers. It opens no picture."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Looks at every picture of a data set once: can it be decoded, how large is it, what does it look like.
 
-Goes in: rows. Goes out: a `Picture` per file, in the order of the rows. It must not know what is wrong with what it
+In: rows. Out: a `Picture` per file, in the order of the rows. It must not know what is wrong with what it
 finds.
 """
 

@@ -1,6 +1,6 @@
 """What keeps a model from learning texts by heart: pieces of other sizes, tokens that are lost or wrong. For training.
 
-Goes in: texts. Goes out: token ids, other ones each time. It must not know labels or models.
+In: texts. Out: token ids, other ones each time. It must not know labels or models.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trains the tokenizer of a bundle, and reads training texts with it. Goes in: texts. Goes out: tokenizer, token ids.
+"""Trains the tokenizer of a bundle, and reads training texts with it. In: texts. Out: tokenizer, token ids.
 
 Serving normalises a text itself (NFKC) before it asks the tokenizer, so a byte-level file carries no normalizer of its
 own; one of whole words only lower-cases and parts Chinese signs.

@@ -1,6 +1,6 @@
 """What the labels of a data set mean: which task they make, which are outputs, which mean "nothing happened".
 
-Goes in: the label names of each row, and what the user declared. Goes out: task, labels, negative labels. Names are
+In: the label names of each row, and what the user declared. Out: task, labels, negative labels. Names are
 data; the only ones known here are those that the field uses for "nothing".
 """
 

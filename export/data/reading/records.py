@@ -1,6 +1,6 @@
 """Files of a data set to records: finds the metadata files of a folder and reads them line by line.
 
-Goes in: a folder or a file. Goes out: one mapping per line, with its place for messages. It must not know what the
+In: a folder or a file. Out: one mapping per line, with its place for messages. It must not know what the
 columns mean, nor open a picture.
 """
 

@@ -1,4 +1,4 @@
-"""The drawn site as an imagefolder, to try every command on. Goes in: seeds and numbers. Goes out: files."""
+"""The drawn site as an imagefolder, to try every command on. In: seeds and numbers. Out: files."""
 
 from __future__ import annotations
 

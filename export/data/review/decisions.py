@@ -1,6 +1,6 @@
 """Makes a training set of what the live system said and what reviewers found: from false alarms to a better model.
 
-Goes in: a recording of the decisions topic, verdicts, the evidence behind alerts. Goes out: rows, one per observation
+In: a recording of the decisions topic, verdicts, the evidence behind alerts. Out: rows, one per observation
 that has a verdict and all of its records. Nothing is read from Kafka here.
 """
 

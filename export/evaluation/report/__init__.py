@@ -1,4 +1,4 @@
-"""Reports as one HTML file each, pictures inside. Goes in: figures. Goes out: text of a page. No PyTorch."""
+"""Reports as one HTML file each, pictures inside. In: figures. Out: text of a page. No PyTorch."""
 
 from export.evaluation.report.history import History, read_history
 from export.evaluation.report.page import comparison_page, evaluation_page

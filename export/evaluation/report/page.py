@@ -1,4 +1,4 @@
-"""Lays the pages out. Goes in: an evaluation or a comparison. Goes out: HTML without anything outside it."""
+"""Lays the pages out. In: an evaluation or a comparison. Out: HTML without anything outside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a row looks like, for the list of mistakes. Goes in: rows of a data set. Goes out: texts and small pictures."""
+"""What a row looks like, for the list of mistakes. In: rows of a data set. Out: texts and small pictures."""
 
 from __future__ import annotations
 

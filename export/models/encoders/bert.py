@@ -1,6 +1,6 @@
 """Pretrained text encoders of the BERT family (Devlin et al. 2019, arXiv:1810.04805), through transformers.
 
-Goes in: a local folder or a name on the Hugging Face hub. Goes out: an encoder, its configuration, its tokenizer. Only
+In: a local folder or a name on the Hugging Face hub. Out: an encoder, its configuration, its tokenizer. Only
 safetensors are read, no pickles.
 """
 

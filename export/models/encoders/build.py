@@ -1,4 +1,4 @@
-"""Builds encoders from their specs. Goes in: a spec, the tokenizer. Goes out: a module with its weights."""
+"""Builds encoders from their specs. In: a spec, the tokenizer. Out: a module with its weights."""
 
 from __future__ import annotations
 

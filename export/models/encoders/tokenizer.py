@@ -1,6 +1,6 @@
 """Chooses the tokenizer that belongs to a text encoder: BERT's own, whole words for word vectors, else byte-level BPE.
 
-Goes in: a spec and training texts. Goes out: the bytes of tokenizer.json and the bounds that go into the manifest.
+In: a spec and training texts. Out: the bytes of tokenizer.json and the bounds that go into the manifest.
 Training reads texts with `stream_app.bundle.text.Tokenizer` over these two, as serving does, so both see equal tokens.
 """
 

@@ -1,4 +1,4 @@
-"""Word vectors of GloVe, Word2Vec and fastText. Goes in: a file and the words wanted. Goes out: their vectors.
+"""Word vectors of GloVe, Word2Vec and fastText. In: a file and the words wanted. Out: their vectors.
 
 `.txt` and `.vec` hold a word and its numbers in a line, some of them the two sizes in the first; `.bin` is Word2Vec's
 binary form; each may be packed (`.gz`). Files of several GB are read as a stream: only what is wanted stays.

@@ -1,6 +1,6 @@
 """Pretrained weights: from a safetensors file or from the Hugging Face hub, or an error that says what to do.
 
-Goes in: a name or path. Goes out: weights inside a module, all of them or none. No pickles: a safetensors file holds
+In: a name or path. Out: weights inside a module, all of them or none. No pickles: a safetensors file holds
 numbers only.
 """
 
