@@ -24,7 +24,6 @@ class _VigilExport(Commands):
         "export": Part("export.cli.export", "Pack a run as a bundle: graphs, card, signature."),
         "bench": Part("export.cli.bench", "Measure how fast a bundle runs on this machine."),
         "keys": Part("export.cli.keys", "Make keys and sign bundles."),
-        "demo-bundle": Part("export.cli.demo_bundle", "Make the demo's bundle: draw its site, train, measure, pack."),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from export.data.read import COLUMNS, ReadOptions
+from export.data.reading.read import COLUMNS, ReadOptions
 from export.data.rows import Task
 from stream_app.terminal.outcome import USAGE, CommandError
 

@@ -21,7 +21,6 @@ from export.evaluation.calibration import METHODS, Method
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 from export.evaluation.thresholds import F1, RuleError, parse_rule
 from export.training.run import RunError, RunFolder
-from stream_app.files import write_whole
 from stream_app.terminal.outcome import USAGE, CommandError
 
 SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")]
@@ -123,7 +122,7 @@ def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "", mode: str
     sequences = None if chosen_on == "rows" else predictions_of(run, "validation", chosen_on)
     rows = predictions_of(run, "validation", "rows")
     fitted = fit(rows, chosen, parsed, silent=silent, sequences=sequences)
-    write_whole(run.calibration, fitted.encoded)
+    fitted.save(run.calibration)
     for shortage in shortages(rows, fitted):
         say(f"WARNING: {shortage}")
     say(

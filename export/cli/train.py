@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +22,7 @@ from export.cli.training import (
     wanted,
 )
 from export.training.run import RunFolder
+from stream_app.terminal.progress import bar
 
 app = typer.Typer(add_completion=False)
 
@@ -44,19 +44,20 @@ def train(  # noqa: PLR0913 - one parameter an option
     resume: ResumeOption = False,
 ) -> None:
     """Train, calibrate on validation rows, and leave a run that can be evaluated, compared and exported."""
-    overrides = overrides_of(
-        settings,
-        data=data,
-        fusion=fusion,
-        image_weights=image_weights,
-        epochs=epochs,
-        seed=seed,
-        all_rows=all_rows or None,
-    )
+    flags = {
+        "data.path": data,
+        "fusion.kind": fusion,
+        "image.weights": image_weights,
+        "recipe.epochs": epochs,
+        "seed": seed,
+        "data.uses_all_rows": all_rows,
+    }
+    overrides = overrides_of(settings, flags)
     # PyTorch takes seconds to import: --help should not.
     from export.training.fit import fit  # noqa: PLC0415
 
     run = RunFolder(out)
     with training_failures():
         asked = wanted(config, overrides, run, resume=resume)
-        fit(asked, run, say=say, resume=resume, shows_progress=sys.stderr.isatty())
+        with bar("training") as progress:
+            fit(asked, run, say=say, resume=resume, progress=progress)
