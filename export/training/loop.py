@@ -215,7 +215,8 @@ def _prepared(recipe: Recipe) -> torch.device:
     """Set what PyTorch sets for the whole process, and return the device."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs to be deterministic
+    if recipe.is_deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs for it
     torch.use_deterministic_algorithms(recipe.is_deterministic)
     return _device()
 
