@@ -239,7 +239,11 @@ def test_evidence_is_fetched_by_its_coordinates_and_checked(
         alert(3, evidence=[{**named, "offset": 99}]),
     )
     out = tmp_path / "out"
+    out.mkdir()
+    killed = out / ".below.abcdefgh.draft"  # what kill -9 leaves of a file
+    killed.write_bytes(b"half")
     assert deployment.run("evidence", "alert", "a1", "--out", str(out)) == 0
+    assert not killed.exists()
     (written,) = out.glob("frame-*.jpg")
     assert written.read_bytes() == sorted(folder.iterdir())[1].read_bytes()
     assert json.loads((out / "alert.json").read_text("utf-8"))["id"] == "a1"
