@@ -26,7 +26,7 @@ from stream_app.adapters.reading.evidence import (
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 app = typer.Typer(add_completion=False, help="Fetch the frames and texts of an alert, or of a recording.")
 

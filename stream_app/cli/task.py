@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stream_app.adapters.kafka.connection import Connection
     from stream_app.adapters.kafka.reset import Reset
     from stream_app.config import Operational
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Look at tasks, and set one back after its input is gone."

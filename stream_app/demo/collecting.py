@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from stream_app.adapters.kafka.connection import Connection
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 #: A topic whose end is not reached in this time is stuck behind an open transaction. In seconds.
 _READ_S = 60.0

@@ -1,6 +1,6 @@
 """The journal as it stands on the wire: written and read in one place, and the order of admission that it tells.
 
-In: what a step journals, or the values of a task's journal records in the order of their topic. Out: bytes, or the
+In: what a step journals, or the values of a task's journal records in the order of their topic. Out: messages, or the
 places of the merge order one after the other. With the input topics, that is all a replay needs to admit the records
 as the live task did, and to commit where it committed.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from stream_app import __version__
 from stream_app.core.journal import (
     JournalEntry,
     JournalReset,
@@ -20,15 +21,19 @@ from stream_app.core.journal import (
     JournalThinning,
     JournalTick,
 )
+from stream_app.wire.message import Message, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from stream_app.core.effects import Step
+    from stream_app.wire.context import Context
 
 #: Version of the journal's form; changes within it only add.
 SCHEMA = 1
 
 
-class JournalError(ValueError):
+class JournalError(WireError):
     """The journal cannot be read, or tells no order; the message says expected and found."""
 
 
@@ -81,6 +86,28 @@ Place = Frames | Text | JournalTick | JournalThinning | JournalSwitch | JournalR
 
 class _Version(msgspec.Struct):
     schema: int
+
+
+def render_journal(step: Step, context: Context, *, is_first: bool) -> Message:
+    """Render what a step says of the merge order: its entries, its cut, and the epoch if it is the first of one."""
+    epoch = JournalEpoch(
+        version=__version__,
+        provider=context.provider,
+        letter_bytes=context.letter_bytes,
+        settings=context.settings_sha256,
+        topics=msgspec.structs.asdict(context.topics),
+    )
+    cut = JournalStep(
+        sequence=step.sequence, stream_ms=step.stream_ms, next_text=step.next_text, next_frame=step.next_frame
+    )
+    record = JournalRecord(
+        schema=SCHEMA,
+        partition=context.partition,
+        epoch=epoch if is_first else None,
+        entries=step.journal,
+        step=cut,
+    )
+    return Message(context.topics.journal, context.state_key, encode_journal(record))
 
 
 def encode_journal(record: JournalRecord) -> bytes:

@@ -13,7 +13,7 @@ from stream_app.core.types import LabelRule, Model, Side
 from stream_app.runtime.pacing import Pacing
 from stream_app.runtime.ports.source import Progress
 from stream_app.runtime.ports.task import Ports, RunnerSettings
-from stream_app.wire.events import Context
+from stream_app.wire.context import Context
 from stream_app.wiring.clients import topics_of
 from tests.manual_clock import ManualClock
 from tests.runtime.fakes import FakePublisher, FakeRecovery, FakeScorer, RecordedTelemetry

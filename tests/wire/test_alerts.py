@@ -8,8 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stream_app.core.types import Notice as CoreNotice
-from stream_app.wire.alerts import Alert, Notice, WireError, decode_alert
-from stream_app.wire.events import Message, render_alert, render_notice
+from stream_app.wire.alerts import Alert, Notice, decode_alert, render_alert, render_notice
+from stream_app.wire.message import Message, WireError
 from tests.wire.test_events import ALERTS, CONTEXT, START_MS, opened
 
 SCHEMA = json.loads(resources.files("stream_app").joinpath("schemas/alert.v1.schema.json").read_bytes())

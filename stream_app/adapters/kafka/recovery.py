@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from stream_app.adapters.kafka.connection import Connection
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 #: How far before the end of the state partition the search for the newest checkpoint starts; doubled until found.
 _FIRST_LOOK = 64

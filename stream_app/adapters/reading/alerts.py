@@ -24,7 +24,7 @@ from stream_app.core.heard import Heard
 from stream_app.core.types import Side
 from stream_app.runtime.ports.clock import Clock
 from stream_app.wire.alerts import Alert, Notice
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 _METADATA_POLL_S = 0.02
 #: Reading up to the end of a topic gives up when nothing came for this long, in seconds.

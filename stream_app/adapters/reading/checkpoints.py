@@ -11,7 +11,7 @@ from stream_app.core.checkpoint import Checkpoint, decode_checkpoint
 
 if TYPE_CHECKING:
     from stream_app.adapters.kafka.connection import Connection
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 _READ_S = 30.0
 

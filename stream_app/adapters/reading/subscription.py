@@ -17,7 +17,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from stream_app.adapters.kafka.clients import POLL_MS, consumer
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.reading.alerts import Wanted, assign_all, require_topic
-from stream_app.wire.alerts import Alert, Notice, WireError, decode_alert
+from stream_app.wire.alerts import Alert, Notice, decode_alert
+from stream_app.wire.message import WireError
 
 _log = logging.getLogger("vigil")
 #: A record comes again after a crash of this program at most; so many ids back are remembered.
