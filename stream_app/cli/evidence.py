@@ -13,10 +13,9 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from stream_app.adapters.reading.alerts import AlertView, TopicMissingError
-from stream_app.adapters.reading.decisions import NamedRecord, RecordingError, decisions_of
+from stream_app.adapters.kafka.to_the_end import TopicMissingError
+from stream_app.adapters.reading.decisions import RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import (
-    EvidenceError,
     NoSuchAlertError,
     Piece,
     fetch_evidence,
@@ -26,6 +25,8 @@ from stream_app.adapters.reading.evidence import (
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
+from stream_app.wire.alerts import Alert
+from stream_app.wire.references import EvidenceRef
 from stream_app.wire.topics import Topics
 
 app = typer.Typer(add_completion=False, help="Fetch the frames and texts of an alert, or of a recording.")
@@ -81,7 +82,7 @@ def evidence(
             _report(run_command(fetch_pieces(connection, pieces, out)), out)
             return
         found = run_command(fetch_evidence(connection, topics.alerts, names[0], out, tell=notice))
-    except (TopicMissingError, NoSuchAlertError, EvidenceError, RecordingError) as error:
+    except (TopicMissingError, NoSuchAlertError, RecordingError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror or error}") from error
@@ -120,7 +121,7 @@ def _named(recording: Path, places: Sequence[_Place]) -> list[Piece]:
     return [pieces[place] for place in sorted(pieces)]
 
 
-def _read(recording: Path) -> Iterator[tuple[NamedRecord, ...]]:
+def _read(recording: Path) -> Iterator[tuple[EvidenceRef, ...]]:
     try:
         with recording.open("rb") as lines:
             yield from decisions_of(lines)
@@ -130,7 +131,7 @@ def _read(recording: Path) -> Iterator[tuple[NamedRecord, ...]]:
         raise RecordingError(f"{recording}, {error}") from error
 
 
-def _at(record: NamedRecord) -> _Place:
+def _at(record: EvidenceRef) -> _Place:
     return _Place(record.topic, record.partition, record.offset)
 
 
@@ -140,7 +141,7 @@ def _refuse_evidence(out: Path) -> None:
         raise CommandError(f"{out}: expected a folder without evidence, found some there: choose another folder")
 
 
-def _report(pieces: Sequence[Piece], out: Path, alert: AlertView | None = None) -> None:
+def _report(pieces: Sequence[Piece], out: Path, alert: Alert | None = None) -> None:
     if alert is not None:
         echo(f"{alert.phase} {alert.label} in {alert.zone}, {alert.start} to {alert.end}, score {alert.score:.4f}")
     for piece in pieces:

@@ -132,7 +132,7 @@ async def _require_tasks(connection: Connection, topics: Topics, partitions: lis
 
 async def _show(operational: Operational) -> None:
     from stream_app.adapters.kafka.clients import BrokerUnreachableError  # noqa: PLC0415
-    from stream_app.adapters.reading.alerts import TopicMissingError  # noqa: PLC0415
+    from stream_app.adapters.kafka.to_the_end import TopicMissingError  # noqa: PLC0415
     from stream_app.adapters.reading.checkpoints import read_checkpoints  # noqa: PLC0415
     from stream_app.core.event_time import format_event_time  # noqa: PLC0415
 

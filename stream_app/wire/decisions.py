@@ -69,6 +69,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider: Name
     schema: Literal[1]
 
+    def named(self, kind: Literal["text", "frame"]) -> EvidenceRef | None:
+        """Return its text or its frame."""
+        return next((ref for ref in self.evidence if ref.kind == kind), None)
+
 
 def render_decision(decision: core.Decision, context: Context) -> Message:
     """Render one scored observation: exact scores as integers (micro-logits) beside probabilities for people."""

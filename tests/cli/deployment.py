@@ -6,10 +6,11 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from stream_app.adapters.kafka.clients import consumer
 from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.to_the_end import read_topic
 from stream_app.adapters.kafka.topics import partition_counts
 from stream_app.cli import main
 from stream_app.config import Operational
@@ -50,15 +51,7 @@ class Deployment:
     def records(self, topic: str) -> list[Any]:
         async def read() -> list[Any]:
             async with consumer(connection_to(Operational(bootstrap=self.bootstrap))) as client:
-                places = [TopicPartition(self.names[topic], number) for number in range(2)]
-                client.assign(places)
-                await client.seek_to_beginning(*places)
-                left = sum((await client.end_offsets(places)).values())
-                found: list[Any] = []
-                while len(found) < left:
-                    for batch in (await client.getmany(timeout_ms=500)).values():
-                        found += batch
-                return found
+                return [record async for record in read_topic(client, self.names[topic])]
 
         return asyncio.run(asyncio.wait_for(read(), 30))
 
