@@ -52,8 +52,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     zone: Name
-    sequence: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    index: Count | None = None
+    sequence: Annotated[int, msgspec.Meta(ge=1)] | msgspec.UnsetType = msgspec.UNSET
+    index: Count | msgspec.UnsetType = msgspec.UNSET
     scores: dict[str, Probability] | None
     logits: Logits | None
     without_image: Logits | None

@@ -15,10 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from stream_app.adapters.reading.decisions import RecordingError, newest_of
-from stream_app.wire.decisions import render_decision
-from tests.cli.deployment import VIGIL, Deployment
-from tests.wire.test_events import CONTEXT
-from tests.wire.test_events import decision as wire_decision
+from tests.cli.deployment import VIGIL, Deployment, decision_value
 
 # In a process of its own: the limit holds for every file that is written, and Kafka's client would rather not meet it.
 _IN_LITTLE_SPACE = (
@@ -33,8 +30,7 @@ def decision(deployment: Deployment, text: int, *frames: int, zone: str = "yard"
         {"kind": kind, "topic": deployment.names[topic], "partition": 0, "offset": at_offset, "time": _moment(at)}
         for kind, at_offset, topic in named
     ]
-    whole = json.loads(render_decision(wire_decision(), CONTEXT).value or b"")
-    return json.dumps(whole | {"zone": zone, "evidence": evidence, "scores": {"fire": 0.5}}, indent=1).encode()
+    return decision_value(zone=zone, evidence=evidence)
 
 
 def _moment(at: str) -> str:

@@ -14,10 +14,9 @@ from stream_app.adapters.reading.decisions import RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import Piece, _file_name, _named_evidence
 from stream_app.files import write_below
 from stream_app.wire.alerts import Alert, decode_alert, render_alert
-from stream_app.wire.decisions import render_decision
+from tests.cli.deployment import alert_message, decision_value
 from tests.cli.test_watch_lines import Record
 from tests.wire.test_events import CONTEXT, opened
-from tests.wire.test_events import decision as wire_decision
 
 NAMED: dict[str, Any] = {
     "kind": "frame",
@@ -51,8 +50,7 @@ WRONG: list[dict[str, Any]] = [
 
 
 def lines_about(*named: dict[str, Any]) -> bytes:
-    decision = msgspec.json.decode(render_decision(wire_decision(), CONTEXT).value or b"")
-    return msgspec.json.encode(decision | {"evidence": named})
+    return decision_value(evidence=named)
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
@@ -66,11 +64,9 @@ def test_a_line_of_a_recording_that_is_not_by_the_schema_is_refused_by_its_numbe
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_so_is_an_alert_that_names_something_else_than_records(wrong: dict[str, Any]) -> None:
-    message = render_alert(opened(), CONTEXT)
-    body = msgspec.json.decode(message.value or b"")
     for evidence, is_right in (([NAMED], True), ([NAMED, NAMED | wrong], False)):
-        value = msgspec.json.encode(body | {"evidence": evidence})
-        seen = read_alert(Record(value, message.headers))
+        message = alert_message(evidence=evidence)
+        seen = read_alert(Record(message.value, message.headers))
         assert (seen.content is not None, not seen.unreadable) == (is_right, is_right)
 
 
