@@ -133,6 +133,9 @@ KINDS: dict[str, tuple[Message, Callable[[bytes], object]]] = {
 }
 
 
+STRICT = {kind: Draft202012Validator(strict(schema(kind))) for kind in KINDS}
+
+
 def changed(part: Any) -> Iterator[Any]:  # noqa: ANN401 - any JSON
     """Yield copies of some JSON with one thing in it missing, added, twice, or of another value."""
     yield from VALUES
@@ -205,7 +208,7 @@ def test_an_older_decision_without_its_place_in_the_order_is_read() -> None:
 @given(alert=ALERTS)
 def test_every_alert_is_read_as_it_was_written(alert: Alert) -> None:
     message = render_alert(alert, CONTEXT)
-    Draft202012Validator(strict(schema("alert"))).validate(body(message))
+    STRICT["alert"].validate(body(message))
     found = decode_alert(message.value, message.headers)
     assert msgspec.json.encode(found) == message.value
     assert dict(message.headers)["ce_id"].decode() == alert.id
@@ -214,7 +217,7 @@ def test_every_alert_is_read_as_it_was_written(alert: Alert) -> None:
 @given(given_one=DECISIONS)
 def test_every_decision_is_read_as_it_was_written(given_one: Decision) -> None:
     message = render_decision(given_one, CONTEXT)
-    Draft202012Validator(strict(schema("decision"))).validate(body(message))
+    STRICT["decision"].validate(body(message))
     found = decode_decision(message.value)
     assert msgspec.json.encode(found) == message.value
     text, frame = given_one.observation.text, given_one.observation.frame
