@@ -7,7 +7,7 @@ as the live task did, and to commit where it committed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -22,6 +22,7 @@ from stream_app.core.journal import (
     JournalTick,
 )
 from stream_app.wire.message import Message, WireError
+from stream_app.wire.references import Count, Name, Sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,20 +41,20 @@ class JournalError(WireError):
 class JournalEpoch(msgspec.Struct, frozen=True, kw_only=True):
     """What an owner of the task brings along that no switch names: it is in outputs, or shapes them."""
 
-    version: str
-    provider: str
-    letter_bytes: int
-    settings: str
-    topics: dict[str, str]
+    version: Name
+    provider: Name
+    letter_bytes: Count
+    settings: Sha256
+    topics: dict[str, Name]
 
 
 class JournalStep(msgspec.Struct, frozen=True, kw_only=True):
     """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later."""
 
-    sequence: int
+    sequence: Annotated[int, msgspec.Meta(ge=1)]
     stream_ms: int
-    next_text: int
-    next_frame: int
+    next_text: Count
+    next_frame: Count
 
 
 class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,7 +64,7 @@ class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """
 
     schema: int
-    partition: int
+    partition: Count
     epoch: JournalEpoch | None = None
     entries: tuple[JournalEntry, ...]
     step: JournalStep | None = None

@@ -44,7 +44,7 @@ class Stage:
             partition=3,
             topics=TOPICS,
             model=MODEL,
-            settings_sha256="ab",
+            settings_sha256="ab" * 32,
             provider="CPUExecutionProvider",
         )
         settings = RunnerSettings(

@@ -99,7 +99,7 @@ class Stage:
             partition=3,
             topics=topics_of(Operational()),
             model=Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=1, close_at=0),)),
-            settings_sha256="ab",
+            settings_sha256="ab" * 32,
             provider="CPUExecutionProvider",
         )
         settings = RunnerSettings(

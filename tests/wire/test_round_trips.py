@@ -27,10 +27,11 @@ from stream_app.wire.alerts import decode_alert, render_alert, render_notice
 from stream_app.wire.dead_letters import DeadLetter as Letter
 from stream_app.wire.dead_letters import decode_dead_letter, render_dead_letter
 from stream_app.wire.decisions import decode_decision, render_decision
+from stream_app.wire.journal import decode_journal
 from stream_app.wire.message import Message, WireError
 from tests.runtime.fakes import Raw
 from tests.wire.test_events import ALERTS as EXAMPLES
-from tests.wire.test_events import CONTEXT, FRAME, IN_FORCE, START_MS, TEXT, body, decision, schema, strict
+from tests.wire.test_events import CONTEXT, FRAME, IN_FORCE, START_MS, TEXT, body, decision, example, schema, strict
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name.encode("utf-8", "ignore").decode() == name)
 LOGITS = st.integers(-LIMIT, LIMIT)
@@ -170,6 +171,15 @@ def test_the_reader_takes_what_the_schema_takes_and_refuses_what_it_refuses(kind
     assert {is_valid for _, is_valid, _ in verdicts} == {True, False}
     named = set(schema(kind)["properties"])
     assert named == {name for name in named if any(name in value for value, *_ in verdicts if isinstance(value, dict))}
+
+
+def test_the_journal_is_read_by_its_schema_but_that_null_stands_for_what_is_not_there() -> None:
+    published, shown = Draft202012Validator(schema("journal")), example("journal")
+    # What is in an entry is checked by the core's own types.
+    others = [value for value in changed(shown) if isinstance(value, dict) and value.get("entries") == shown["entries"]]
+    wrong = [value for value in others if published.is_valid(value) != is_read(decode_journal, value)]
+    assert wrong == [{**shown, "epoch": None}, {**shown, "step": None}]
+    assert {published.is_valid(value) for value in others} == {True, False}
 
 
 @pytest.mark.parametrize(("kind", "type_of"), [("alert", "Alert"), ("notice", "Notice"), ("decision", "Decision")])
