@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from export.cli.outcome import REFUSED, USAGE, CommandError, say
+from export.cli.outcome import say
 from stream_app.terminal.lines import echo_json, echo_lines
+from stream_app.terminal.outcome import REFUSED, USAGE, CommandError
 
 app = typer.Typer(add_completion=False)
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from export.cli.outcome import REFUSED, CommandError, failures, refuse_existing
+from export.cli.outcome import failures, refuse_existing
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import REFUSED, CommandError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make keys and sign bundles.")
 
