@@ -113,7 +113,7 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         ),
     ] = 256 * 1024 * 1024
     watchdog_s: Annotated[
-        AtLeastOne, Meta(description="Seconds after which a batch that hangs ends the process, loudly.")
+        AtLeastOne, Meta(description="Seconds after which a batch that hangs ends the process with an error.")
     ] = 10
     decode_children: Annotated[AtLeastOne, Meta(description="Processes that decode images.")] = 2
     decode_timeout_ms: Annotated[AtLeastOne, Meta(description="Time one image may take to decode.")] = 2_000

@@ -1,4 +1,4 @@
-"""The settings page `docs/settings.md`, written from the declarations: it cannot say anything else than they do."""
+"""The settings page `docs/settings.md`, written from the declarations, so that it cannot contradict them."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _is_within(value: object, annotation: Any) -> bool:  # noqa: ANN401 - a type
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on memory and work per task; they change when results come, never which.
 
-    ``queue_bytes`` bounds each side's merge queue (a fuller queue presses back on its own partition only);
+    ``queue_bytes`` bounds each side's merge queue (a full queue pauses its own partition only);
     ``in_flight`` bounds the observations that wait for their scores; ``outputs`` bounds what was decided and waits to
     be committed, ``dead_letter_bytes`` what of it are bytes of refused records: a step must fit into one transaction.
     At any bound admission stops until there is room.

@@ -161,7 +161,7 @@ class Node:
             self.process = None
 
     def pause(self) -> None:
-        """Stop the running node (SIGSTOP); return when all of its threads stand still.
+        """Stop the running node (SIGSTOP); return when all of its threads are stopped.
 
         Raises:
             LocalKafkaError: the node does not run.

@@ -16,7 +16,7 @@ _INTERVAL_S = 0.5
 class Watchdog:
     """Counts how long each stage has been at the same batch.
 
-    The time between two looks counts at most twice the usual interval: when the whole process stood still (stopped by
+    The time between two looks counts at most twice the usual interval: when the whole process was suspended (stopped by
     a signal, a suspended machine), so did the batch, and that is no hang.
     """
 

@@ -237,7 +237,7 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
     if state is not None and state < MAX_MESSAGE_BYTES:
         warnings.append(
             f"{topics.state}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {state}: a task whose "
-            "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) stands until it is raised"
+            "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) is halted until it is raised"
         )
     return warnings
 

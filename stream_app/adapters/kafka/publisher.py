@@ -146,7 +146,7 @@ class KafkaPublisher:
         for _ in range(_CANCELS):
             if sender is None or sender.done():
                 break
-            # Cancelled, it waits for its requests in flight; cancelled again, it lets go of them too.
+            # Cancelled, it waits for its requests in flight; cancelled again, it abandons them too.
             sender.cancel()
             await asyncio.wait({sender}, timeout=_CANCEL_S)
         producer._closed = True  # noqa: SLF001 - else it complains that nobody stopped it

@@ -1,7 +1,7 @@
-"""Setting a task back after its input is gone: an operator's decision, made whole in one transaction.
+"""Resets a task whose input is gone: an operator's decision, carried out in one transaction.
 
-In: a task and where it is to go on. Out: no checkpoint any more, the committed offsets there, and a line in the
-journal. A worker that stands at the gap finds that out by itself.
+In: a task and where it is to resume. Out: a deleted checkpoint, committed offsets at that place, and an entry in the
+journal. A worker whose task is halted at the gap finds that out by itself.
 """
 
 from __future__ import annotations
