@@ -21,6 +21,7 @@ _PATIENCE_S = 60
 def _block(language: str, word: str) -> str:
     found = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     (block,) = [block for block in found if word in block]
+    assert isinstance(block, str)
     return block
 
 
