@@ -15,9 +15,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 import torch
 
-from export.fusions import FUSIONS, FusionKind, FusionSpec
-from export.layers import Form
-from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from export.models.fusions import FUSIONS, FusionKind, FusionSpec
+from export.models.layers import Form
+from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
 from export.packing.onnx_export import GRAPH_NAMES, export_graphs
 
 TOLERANCE = 1e-4

@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks import demo_bundle
 from benchmarks.measured import this_machine
-from export import demo_bundle
 from export.evaluation.calibrated import Calibrated, load_calibrated
 from export.evaluation.compare import Comparison, compare
 from export.evaluation.intervals import RESAMPLES, Resampling

@@ -10,7 +10,7 @@ from stream_app.drawn_site.story import LOOKALIKES
 from tests.conftest import REPOSITORY
 
 #: Names of files whose subject is the drawn site and the bundle that is trained on it.
-_ABOUT_THE_SITE = ("stream_app/drawn_site/", "stream_app/demo/", "export/demo_bundle.py")
+_ABOUT_THE_SITE = ("stream_app/drawn_site/", "stream_app/demo/")
 
 
 def _sources() -> list[Path]:

@@ -39,7 +39,6 @@ _PARTS: dict[str, _Part] = {
     "export": _Part("export.cli.export", "Pack a run as a bundle: graphs, card, signature."),
     "bench": _Part("export.cli.bench", "Measure how fast a bundle runs on this machine."),
     "keys": _Part("export.cli.keys", "Make keys and sign bundles."),
-    "demo-bundle": _Part("export.cli.demo_bundle", "Make the demo's bundle: draw its site, train, measure, pack."),
 }
 
 _EPILOG = "Exit status: 0 done, 1 failed, 2 wrong usage, 4 refused by a check, 130 interrupted."

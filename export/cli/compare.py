@@ -52,8 +52,8 @@ def compare(
     folders = [open_run(path) for path in runs]
     with run_failures():
         opened = [(predictions_of(folder, split, mode), calibrated_of(folder)) for folder in folders]
-        with bar("intervals") as progress:
-            found = compute(opened, resamples=resamples, progress=progress)
+        with bar("intervals"):
+            found = compute(opened, resamples=resamples)
         if split == "validation":
             found = replace(found, notes=(*found.notes, FLATTERING))
         if out is not None:
@@ -95,12 +95,11 @@ def _show(found: Comparison) -> None:
         table.add_row(one.name, looks_at, *(span(found.figures[one.name][figure]) for figure in _SHOWN))
     screen.print(table)
     pairs = Table(title="the first less the second", title_justify="left")
-    for column in ("first", "second", *HEADLINE, "only first", "only second", "McNemar p"):
+    for column in ("first", "second", *HEADLINE):
         pairs.add_column(column, justify="left" if column in {"first", "second"} else "right", overflow="fold")
     for pair in found.pairs:
         differences = (span(pair.differences[figure], signed=True) for figure in HEADLINE)
-        test = (str(pair.test.only_first), str(pair.test.only_second), f"{pair.test.p:.2g}")
-        pairs.add_row(pair.first, pair.second, *differences, *test)
+        pairs.add_row(pair.first, pair.second, *differences)
     screen.print(pairs)
     for note in found.notes:
         echo(note)

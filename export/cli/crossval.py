@@ -43,11 +43,16 @@ def crossval(  # noqa: PLR0913 - one parameter an option
     resume: ResumeOption = False,
 ) -> None:
     """Train and test once for each part of a data set; `evaluate` and `compare` read the result like a run."""
-    overrides = overrides_of(settings, data=data, fusion=fusion, image_weights=image_weights, epochs=epochs, seed=seed)
-    if folds is not None:
-        overrides["data.folds"] = folds
-    if fold_column:
-        overrides["data.fold_column"] = fold_column
+    flags = {
+        "data.path": data,
+        "fusion.kind": fusion,
+        "image.weights": image_weights,
+        "recipe.epochs": epochs,
+        "seed": seed,
+        "data.folds": folds,
+        "data.fold_column": fold_column,
+    }
+    overrides = overrides_of(settings, flags)
     # PyTorch takes seconds to import: --help should not.
     from export.training.crossval import crossval as compute  # noqa: PLC0415
     from export.training.run import RunFolder  # noqa: PLC0415

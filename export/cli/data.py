@@ -22,12 +22,12 @@ from export.cli.options import (
     read_options,
 )
 from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
-from export.data.partition import split as divide
-from export.data.read import open_datasets
+from export.data.dividing.partition import split as divide
+from export.data.dividing.ties import tie_pictures as find_ties
+from export.data.reading.read import open_datasets
+from export.data.reading.site_folder import write_site
+from export.data.reading.write import write_dataset
 from export.data.rows import SPLIT_NAMES, Dataset, SplitName
-from export.data.site_folder import write_site
-from export.data.ties import tie_pictures as find_ties
-from export.data.write import write_dataset
 from stream_app.terminal.lines import echo
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, divide and make data sets.")

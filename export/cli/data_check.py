@@ -20,13 +20,13 @@ from export.cli.options import (
     TaskOption,
     read_options,
 )
-from export.cli.outcome import REFUSED, USAGE, CommandError, bar, failures, say
-from export.data.check import KINDS, Report
-from export.data.check import check as look_for_faults
-from export.data.duplicates import NEAR_BITS
-from export.data.parts import Part
-from export.data.read import open_dataset
-from export.data.rows import Dataset
+from export.cli.outcome import REFUSED, USAGE, CommandError, bar, failures
+from export.data.checking.check import KINDS, Report
+from export.data.checking.check import check as look_for_faults
+from export.data.checking.duplicates import NEAR_BITS
+from export.data.checking.parts import Part
+from export.data.reading.read import open_dataset
+from export.files import write_whole
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo_json
 
@@ -42,7 +42,7 @@ def check(  # noqa: PLR0913 - one parameter an option
         list[str] | None, typer.Option("--allow", metavar="KIND", help=f"No error: {', '.join(_ERRORS)}; or all.")
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="FILE", help="Picture to write: some rows of every label (.png).")
+        Path | None, typer.Option("--sheet", metavar="FILE", help="Page to write: some rows of every label (.html).")
     ] = None,
     min_side: Annotated[int, typer.Option(min=1, help="Pictures with a shorter side are tiny, pixels.")] = 32,
     bits: Annotated[
@@ -68,7 +68,9 @@ def check(  # noqa: PLR0913 - one parameter an option
         with bar("looking at pictures") as looking, bar("comparing pictures") as comparing:
             report = look_for_faults(dataset, min_side=min_side, bits=bits, looking=looking, comparing=comparing)
         if sheet is not None:
-            _draw(sheet, dataset)
+            from export.evaluation.report import sheet_page  # noqa: PLC0415 - matplotlib takes its time
+
+            write_whole(sheet, sheet_page(dataset).encode())
     if as_json:
         echo_json(report, is_pretty=True)
     else:
@@ -77,17 +79,6 @@ def check(  # noqa: PLR0913 - one parameter an option
     if refused:
         kinds = ", ".join(found.kind for found in refused)
         raise CommandError(f"REFUSED: {kinds}; mend it, or allow it with --allow", status=REFUSED)
-
-
-def _draw(sheet: Path, dataset: Dataset) -> None:
-    from export.data.sheet import draw_sheet  # noqa: PLC0415 - matplotlib takes its time
-
-    try:
-        has_all = draw_sheet(sheet, dataset)
-    except ValueError as error:
-        raise CommandError(f"--sheet: {error}", status=USAGE) from error
-    if not has_all:
-        say(f"{sheet}: boxes stand for characters that no font here has; for Chinese install fonts-noto-cjk")
 
 
 def _show(report: Report, folder: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Annotated, get_args
 import typer
 
 from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
-from export.data.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
-from export.data.evidence import read_evidence
-from export.data.review import review_list
-from export.data.verdicts import read_verdicts
-from export.data.write import write_dataset
+from export.data.reading.write import write_dataset
+from export.data.review.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
+from export.data.review.evidence import read_evidence
+from export.data.review.review import review_list
+from export.data.review.verdicts import read_verdicts
 from stream_app.terminal.lines import echo
 
 _SHOWN = 5
@@ -64,8 +64,7 @@ def from_decisions(
     refuse_existing(out)
     with failures():
         recorded, judged = read_decisions(decisions), read_verdicts(verdicts)
-        with bar("judging") as progress:
-            outcome = judge(recorded, judged, read_evidence(evidence), group_by=group_by, progress=progress)  # type: ignore[arg-type]
+        outcome = judge(recorded, judged, read_evidence(evidence), group_by=group_by)  # type: ignore[arg-type]
         say(f"{len(recorded)} decisions: {outcome.without_verdict} without a verdict")
         _say_some("without their records, left out", outcome.without_evidence)
         _say_some("verdicts fit no decision (is the evidence of their alert given?)", outcome.unused)

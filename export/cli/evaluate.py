@@ -22,7 +22,7 @@ from export.cli.runs import (
     predictions_of,
     run_failures,
 )
-from export.data.read import ReadOptions, open_dataset
+from export.data.reading.read import ReadOptions, open_dataset
 from export.data.rows import DataError, Dataset
 from export.evaluation.evaluate import MISSING_WORDS, Evaluation, names_of_rows
 from export.evaluation.evaluate import evaluate as compute
@@ -70,7 +70,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     with run_failures():
         calibrated = calibrated_of(folder, method=calibration, rule=thresholds, mode=mode)
         predictions = predictions_of(folder, split, mode)
-        with bar("intervals") as progress:
+        with bar("intervals"):
             found = compute(
                 predictions,
                 calibrated,
@@ -78,7 +78,6 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
                 frames_per_second=frames_per_second or None,
                 worst=worst,
                 resamples=resamples,
-                progress=progress,
             )
         page = evaluation_page(
             found,
@@ -169,10 +168,9 @@ def _show(found: Evaluation) -> None:
 
 def _labels(found: Evaluation) -> Table:
     table = _table("as decided", "label", "with it", "AUROC", "precision", "recall", "F1")
-    for place, label in enumerate(found.labels):
-        happens = int((found.scored["both"].truth[:, place] > 0.5).sum())
+    for label in found.labels:
         decided = (label.decided.precision, label.decided.recall, label.decided.f1)
-        table.add_row(label.name, str(happens), span(label.auroc), *(number(value) for value in decided))
+        table.add_row(label.name, str(label.decisions), span(label.auroc), *(number(value) for value in decided))
     return table
 
 

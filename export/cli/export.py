@@ -76,8 +76,8 @@ def export(  # noqa: PLR0913 - each is an option
     # PyTorch takes seconds to import: --help and wrong usage should not wait for it.
     from export.evaluation.predictions import PredictionsError  # noqa: PLC0415
     from export.packing.bundle import Order, make_bundle  # noqa: PLC0415
+    from export.packing.card import About  # noqa: PLC0415
     from export.packing.onnx_export import ExportRefusedError  # noqa: PLC0415
-    from export.packing.run_card import About  # noqa: PLC0415
     from export.packing.source import open_source  # noqa: PLC0415
     from export.training.run import RunError, RunFolder  # noqa: PLC0415
     from stream_app.bundle import BundleError  # noqa: PLC0415

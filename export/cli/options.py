@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 import typer
 
 from export.cli.outcome import USAGE, CommandError
-from export.data.read import COLUMNS, ReadOptions
+from export.data.reading.read import COLUMNS, ReadOptions
 from export.data.rows import Task
 
 DataArgument = Annotated[

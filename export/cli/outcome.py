@@ -5,7 +5,7 @@ It must not know what commands do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,30 +58,21 @@ def refuse_existing(out: Path) -> None:
         raise CommandError(f"{out}: expected nothing there, found something: choose another name, or remove it")
 
 
-class Bar:
-    """A progress bar on standard error: told how much is done of how much. Silent where nobody watches."""
-
-    def __init__(self, progress: Progress, words: str) -> None:
-        """Stand for one line of the bar."""
-        self._progress = progress
-        self._task = progress.add_task(words, total=None)
-
-    def __call__(self, done: int, total: int) -> None:
-        """Move on."""
-        self._progress.update(self._task, completed=done, total=total)
-
-
 @contextmanager
-def bar(words: str) -> Iterator[Bar]:
-    """Show a bar while the block runs.
+def bar(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error while the block runs; silent where nobody watches.
 
     Args:
         words: What is being done.
+
+    Yields:
+        To be told how much is done, and of how much.
     """
     columns = (words_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = console(err=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        yield Bar(progress, words)
+        task = progress.add_task(words, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def say(line: str) -> None:

@@ -20,7 +20,6 @@ from export.evaluation.calibrated import Calibrated, CalibratedError, Mode, fit,
 from export.evaluation.calibration import METHODS, Method
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 from export.evaluation.thresholds import F1, RuleError, parse_rule
-from export.files import write_whole
 from export.training.run import RunError, RunFolder
 
 SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")]
@@ -122,7 +121,7 @@ def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "", mode: str
     sequences = None if chosen_on == "rows" else predictions_of(run, "validation", chosen_on)
     rows = predictions_of(run, "validation", "rows")
     fitted = fit(rows, chosen, parsed, silent=silent, sequences=sequences)
-    write_whole(run.calibration, fitted.encoded)
+    fitted.save(run.calibration)
     for shortage in shortages(rows, fitted):
         say(f"WARNING: {shortage}")
     say(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from export.cli.outcome import say
+from export.cli.outcome import bar, say
 from export.cli.training import (
     ConfigArgument,
     DataOption,
@@ -44,19 +43,20 @@ def train(  # noqa: PLR0913 - one parameter an option
     resume: ResumeOption = False,
 ) -> None:
     """Train, calibrate on validation rows, and leave a run that can be evaluated, compared and exported."""
-    overrides = overrides_of(
-        settings,
-        data=data,
-        fusion=fusion,
-        image_weights=image_weights,
-        epochs=epochs,
-        seed=seed,
-        all_rows=all_rows or None,
-    )
+    flags = {
+        "data.path": data,
+        "fusion.kind": fusion,
+        "image.weights": image_weights,
+        "recipe.epochs": epochs,
+        "seed": seed,
+        "data.uses_all_rows": all_rows,
+    }
+    overrides = overrides_of(settings, flags)
     # PyTorch takes seconds to import: --help should not.
     from export.training.fit import fit  # noqa: PLC0415
 
     run = RunFolder(out)
     with training_failures():
         asked = wanted(config, overrides, run, resume=resume)
-        fit(asked, run, say=say, resume=resume, shows_progress=sys.stderr.isatty())
+        with bar("training") as progress:
+            fit(asked, run, say=say, resume=resume, progress=progress)

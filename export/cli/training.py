@@ -5,7 +5,7 @@ It must not import PyTorch before a command runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from export.cli.outcome import USAGE, CommandError, failures
-from export.training.run import RunError, RunFolder
+from export.training.run import RunError, RunFolder, TrainingError
 
 if TYPE_CHECKING:
     from export.training.config import TrainConfig
@@ -37,17 +37,12 @@ SettingsOption = Annotated[
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with what was cut short.")]
 
 
-def overrides_of(
-    settings: Sequence[str] | None,
-    *,
-    data: Path | None,
-    fusion: str,
-    image_weights: str,
-    epochs: int | None,
-    seed: int | None,
-    all_rows: bool | None = None,
-) -> dict[str, Any]:
-    """Return dotted key -> value of what the flags say.
+def overrides_of(settings: Sequence[str] | None, flags: Mapping[str, object]) -> dict[str, Any]:
+    """Return dotted key -> value of what was asked for beside the file.
+
+    Args:
+        settings: What `--set` said, which flags win over.
+        flags: Dotted key -> value; what is empty was not given.
 
     Raises:
         CommandError: A setting is no KEY=VALUE.
@@ -58,15 +53,8 @@ def overrides_of(
         if not key or not equals:
             raise CommandError(f"--set: expected KEY=VALUE, found {pair}", status=USAGE)
         overrides[key] = value
-    given = {
-        "data.path": data and str(data),
-        "fusion.kind": fusion or None,
-        "image.weights": image_weights or None,
-        "recipe.epochs": epochs,
-        "seed": seed,
-        "data.uses_all_rows": all_rows,
-    }
-    return overrides | {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key, value in flags.items() if value is not None and value is not False and value != ""}
+    return overrides | {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
 
 
 def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resume: bool) -> TrainConfig:
@@ -94,11 +82,10 @@ def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resu
 @contextmanager
 def training_failures() -> Iterator[None]:
     """Turn what may go wrong with configurations, data, weights, memory and files into a last line and status 1."""
-    from export.encoders import SpecError, WeightsError  # noqa: PLC0415
     from export.evaluation.calibrated import CalibratedError  # noqa: PLC0415
     from export.evaluation.predictions import PredictionsError  # noqa: PLC0415
+    from export.models.encoders import SpecError, WeightsError  # noqa: PLC0415
     from export.training.config import ConfigError  # noqa: PLC0415
-    from export.training.module import TrainingError  # noqa: PLC0415
 
     try:
         with failures():

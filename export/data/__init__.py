@@ -1,8 +1,7 @@
 """Data sets: rows as they lie on disk, splits as training and evaluation read them. No PyTorch here."""
 
-from export.data.access import Purpose, Splits, TestSplitError
-from export.data.prepare import prepare
-from export.data.read import ReadOptions, open_dataset
+from export.data.preparing.access import Purpose, Splits, TestSplitError
+from export.data.reading.read import ReadOptions, open_dataset
 from export.data.rows import SPLIT_NAMES, DataError, Dataset, Row, SplitName, Task
 from export.data.split import NO_IMAGE, Split
 
@@ -20,5 +19,4 @@ __all__ = [
     "Task",
     "TestSplitError",
     "open_dataset",
-    "prepare",
 ]

@@ -5,6 +5,7 @@ It must not know PyTorch, models, or where the rows came from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from typing import Literal
 Task = Literal["binary", "multiclass", "multilabel"]
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and of how much."""
 
 
 class DataError(ValueError):
@@ -35,7 +38,6 @@ class Row:
         facets: Further columns by which figures can be broken down, (name, value) sorted by name.
         is_group_named: Whether the data set names the group. A name that was made up in reading means nothing beside
             another data set, so it is not written.
-        folder: Where names of pictures begin in its line of metadata; None where it comes from no such line.
     """
 
     id: str
@@ -48,7 +50,6 @@ class Row:
     split: str = ""
     facets: tuple[tuple[str, str], ...] = ()
     is_group_named: bool = True
-    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

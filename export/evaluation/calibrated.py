@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from export.data.access import TestSplitError
+from export.data.preparing.access import TestSplitError
 from export.evaluation.calibration import ISOTONIC_ROWS, Method, calibrate, rows_of, without_map
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
@@ -56,14 +56,9 @@ class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         names = ", ".join(self.labels[place].name for place in places)
         return presence if len(places) == len(self.labels) else f"{presence}: {names}"
 
-    @property
-    def encoded(self) -> bytes:
-        """The content of `calibration.json`."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
-        write_whole(path, self.encoded)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
 def _is_untouched(scaling: Scaling) -> bool:

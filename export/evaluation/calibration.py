@@ -1,4 +1,4 @@
-"""Calibrates a model. Goes in: raw logits of validation rows. Goes out: the calibration of the manifest.
+"""Calibrates a model. In: raw logits of validation rows. Out: the calibration of the manifest.
 
 Each presence (both sides, image alone, text alone) gets its own: a lone text is less certain than a pair. What it does
 to a logit is serving's own code, `stream_app.bundle.calibration`. Shapes: `n` rows, `L` labels.
@@ -11,10 +11,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 from sklearn.isotonic import isotonic_regression
 
-from export.data.access import TestSplitError
+from export.data.preparing.access import TestSplitError
 from export.data.rows import Task
 from export.evaluation.predictions import Predictions
 from stream_app.bundle.calibration import LOGIT_LIMIT, log_odds
@@ -96,7 +96,7 @@ def fit_scaling(logits: _Logits, truth: _Values, *, task: Task, method: Method) 
         return plain
     if method == "temperature":
         return Scaling(scale=(_temperature(logits, truth, task),) * count, offset=plain.offset)
-    fitted = _platt_of_classes(logits, truth) if task == "multiclass" else _platt_of_labels(logits, truth)
+    fitted = _platt(logits, truth, task)
     if method == "platt":
         return fitted
     values = log_odds(logits, task=task, scaling=fitted)
@@ -104,41 +104,21 @@ def fit_scaling(logits: _Logits, truth: _Values, *, task: Task, method: Method) 
     return Scaling(scale=fitted.scale, offset=fitted.offset, knots=knots if any(knots) else ())
 
 
-def _platt_of_labels(logits: _Logits, truth: _Values) -> Scaling:
-    pairs = [_fit_label(logits[:, label].astype(np.float64), truth[:, label]) for label in range(truth.shape[1])]
-    return Scaling(scale=tuple(scale for scale, _ in pairs), offset=tuple(offset for _, offset in pairs))
-
-
-def _fit_label(logit: _Values, truth: _Values) -> tuple[float, float]:
-    """Maximise the likelihood of one label with Newton's method; the pull makes its optimum unique and finite."""
-    inputs = np.stack((logit, np.ones_like(logit)), 1)
-    weights, start = np.array((1.0, 0.0)), np.array((1.0, 0.0))
-    for _ in range(50):
-        chance = sigmoid(inputs @ weights)
-        gradient = inputs.T @ (chance - truth) + PULL * (weights - start)
-        curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + PULL * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        weights = weights - np.clip(step, -1, 1)
-        if float(np.abs(step).max()) < 1e-9:
-            break
-    return _scale(weights[0]), round(float(weights[1]), 6)
-
-
-def _platt_of_classes(logits: _Logits, truth: _Values) -> Scaling:
+def _platt(logits: _Logits, truth: _Values, task: Task) -> Scaling:
+    """Maximise the likelihood over scale and offset per label; the pull makes its optimum unique and finite."""
     inputs, count = logits.astype(np.float64), truth.shape[1]
 
     def loss(weights: _Values) -> tuple[float, _Values]:
         scale, offset = weights[:count], weights[count:]
-        values = inputs * scale + offset
-        beyond = np.exp(log_softmax(values, axis=1)) - truth
+        value, beyond = _likelihood(inputs * scale + offset, truth, task)
         pull = np.concatenate((scale - 1, offset))
         gradient = np.concatenate(((beyond * inputs).sum(0), beyond.sum(0))) + PULL * pull
-        value = (logsumexp(values, axis=1) - (values * truth).sum(1)).sum() + PULL / 2 * (pull**2).sum()
-        return float(value), gradient
+        return value + PULL / 2 * float(pull @ pull), gradient
 
     start = np.concatenate((np.ones(count), np.zeros(count)))
     bounds = [(LEAST_SCALE, None)] * count + [(None, None)] * count
-    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    precise = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 10_000, "maxfun": 100_000}
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options=precise).x
     return Scaling(
         scale=tuple(_scale(value) for value in found[:count]),
         offset=tuple(round(float(value), 6) for value in found[count:]),
@@ -147,17 +127,21 @@ def _platt_of_classes(logits: _Logits, truth: _Values) -> Scaling:
 
 def _temperature(logits: _Logits, truth: _Values, task: Task) -> float:
     """Return 1 / temperature, found between 1/50 and 50 on the logarithm of the scale."""
-    inputs = logits.astype(np.float64)
+    inputs, most = logits.astype(np.float64), float(np.log(50))
 
     def loss(log_scale: float) -> float:
-        values = inputs * np.exp(log_scale)
-        if task == "multiclass":
-            return float((logsumexp(values, axis=1) - (values * truth).sum(1)).sum())
-        return float((np.logaddexp(0, values) - values * truth).sum())
+        return _likelihood(inputs * np.exp(log_scale), truth, task)[0]
 
-    most = float(np.log(50))
     found = minimize_scalar(loss, bounds=(-most, most), method="bounded", options={"xatol": 1e-7})
     return _scale(np.exp(found.x))
+
+
+def _likelihood(values: _Values, truth: _Values, task: Task) -> tuple[float, _Values]:
+    """Return the negative log-likelihood of all rows and labels, nats, and its gradient by the values, [n, L]."""
+    if task == "multiclass":
+        norm = logsumexp(values, axis=1)
+        return float((norm - (values * truth).sum(1)).sum()), np.exp(values - norm[:, None]) - truth
+    return float((np.logaddexp(0, values) - values * truth).sum()), sigmoid(values) - truth
 
 
 def _scale(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Compares runs on the same decisions. Goes in: predictions with their calibrations. Goes out: differences. No PyTorch.
+"""Compares runs on the same decisions. In: predictions with their calibrations. Out: differences. No PyTorch.
 
 Text alone and image alone are always among them: runs of one side where there are such, else the first fusion's own
 predictions with a side left out.
@@ -18,14 +18,11 @@ from export.evaluation.calibrated import Calibrated
 from export.evaluation.intervals import (
     RESAMPLES,
     Interval,
-    McNemar,
-    Progress,
     Resampled,
     Resampling,
     doubts_of_groups,
-    mcnemar,
 )
-from export.evaluation.metrics import FIGURES, is_right
+from export.evaluation.metrics import FIGURES
 from export.evaluation.predictions import Predictions, PredictionsError, sides_of
 from export.evaluation.scores import Scored, score
 from stream_app.bundle.manifest import Presence
@@ -87,12 +84,11 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two contenders: the first less the second in each figure of `HEADLINE`, and McNemar's test."""
+    """Two contenders: the first less the second in each figure of `HEADLINE`."""
 
     first: str
     second: str
     differences: dict[str, Interval]
-    test: McNemar
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +118,12 @@ class Comparison:
 Run = tuple[Predictions, Calibrated]
 
 
-def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES, progress: Progress | None = None) -> Comparison:
+def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> Comparison:
     """Compare runs on the decisions that they share and that have both sides.
 
     Args:
         runs: At least one; the first fusion among them gives the first line.
         resamples: Of the intervals.
-        progress: Told how many of the intervals are done.
 
     Raises:
         PredictionsError: They share no decision with both sides, differ in labels, or in what is true of a decision.
@@ -139,8 +134,7 @@ def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES, progress: Progre
     contenders, grouped = _grouped(contenders)
     notes += [note for note in (shared, grouped) if note]
     # One seed for all contenders: the draws are of the same groups, which makes differences paired.
-    drawn = Resampling(resamples, progress)
-    drawn.expect(len(contenders) * len(FIGURES))
+    drawn = Resampling(resamples)
     figures = {
         contender.name: {figure: drawn(of(contender.scored), contender.scored.groups) for figure, of in FIGURES.items()}
         for contender in contenders
@@ -256,4 +250,4 @@ def _pairs(contenders: Sequence[Contender], figures: dict[str, dict[str, Resampl
         differences = {
             figure: figures[first.name][figure].above([figures[second.name][figure]]).interval for figure in HEADLINE
         }
-        yield Pair(first.name, second.name, differences, mcnemar(is_right(first.scored), is_right(second.scored)))
+        yield Pair(first.name, second.name, differences)

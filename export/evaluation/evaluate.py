@@ -1,4 +1,4 @@
-"""Evaluates one run. Goes in: its predictions, its calibration. Goes out: every figure of the report. No PyTorch."""
+"""Evaluates one run. In: its predictions, its calibration. Out: every figure of the report. No PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.evaluation.calibrated import Calibrated
-from export.evaluation.intervals import RESAMPLES, Interval, Progress, Resampling
+from export.evaluation.intervals import RESAMPLES, Interval, Resampling
 from export.evaluation.metrics import (
     FIGURES,
     OfLabel,
@@ -23,7 +23,6 @@ from export.evaluation.metrics import (
 from export.evaluation.operating_points import OperatingPoint, operating_points
 from export.evaluation.predictions import Predictions, PredictionsError
 from export.evaluation.scores import Scored, score
-from export.evaluation.thresholds import Opening, opening
 from stream_app.bundle.manifest import PRESENCES, Label, Presence
 
 MISSING_WORDS: dict[Presence, str] = {"both": "all sides", "image": "text left out", "text": "image left out"}
@@ -31,7 +30,6 @@ FACET_VALUES = 15
 """Of a facet with more values, those with the lowest accuracy are shown."""
 FACET_DECISIONS = 5
 """Values with fewer decisions are not among the lowest: their accuracy is chance."""
-_OF_LABEL = 8  # intervals: two of its own, and three at each of at most two operating points
 
 
 Shown = Literal["all", "lowest", "most decisions"]
@@ -39,14 +37,14 @@ Shown = Literal["all", "lowest", "most decisions"]
 
 @dataclass(frozen=True, slots=True)
 class LabelFigures:
-    """Figures of one label, judged with all sides."""
+    """Figures of one label, judged with all sides; `decisions` is how many have it."""
 
     name: str
     auroc: Interval
     average_precision: Interval
     decided: OfLabel
     threshold: Label
-    opening: Opening
+    decisions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,6 @@ def evaluate(
     frames_per_second: float | None = None,
     worst: int = 24,
     resamples: int = RESAMPLES,
-    progress: Progress | None = None,
 ) -> Evaluation:
     """Compute every figure.
 
@@ -122,7 +119,6 @@ def evaluate(
         frames_per_second: That a camera sends, for false alarms per camera and day.
         worst: How many mistakes to list.
         resamples: Of the intervals.
-        progress: Told how many of the intervals are done.
 
     Raises:
         PredictionsError: There are no rows, the labels are others, or a logit is not finite.
@@ -137,10 +133,8 @@ def evaluate(
     predictions = _with_sides(predictions)
     scored = {presence: score(predictions, calibrated.calibration, presence) for presence in PRESENCES}
     scored = {presence: found for presence, found in scored.items() if len(found)}
-    both, drawn = scored["both"], Resampling(resamples, progress)
+    both, drawn = scored["both"], Resampling(resamples)
     facets = {name: _shown(both, name) for name in both.facets if len(np.unique(both.facets[name])) > 1}
-    lines = sum(len(kept) for _, kept in facets.values())
-    drawn.expect(len(scored) * (len(FIGURES) + lines) + len(names) * _OF_LABEL)
     return Evaluation(
         predictions=predictions,
         calibrated=calibrated,
@@ -191,7 +185,7 @@ def _label(scored: Scored, place: int, label: Label, drawn: Resampling) -> Label
         average_precision=drawn(average_precision_of(micro, happens), scored.groups).interval,
         decided=of_label(scored, place),
         threshold=label,
-        opening=opening(scored, place, label.open_at),
+        decisions=int(happens.sum()),
     )
 
 

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap by group, and McNemar's test. Goes in: a statistic of weighted rows. No PyTorch.
+"""How sure a figure is: bootstrap by group. In: a statistic of weighted rows. No PyTorch.
 
 Rows of a group are not independent (frames of a camera, questions about one picture), so whole groups are drawn. A
 difference of two models is one statistic of the same draws, which is what makes it paired. `n` rows.
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 RESAMPLES = 1000
 FEW_GROUPS = 20
@@ -26,8 +25,6 @@ _RARE = 3
 Weights = npt.NDArray[np.float64]
 Statistic = Callable[[Weights], float]
 """float64 [n], how often each row counts -> a figure; NaN where these rows have none (one class only)."""
-Progress = Callable[[int, int], None]
-"""Told how much is done, and of how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +34,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-    @property
-    def is_clear_of_zero(self) -> bool:
-        """Whether zero lies outside."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +92,15 @@ def doubts_of_groups(groups: npt.NDArray[np.int64]) -> list[str]:
 
 
 class Resampling:
-    """How the intervals of one report are drawn: how often, all from one seed, and who is told how far it is."""
+    """How the intervals of one report are drawn: how often, all from one seed."""
 
-    def __init__(self, resamples: int, progress: Progress | None = None) -> None:
-        """Begin.
-
-        Args:
-            resamples: Draws of each statistic.
-            progress: Told after each statistic; None: nobody.
-        """
+    def __init__(self, resamples: int) -> None:
+        """Take how many draws of each statistic."""
         self._resamples = resamples
-        self._progress = progress
-        self._done = self._expected = 0
-
-    def expect(self, statistics: int) -> None:
-        """Say that so many statistics more will come, for those who are told."""
-        self._expected += statistics
 
     def __call__(self, statistic: Statistic, groups: npt.NDArray[np.int64]) -> Resampled:
         """Compute a statistic of the rows and of draws, as `resample`."""
-        found = resample(statistic, groups, resamples=self._resamples)
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, max(self._done, self._expected))
-        return found
+        return resample(statistic, groups, resamples=self._resamples)
 
     def share(self, hits: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Interval:
         """Compute the share of rows that are hits.
@@ -154,26 +131,3 @@ def _draws(groups: npt.NDArray[np.int64], resamples: int, seed: int) -> Iterator
     rng = np.random.default_rng([seed, 91])
     for _ in range(resamples):
         yield np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)[place]
-
-
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """Where two models differ.
-
-    Attributes:
-        only_first: Decisions that only the first has right.
-        only_second: Decisions that only the second has right.
-        p: Exact two-sided probability of a split at least as uneven, were both equally good and decisions independent.
-    """
-
-    only_first: int
-    only_second: int
-    p: float
-
-
-def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> McNemar:
-    """Compare two models' rightness on the same decisions (McNemar 1947, in its exact binomial form)."""
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    differing = only_first + only_second
-    p = float(binomtest(only_first, differing, 0.5).pvalue) if differing else 1.0
-    return McNemar(only_first, only_second, p)

@@ -1,4 +1,4 @@
-"""Figures of decisions. Goes in: scored decisions. Goes out: numbers, most of them statistics that can be resampled.
+"""Figures of decisions. In: scored decisions. Out: numbers, most of them statistics that can be resampled.
 
 A decision by the most probable label (`multiclass`) or by one half (else) is called "decided"; what reaches a label's
 open_at "opens". Shapes: `d` decisions, `L` labels.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import precision_recall_fscore_support
 
 from export.evaluation.intervals import Statistic, Weights
 from export.evaluation.scores import Scored
@@ -199,12 +200,8 @@ class OfLabel:
 def of_label(scored: Scored, label: int) -> OfLabel:
     """Return precision, recall and F1 of the label at this place, as decided."""
     says, truth = decided(scored)[:, label], scored.truth[:, label] > 0.5
-    hits = float((says & truth).sum())
-    return OfLabel(
-        precision=_ratio(hits, float(says.sum())),
-        recall=_ratio(hits, float(truth.sum())),
-        f1=_ratio(2 * hits, float(says.sum() + truth.sum())),
-    )
+    found = precision_recall_fscore_support(truth, says, average="binary", zero_division=np.nan)
+    return OfLabel(*map(float, found[:3]))
 
 
 NOTHING = "nothing"

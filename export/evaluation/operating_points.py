@@ -1,4 +1,4 @@
-"""What a threshold means: recall, precision, false alarms a day. Goes in: scored decisions. No PyTorch."""
+"""What a threshold means: recall, precision, false alarms a day. In: scored decisions. No PyTorch."""
 
 from __future__ import annotations
 

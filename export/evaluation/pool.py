@@ -1,4 +1,4 @@
-"""Puts the parts of a cross-validation together. Goes in: each part's predictions and calibration. No PyTorch.
+"""Puts the parts of a cross-validation together. In: each part's predictions and calibration. No PyTorch.
 
 The parts come from different models, so their logits are calibrated first, each by its own model's calibration; what
 comes out needs none any more.

@@ -12,12 +12,13 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from export.data.rows import Task
+from export.data.split import Split
 from export.files import write_whole
 from stream_app.bundle.manifest import PRESENCES, Presence
 
@@ -66,6 +67,34 @@ class Predictions:
     facets: dict[str, npt.NDArray[np.str_]]
     split: str = ""
     looks_at: Presence | None = None
+
+    @classmethod
+    def of(
+        cls,
+        split: Split,
+        logits: dict[Presence, npt.NDArray[np.float32]],
+        *,
+        task: Task,
+        labels: tuple[str, ...],
+        name: str,
+        decisions: npt.NDArray[np.int64] | None = None,
+        split_name: str = "",
+    ) -> Self:
+        """Put raw logits beside what is known of their rows; arguments as the attributes, each row its own decision."""
+        return cls(
+            name=name,
+            task=task,
+            labels=labels,
+            logits=logits,
+            truth=split.truth,
+            has_image=split.has_image,
+            has_text=split.has_text,
+            decisions=np.arange(len(split), dtype=np.int64) if decisions is None else decisions,
+            groups=split.groups,
+            ids=split.ids,
+            facets=split.facets,
+            split=split_name,
+        )
 
     def __len__(self) -> int:
         """Return n."""

@@ -1,4 +1,4 @@
-"""Calibrated scores as serving computes them: from rows to decisions. Goes in: raw logits, a calibration. No PyTorch.
+"""Calibrated scores as serving computes them: from rows to decisions. In: raw logits, a calibration. No PyTorch.
 
 A decision is what the live system judges: one text with all its pictures (the mean of the micro-logits of its rows,
 floored, as `stream_app.core` takes it), or one row. Shapes: `n` rows, `d` decisions, `L` labels.

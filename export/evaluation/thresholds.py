@@ -1,4 +1,4 @@
-"""Chooses open_at and close_at. Goes in: calibrated validation decisions, a rule. Goes out: labels of the manifest.
+"""Chooses open_at and close_at. In: calibrated validation decisions, a rule. Out: labels of the manifest.
 
 Counts compare integers exactly as serving does: a decision opens when its micro-logit reaches that of open_at.
 """
@@ -85,50 +85,6 @@ def parse_rule(words: str) -> Rule:
             f"each above 0 and shares at most 1; found {words!r}"
         )
     return Rule(kind, value)
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What reaches open_at of one label.
-
-    Attributes:
-        positives: Decisions with the label.
-        hits: Of these, how many reach it.
-        negatives: Decisions without the label.
-        false_alarms: Of these, how many reach it.
-    """
-
-    positives: int
-    hits: int
-    negatives: int
-    false_alarms: int
-
-    @property
-    def recall(self) -> float:
-        """Share of the decisions with the label that open; NaN without any."""
-        return self.hits / self.positives if self.positives else math.nan
-
-    @property
-    def precision(self) -> float:
-        """Share of the decisions that open which have the label; NaN where nothing opens."""
-        opened = self.hits + self.false_alarms
-        return self.hits / opened if opened else math.nan
-
-    @property
-    def false_alarm_rate(self) -> float:
-        """Share of the decisions without the label that open; NaN without any."""
-        return self.false_alarms / self.negatives if self.negatives else math.nan
-
-
-def opening(scored: Scored, label: int, open_at: float) -> Opening:
-    """Count what reaches a threshold of the label at this place."""
-    opens, happens = scored.micro[:, label] >= micro_logit(open_at), scored.truth[:, label] > 0.5
-    return Opening(
-        positives=int(happens.sum()),
-        hits=int((opens & happens).sum()),
-        negatives=int((~happens).sum()),
-        false_alarms=int((opens & ~happens).sum()),
-    )
 
 
 def choose(scored: Scored, rule: Rule, *, silent: Collection[str] = ()) -> tuple[Label, ...]:

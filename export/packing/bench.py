@@ -57,7 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     figures: tuple[Figure, ...]
 
     def table(self) -> str:
-        """Return it as a Markdown table; under it the best rates."""
+        """Return it as a Markdown table."""
         lines = [
             f"{self.bundle}; ONNX Runtime {self.onnxruntime}, threads {self.threads}, {self.text_tokens} tokens each",
             "",
@@ -67,13 +67,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         lines += [
             f"| {f.provider} | {f.what} | {f.batch} | {f.latency_ms:.3f} | {f.per_s:,.0f} |" for f in self.figures
         ]
-        best: dict[tuple[str, str], float] = {}
-        for f in self.figures:
-            best[f.provider, f.what] = max(best.get((f.provider, f.what), 0.0), f.per_s)
-        names = {"image": "images/s", "text": "texts/s", "pair": "pairs/s"}
-        for provider in dict.fromkeys(f.provider for f in self.figures):
-            rates = ", ".join(f"{best[provider, what]:,.0f} {words}" for what, words in names.items())
-            lines += ["", f"{provider}: {rates} at best"]
         return "\n".join(lines)
 
 

@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from export.data import Split
 from export.evaluation.variants import VARIANTS, Variant, VariantFigures
-from export.model import FusionModel
+from export.models.model import FusionModel
+from export.packing.card import About, write_card
 from export.packing.folder import refuse_existing
 from export.packing.measure import in_memory, measure_variant, scale_rows, smallest_within
 from export.packing.onnx_export import OPSET, TOLERANCE, ExportRefusedError, export_graphs
 from export.packing.pack import self_check_cases, write_bundle
-from export.packing.run_card import About, write_run_card
 from export.packing.variants import SCALE_ROWS, Graphs, to_fp16, to_int8
 from stream_app.bundle.graphs import GraphError
 from stream_app.bundle.graphs import Graphs as Sessions
@@ -243,7 +243,7 @@ def _assemble(
     kept = {name: _without_speed(found) for name, found in figures.items()}
     metrics = {**draft.metrics, "variant": variant, **({"variants": kept} if kept else {})}
     manifest = msgspec.structs.replace(draft, self_check=check, metrics=metrics)
-    files = {**graphs, TOKENIZER: source.tokenizer, MODEL_CARD: write_run_card(manifest, order.about).encode()}
+    files = {**graphs, TOKENIZER: source.tokenizer, MODEL_CARD: write_card(manifest, order.about).encode()}
     return msgspec.structs.replace(manifest, files={name: sha256_hex(data) for name, data in files.items()}), files
 
 

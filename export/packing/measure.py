@@ -77,19 +77,8 @@ def predict(bundle: Bundle, graphs: Graphs, split: Split) -> Predictions:
             if judged.any():
                 flags = (image[judged].astype(np.float32), text[judged].astype(np.float32))
                 logits[presence][at[judged]] = graphs.fuse(seen[judged], read[judged], *flags)
-    return Predictions(
-        name=bundle.manifest.name,
-        task=bundle.manifest.task,
-        labels=labels,
-        logits=logits,
-        truth=split.truth,
-        has_image=split.has_image,
-        has_text=split.has_text,
-        decisions=np.arange(n),
-        groups=split.groups,
-        ids=split.ids,
-        facets=split.facets,
-    )
+    manifest = bundle.manifest
+    return Predictions.of(split, logits, task=manifest.task, labels=labels, name=manifest.name)
 
 
 _Bools = npt.NDArray[np.bool_]

@@ -26,7 +26,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
-from export.model import FusionModel
+from export.models.model import FusionModel
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER
 
 OPSET = 20
@@ -162,23 +162,24 @@ def _plan(model: FusionModel) -> tuple[_Graph, ...]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress report from standard output; what it raises still comes through."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+def quiet(logger: str = "") -> Iterator[None]:
+    """Keep the progress and advice of PyTorch's and ONNX's tools from the terminal, but not what they raise."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        log.setLevel(level)
 
 
 def _export(graph: _Graph) -> onnx.ModelProto:
     sizes = {"b": torch.export.Dim("b", min=1, max=4096), "t": torch.export.Dim("t", min=1, max=graph.max_tokens)}
     shapes = tuple({axis: sizes[size] for axis, size in graph.dynamic[name].items()} for name in graph.inputs)
     try:
-        with _quiet():
+        with quiet("torch.onnx"):
             program = torch.onnx.export(
                 graph.module,
                 graph.sample,

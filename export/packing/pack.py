@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from export.model import FusionModel
+from export.models.model import FusionModel
 from export.packing.folder import publish_folder
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.image import self_check_image

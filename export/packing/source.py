@@ -7,54 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from export.evaluation.calibrated import Calibrated, CalibratedError, load_calibrated
 from export.evaluation.evaluate import FACET_VALUES
 from export.evaluation.predictions import load_predictions
-from export.model import FusionModel
+from export.models.model import FusionModel
 from export.packing.bundle import Source
 from export.packing.revision import source_revision
 from export.packing.run_crossval import crossval_metrics
 from export.packing.run_metrics import run_metrics
+from export.training.load import LoadedRun, load_run
 from export.training.run import RunError, RunFolder, read_json
-
-if TYPE_CHECKING:
-    from export.training.load import LoadedRun
 
 #: Splits whose figures go into a bundle, where there are predictions of them; validation only where no other is there.
 MEASURED = ("test", "test-sequences")
 _FROM_STATE = ("method", "epochs", "epoch", "best_epoch", "doubts", "seed", "torch")
 
 
-def open_source(folder: RunFolder, crossval: RunFolder | None = None, *, facets: Collection[str] = ()) -> Source:
-    """Load a run and gather what its bundle says; the one place where packing meets the loader of training.
-
-    Args:
-        folder: The run.
-        crossval: As in `source_of`.
-        facets: As in `source_of`.
-
-    Raises:
-        RunError: The folder is not one of a finished run.
-    """
-    from export.training.load import load_run  # noqa: PLC0415 - the loader is the heaviest part of training
-
-    return source_of(folder, load_run(folder), crossval, facets=facets)
-
-
-def source_of(
-    folder: RunFolder, loaded: LoadedRun, crossval: RunFolder | None = None, *, facets: Collection[str] = ()
+def open_source(
+    folder: RunFolder,
+    crossval: RunFolder | None = None,
+    *,
+    loaded: LoadedRun | None = None,
+    facets: Collection[str] = (),
 ) -> Source:
     """Gather all that a bundle says of a run.
 
     Args:
         folder: The run.
-        loaded: Its model.
         crossval: A cross-validation of the same configuration on the same rows: what it found stands for what the run
             is worth, who may have learned from all of them.
+        loaded: Its model, where it has been loaded already.
         facets: Columns of the data whose values card and manifest may name, with the accuracy of each.
 
     Raises:
@@ -62,6 +48,7 @@ def source_of(
             none, or of something else; or a facet is none of its rows, or has too many values for a table.
         PredictionsError: Predictions that lie there do not fit the calibration.
     """
+    loaded = loaded or load_run(folder)
     state, data = read_json(folder.state), read_json(folder.dataset)
     if state.get("finished") is False:
         raise RunError(f"{folder.path}: expected a run that is finished, found one that is not: resume its training")

@@ -9,11 +9,8 @@ measured (`export.packing.measure`).
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.packing.onnx_export import DYNAMIC, ExportRefusedError, finished
+from export.packing.onnx_export import DYNAMIC, ExportRefusedError, finished, quiet
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER
 
 Graphs = dict[str, bytes]
@@ -63,7 +60,7 @@ def to_fp16(graphs: Mapping[str, bytes]) -> Graphs:
     for name, data in graphs.items():
         proto = onnx.load_from_string(data)
         _require_float16_weights(proto, name)
-        with _quiet():
+        with quiet():
             half = convert_float_to_float16(proto, keep_io_types=True, op_block_list=[*_WIDE, *_unsafe(proto)])
             # The converter puts its casts at the end, behind those who read them.
             OnnxModel(half).topological_sort(is_deterministic=True)
@@ -114,7 +111,7 @@ def to_int8(graphs: Mapping[str, bytes], rows: Mapping[str, Sequence[Feed]]) -> 
 
 
 def _quantised(data: bytes, kinds: Sequence[str], feeds: Sequence[Feed]) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         source, target = Path(folder) / "model.onnx", Path(folder) / "quantised.onnx"
         source.write_bytes(data)
         quantize_static(
@@ -144,17 +141,3 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
 
     def rewind(self) -> None:
         self._left = iter(self._feeds)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tools' advice (to run their preparation, or that small numbers became zero) out of the log."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)

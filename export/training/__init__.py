@@ -1,1 +1,1 @@
-"""From rows to weights: recipe, Lightning module, run folder. It never touches the test split."""
+"""From rows to weights: configuration, loop or probe, run folder. It never touches the test split."""

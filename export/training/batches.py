@@ -1,4 +1,4 @@
-"""Puts rows together to batches. Goes in: a split. Goes out: tensors in which each picture and each text lies once.
+"""Puts rows together to batches. In: a split. Out: tensors in which each picture and each text lies once.
 
 Rows that share a picture come in one batch, so that its encoder runs once for all of them; so does the text encoder
 for rows of equal texts.
@@ -8,7 +8,7 @@ Shapes: `b` rows, `u` distinct pictures, `v` distinct texts, `h`, `w` picture, `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from export.data import NO_IMAGE, Split
-from export.data.augment import AugmentSpec, augment, names_side
-from export.data.augment_text import TextChanges
-from export.model import FusionModel
+from export.data.preparing.augment import AugmentSpec, augment, names_side
+from export.data.preparing.augment_text import TextChanges
+from export.models.model import FusionModel
 from export.training.frozen import Keep, Kept, keep_images, keep_texts
+from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer, pad_tokens, token_bucket
 
 
@@ -51,26 +52,29 @@ class Batch:
     truth: Tensor
     rows: npt.NDArray[np.int64]
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        moved = {one.name: getattr(self, one.name).to(device) for one in fields(self) if one.name != "rows"}
+        return replace(self, **moved)
+
 
 class Batches:
     """The batches of a split."""
 
-    def __init__(self, split: Split, tokenizer: Tokenizer, *, pad_id: int, max_tokens: int, batch: int) -> None:
+    def __init__(self, split: Split, tokenizer: Tokenizer, text: TextSpec, *, batch: int) -> None:
         """Read every distinct text once.
 
         Args:
             split: The rows.
             tokenizer: The bundle's.
-            pad_id: Fills a row behind its end.
-            max_tokens: Bound of a text.
+            text: Its bounds and padding.
             batch: Rows per batch at most.
         """
-        self._split = split
+        self._split, self._text, self._batch = split, text, batch
         number = {text: place for place, text in enumerate(dict.fromkeys(split.texts))}
         self._texts = tuple(number)
-        self._ids = [tokenizer.encode(text) if text else (pad_id,) for text in number]
+        self._ids = [tokenizer.encode(text) for text in number]
         self._text_of = np.fromiter((number[text] for text in split.texts), np.int64, len(split))
-        self._pad_id, self._max_tokens, self._batch = pad_id, max_tokens, batch
         self._has_text = split.has_text
         self._parts = _parts(split.image_of, batch)
         self._seen: Kept | None = None
@@ -91,13 +95,13 @@ class Batches:
             DataError: The disk is full, or the like.
         """
         self._seen = None if has_changes else keep_images(model, self._split, keep)
-        max_tokens = self._max_tokens
-        self._read = None if has_text_changes else keep_texts(model, self._ids, keep, max_tokens=max_tokens)
+        most = self._text.max_tokens
+        self._read = None if has_text_changes else keep_texts(model, self._ids, keep, max_tokens=most)
         return self
 
     def in_order(self) -> Iterator[Batch]:
         """Give every row once; equal splits, equal batches."""
-        return self._batches(self._parts, None, None, None)
+        return (self._make(rows) for rows in _packed(self._parts, self._batch))
 
     def shuffled(
         self, rng: np.random.Generator, changes: AugmentSpec | None, words: TextChanges | None = None
@@ -109,7 +113,8 @@ class Batches:
             changes: How pictures are changed, if at all.
             words: How texts are changed, if at all.
         """
-        return self._batches(self._shuffled_parts(rng), rng, changes, words)
+        parts = _packed(self._shuffled_parts(rng), self._batch)
+        return (self._make(rows, rng, changes, words) for rows in parts)
 
     def count(self, rng: np.random.Generator | None = None) -> int:
         """Return how many batches `shuffled` gives with a generator in the state of `rng`; without one, `in_order`."""
@@ -118,22 +123,12 @@ class Batches:
     def _shuffled_parts(self, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
         return [self._parts[place] for place in rng.permutation(len(self._parts))]
 
-    def _batches(
-        self,
-        parts: Sequence[npt.NDArray[np.int64]],
-        rng: np.random.Generator | None,
-        changes: AugmentSpec | None,
-        words: TextChanges | None,
-    ) -> Iterator[Batch]:
-        for rows in _packed(parts, self._batch):
-            yield self._make(rows, rng, changes, words)
-
     def _make(
         self,
         rows: npt.NDArray[np.int64],
-        rng: np.random.Generator | None,
-        changes: AugmentSpec | None,
-        words: TextChanges | None,
+        rng: np.random.Generator | None = None,
+        changes: AugmentSpec | None = None,
+        words: TextChanges | None = None,
     ) -> Batch:
         split = self._split
         pictures, image_of = np.unique(split.image_of[rows], return_inverse=True)
@@ -152,8 +147,8 @@ class Batches:
             said = [place for place, text in enumerate(texts) if self._texts[text]]
             for place, read in zip(said, words.read([self._texts[texts[place]] for place in said], rng), strict=True):
                 ids[place] = read
-        bucket = token_bucket(max(map(len, ids)), self._max_tokens)
-        tokens, length = pad_tokens(ids, pad_id=self._pad_id, padded_length=bucket)
+        bucket = token_bucket(max(map(len, ids)), self._text.max_tokens)
+        tokens, length = pad_tokens(ids, pad_id=self._text.pad_id, padded_length=bucket)
         gathered = tokens if self._read is None else self._read.take(texts)[:, :bucket]
         return Batch(
             images=torch.from_numpy(images),

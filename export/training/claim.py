@@ -1,4 +1,4 @@
-"""Takes the folder of a run, or of a cross-validation. Goes in: a configuration, a folder. Goes out: a folder begun."""
+"""Takes the folder of a run, or of a cross-validation. In: a configuration, a folder. Out: a folder begun."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a training is asked for: one typed value, read from a TOML or YAML file. Unknown keys are errors.
 
-Goes in: bytes of a file. Goes out: a `TrainConfig`; it is written back to the run with all defaults.
+In: bytes of a file. Out: a `TrainConfig`; it is written back to the run with all defaults.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from export.data import Dataset
-from export.data.augment import AugmentSpec
-from export.data.augment_text import TextAugmentSpec
-from export.data.partition import folds, split
-from export.data.read import ReadOptions, open_dataset
-from export.data.sides import missing_sides
-from export.encoders import ImageEncoderSpec, TextEncoderSpec
-from export.fusions import FusionSpec
+from export.data.preparing.augment import AugmentSpec
+from export.data.preparing.augment_text import TextAugmentSpec
+from export.data.reading.read import ReadOptions
+from export.models.encoders import ImageEncoderSpec, TextEncoderSpec
+from export.models.fusions import FusionSpec
 
 _Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Weight = Annotated[float, msgspec.Meta(ge=0)]
@@ -81,7 +78,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         thaw_every: Epochs after which one more stage of a `staged` encoder learns.
         augment: Changes of the training pictures; none where left out.
         augment_text: Changes of the training texts; none where left out.
-        precision: Of the arithmetic, in PyTorch Lightning's words.
+        precision: Of the arithmetic: float32, or a narrower type where PyTorch's autocast takes it.
         is_deterministic: Refuse operations whose result may differ between runs.
         threads: Of PyTorch; 0: as many as it likes. Another number, slightly other weights.
         calibration: `platt`, `temperature`, `isotonic` or `none`.
@@ -191,62 +188,3 @@ def _choices(message: str) -> str:
 def encode_config(config: TrainConfig) -> bytes:
     """Return the configuration as TOML, with every default written out."""
     return msgspec.toml.encode(config)
-
-
-def open_rows(config: TrainConfig) -> Dataset:
-    """Read the data set; where it has no validation rows, take some from training by whole groups.
-
-    Raises:
-        DataError: As `open_dataset`, `split` and `folds`.
-    """
-    if config.data.uses_all_rows:
-        share = _validation_share(config.data)
-        return split(_open(config), {"train": 1 - share, "validation": share}, seed=config.seed)
-    if config.data.folds:
-        return open_folds(config)[config.data.fold % config.data.folds]
-    dataset = _open(config)
-    names = {row.split for row in dataset.rows}
-    if "train" in names and "validation" not in names and config.data.validation_share:
-        share = config.data.validation_share
-        return split(dataset, {"train": 1 - share, "validation": share}, seed=config.seed, keep=("test",))
-    return dataset
-
-
-def open_folds(config: TrainConfig) -> tuple[Dataset, ...]:
-    """Read the data set once for each part of a cross-validation, the part being its test split.
-
-    Raises:
-        DataError: As `open_dataset` and `folds`.
-    """
-    data = config.data
-    return folds(
-        _open(config),
-        data.folds,
-        seed=config.seed,
-        column=data.fold_column,
-        validation_share=_validation_share(data),
-    )
-
-
-def require_sides(dataset: Dataset, config: TrainConfig) -> None:
-    """See that some row has each side that the fusion looks at.
-
-    Raises:
-        ConfigError: None has one.
-    """
-    for missing in missing_sides(dataset.rows):
-        other = "image_only" if missing.side == "text" else "text_only"
-        if config.fusion.kind != other:
-            raise ConfigError(
-                f"{config.data.path}: {len(dataset)} {missing.words}; else train the other side alone: --fusion {other}"
-            )
-
-
-def _validation_share(data: DataConfig) -> float:
-    """Return the share; calibration needs some rows, so none is the default."""
-    return data.validation_share or DataConfig(path="").validation_share
-
-
-def _open(config: TrainConfig) -> Dataset:
-    options = {name: getattr(config.data, name) for name in ReadOptions.__struct_fields__}
-    return open_dataset(Path(config.data.path), ReadOptions(**options))

@@ -1,4 +1,4 @@
-"""Cross-validation: a run for each part of a data set, tested on that part. Goes out: a folder like that of one run.
+"""Cross-validation: a run for each part of a data set, tested on that part. Out: a folder like that of one run.
 
 ```
 OUT/fold-1 ...               runs, each with its own calibration
@@ -30,12 +30,12 @@ from export.evaluation.pool import pool
 from export.evaluation.predictions import Predictions, load_predictions
 from export.evaluation.scores import score
 from export.training.claim import claim
-from export.training.config import ConfigError, TrainConfig, open_folds, open_rows, require_sides
-from export.training.fit import Say, fit, parsed_rule
-from export.training.gradient import require_precision
-from export.training.load import require_same_rows
+from export.training.config import ConfigError, TrainConfig
+from export.training.fit import fit, parsed_rule
+from export.training.loop import require_precision
 from export.training.predict import Mode, predict_run
-from export.training.run import RunFolder, is_finished, read_doubts, read_json, write_json
+from export.training.rows import open_folds, open_rows, require_same_rows, require_sides
+from export.training.run import RunFolder, Say, is_finished, read_doubts, read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)

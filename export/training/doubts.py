@@ -1,11 +1,10 @@
-"""Says what is doubtful about a training. Goes in: rows, predictions of validation rows. Goes out: sentences.
+"""Says what is doubtful about a training. In: rows, predictions of validation rows. Out: sentences.
 
 Shapes: `n` rows, `L` labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import compress
 
 import numpy as np
@@ -13,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from export.data import Dataset, Split, Task
+from export.data import Dataset, Split
 from export.evaluation.calibration import rows_of
 from export.evaluation.predictions import Predictions
-from export.fusions import FusionKind
+from export.models.fusions import FusionKind
 from export.training.config import Recipe
-from export.training.losses import class_weights, row_losses
-from export.training.module import ADVICE, TrainingError
+from export.training.losses import class_weights, descend, row_losses
+from export.training.run import ADVICE, TrainingError
 from stream_app.bundle.manifest import PRESENCES
 
 LARGEST_LOGIT = 500.0
@@ -63,28 +62,27 @@ def doubts_of_result(predictions: Predictions, learned: npt.NDArray[np.float32],
     Raises:
         TrainingError: A logit is not finite.
     """
-    largest = _largest(predictions)
-    loss, constant = _losses(predictions, learned, recipe)
-    kind = "focal validation loss" if _gamma(recipe) else "validation loss"
-    found = []
-    if largest > LARGEST_LOGIT:
-        found.append(
-            f"expected logits within {LARGEST_LOGIT:g} of 0, found {largest:.4g}, and a {kind} of {loss:.4g}: "
-            f"the model diverged, and `vigil-export export` will hardly take it; {ADVICE}"
-        )
-    elif loss >= constant:
-        found.append(
-            f"expected a {kind} below {constant:.4g}, that of an answer that is the same for every row, "
-            f"found {loss:.4g}: nothing was learned that holds for other rows; {_NOTHING_LEARNED[recipe.method]}"
-        )
-    return found
-
-
-def _largest(predictions: Predictions) -> float:
     logits = np.concatenate([predictions.logits[one][rows_of(predictions, one)] for one in PRESENCES])
     if not np.isfinite(logits).all():
         raise TrainingError(f"expected finite logits of validation rows, found NaN or infinity: {ADVICE}")
-    return float(np.abs(logits).max(initial=0))
+    largest = float(np.abs(logits).max(initial=0))
+    loss, constant = _losses(predictions, learned, recipe)
+    kind = "focal validation loss" if _gamma(recipe) else "validation loss"
+    if largest > LARGEST_LOGIT:
+        return [
+            (
+                f"expected logits within {LARGEST_LOGIT:g} of 0, found {largest:.4g}, and a {kind} of {loss:.4g}: "
+                f"the model diverged, and `vigil-export export` will hardly take it; {ADVICE}"
+            )
+        ]
+    if loss >= constant:
+        return [
+            (
+                f"expected a {kind} below {constant:.4g}, that of an answer that is the same for every row, "
+                f"found {loss:.4g}: nothing was learned that holds for other rows; {_NOTHING_LEARNED[recipe.method]}"
+            )
+        ]
+    return []
 
 
 def _gamma(recipe: Recipe) -> float:
@@ -93,58 +91,17 @@ def _gamma(recipe: Recipe) -> float:
 
 
 def _losses(predictions: Predictions, learned: npt.NDArray[np.float32], recipe: Recipe) -> tuple[float, float]:
-    """Return the mean loss over rows, and that of the constant which suits the training rows best."""
-    rows = predictions.has_image | predictions.has_text
-    truth = torch.from_numpy(predictions.truth[rows]).double()
+    """Return the mean loss over rows, and that of the constant which loses least on the training rows."""
     weights = class_weights(learned, predictions.task).double() if recipe.class_weights else None
-    gamma = _gamma(recipe)
-    best = _constant(torch.from_numpy(learned).double(), predictions.task, weights, gamma)
-    ours, theirs = (
-        float(row_losses(logits.double(), truth, task=predictions.task, weights=weights, gamma=gamma).mean())
-        for logits in (torch.from_numpy(predictions.logits["both"][rows]), best.expand(len(truth), -1))
-    )
-    return ours, theirs
 
+    def mean(logits: Tensor, truth: npt.NDArray[np.float32]) -> Tensor:
+        target = torch.from_numpy(truth).double()
+        each = logits.double().expand(len(target), -1)
+        return row_losses(each, target, task=predictions.task, weights=weights, gamma=_gamma(recipe)).mean()
 
-def _constant(learned: Tensor, task: Task, weights: Tensor | None, gamma: float) -> Tensor:
-    """Return the logits that lose least where each row gets the same; half a row more, so that they end.
-
-    Of cross-entropy they say how often labels are, each counting its weight. A focal loss is least elsewhere, nearer
-    to one half; it is searched from there.
-    """
-    having = learned.sum(0) + 0.5
-    lacking = len(learned) - having + 1
-    weighed = having if weights is None else having * weights
-    often = weighed.log() if task == "multiclass" else (weighed / lacking).log()
-    if gamma == 0:
-        return often
-
-    def loss(logits: Tensor) -> Tensor:
-        if task == "multiclass":
-            classes = torch.eye(len(logits), dtype=logits.dtype)
-            each = row_losses(logits.expand(len(logits), -1), classes, task=task, weights=weights, gamma=gamma)
-            return (having * each).sum() / having.sum()
-        one = logits[:, None]  # a row for each label, which has that label only
-        by = None if weights is None else weights[:, None]
-        yes, no = (row_losses(one, of(one), task=task, weights=by, gamma=gamma) for of in _TRUTHS)
-        return (having * yes + lacking * no).mean() / (having + lacking)[0]
-
-    return _least(loss, often)
-
-
-_TRUTHS = (torch.ones_like, torch.zeros_like)
-
-
-def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """Return where a smooth loss is least (L-BFGS)."""
-    found = start.clone().requires_grad_()
-    steps = torch.optim.LBFGS([found], max_iter=100, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
-
-    def closure() -> float:
-        steps.zero_grad()
-        value = loss(found)
-        value.backward()  # type: ignore[no-untyped-call]
-        return float(value.detach())
-
-    steps.step(closure)  # type: ignore[no-untyped-call]
-    return found.detach()
+    best = torch.zeros(learned.shape[1], dtype=torch.float64, requires_grad=True)
+    # A label without rows would pull its logit to minus infinity.
+    descend([best], lambda: mean(best, learned) + 1e-6 * best.square().sum())
+    rows = predictions.has_image | predictions.has_text
+    truth = predictions.truth[rows]
+    return float(mean(torch.from_numpy(predictions.logits["both"][rows]), truth)), float(mean(best.detach(), truth))

@@ -1,55 +1,57 @@
-"""Trains a run. Goes in: a configuration. Goes out: a run folder, complete, or one that can be resumed.
+"""Trains a run. In: a configuration. Out: a run folder, complete, or one that can be resumed.
 
-The test split is never opened here.
+`fit` is the story; each step is told in the file that it is called from. The test split is never opened here.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save
 
-from export.data import SPLIT_NAMES, Dataset, Split
-from export.data.access import Splits
-from export.data.tokens import count_words
-from export.encoders import coverage, make_tokenizer
+from export.data import Dataset, Split
+from export.data.preparing.access import Splits
+from export.data.preparing.tokens import count_words
+from export.data.rows import Progress
 from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.calibrated import shortages
 from export.evaluation.predictions import Predictions
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
 from export.files import write_whole
-from export.model import FusionModel, ModelSpec, build_model
+from export.models.encoders import coverage, make_tokenizer
+from export.models.model import FusionModel, ModelSpec, build_model
+from export.training.batches import Batches
 from export.training.claim import claim
-from export.training.config import ConfigError, TrainConfig, open_rows, require_sides
+from export.training.config import ConfigError, TrainConfig
 from export.training.doubts import doubts_of_result, doubts_of_rows
-from export.training.features import teach_guide
-from export.training.gradient import require_precision, train_by_gradient
-from export.training.load import (
-    ModelFile,
+from export.training.guide import teach_guide
+from export.training.load import ModelFile, write_model
+from export.training.loop import require_precision, train_by_gradient
+from export.training.predict import Mode, across_sequences, predict
+from export.training.probe import fit_probe, judge_inner
+from export.training.rows import (
     content_sha256,
     keep_of,
+    open_rows,
     open_splits,
     require_same_rows,
+    require_sides,
     rows_sha256,
-    write_model,
 )
-from export.training.predict import Mode, across_sequences, as_predictions, predict
-from export.training.probe import Inner, fit_probe, judge_inner
-from export.training.run import RunError, RunFolder, is_finished, write_json
+from export.training.run import RunError, RunFolder, Say, is_finished, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
-Say = Callable[[str], None]
 
-
-def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, shows_progress: bool = False) -> None:
+def fit(
+    config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, progress: Progress | None = None
+) -> None:
     """Train, calibrate on validation rows, and leave all that evaluation and export read.
 
     Args:
@@ -57,7 +59,7 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
         run: Where; the folder must not exist, unless a training that was cut short is resumed.
         say: Told one line after each step.
         resume: Go on from the last whole epoch; the configuration must be that of the run.
-        shows_progress: Show a bar on standard error.
+        progress: Told how far the epochs are.
 
     Raises:
         RunError: The folder exists already, or is none that can be resumed.
@@ -77,19 +79,11 @@ def fit(config: TrainConfig, run: RunFolder, *, say: Say, resume: bool = False, 
             require_same_rows(dataset, run)
         splits = open_splits(config, dataset, run)
         train = splits.open("train", purpose="training")
-        validation = splits.open("validation", purpose="calibration")
-        say(
-            f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, "
-            f"{', '.join(dataset.labels)}"
-        )
-        for doubt in doubts_of_rows(train, validation, dataset, config.fusion.kind):
-            say(f"WARNING: {doubt}")
-        write_json(run.dataset, _about(dataset, config))
-        torch.manual_seed(config.seed)
-        model, tokenizer, text = _build(config, dataset, train, run)
-        known = _known_words(model, train, text, say)
-        words = Tokenizer(tokenizer, text), text
-        told, judged = _learn(config, run, model, splits, words, say=say, shows_progress=shows_progress)
+        _say_what_is_doubtful(train, splits, config, say)
+        write_json(run.dataset, _about(dataset, splits, config))
+        model, text, known = _build(config, dataset, train, run, say)
+        learn = _probe if config.recipe.method == "probe" else _descend
+        told, judged = learn(config, run, model, splits, text, say=say, progress=progress)
     predictions = judged["rows"]
     doubts = doubts_of_result(predictions, train.truth, config.recipe)
     write_whole(run.weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
@@ -141,57 +135,16 @@ def _claimed(config: TrainConfig, run: RunFolder, *, resume: bool) -> Iterator[N
         raise
 
 
-def _learn(
-    config: TrainConfig,
-    run: RunFolder,
-    model: FusionModel,
-    splits: Splits,
-    words: tuple[Tokenizer, TextSpec],
-    *,
-    say: Say,
-    shows_progress: bool,
-) -> tuple[dict[str, Any], dict[Mode, Predictions]]:
-    """Train in place; return how it went, and the predictions by which it is calibrated.
-
-    Those in mode `sequences` only of a probe, whose final layers have learned from the validation rows; another model
-    can judge them whenever somebody asks.
-    """
-    keep = keep_of(config, run)
-    train = splits.open("train", purpose="training")
-    if config.recipe.method == "probe":
-        everything = splits.open("train", "validation", purpose="training")
-        told, inner = fit_probe(model, everything, words, config=config, keep=keep, say=say)
-        return told, _judged_inside(model, inner, everything, run.path.name)
-    validation = splits.open("validation", purpose="calibration")
-    is_guided = teach_guide(model, train, keep)
-    rows = train, validation, *words
-    told = train_by_gradient(config, run, model, rows, keep, shows_progress=shows_progress)
-    predictions = predict(
-        model,
-        validation,
-        run.tokenizer.read_bytes(),
-        text=words[1],
-        name=run.path.name,
-        split_name="validation",
-        keep=keep,
+def _say_what_is_doubtful(train: Split, splits: Splits, config: TrainConfig, say: Say) -> None:
+    dataset, validation = splits.dataset, splits.open("validation", purpose="calibration")
+    say(
+        f"read {len(train)} training and {len(validation)} validation rows: {dataset.task}, {', '.join(dataset.labels)}"
     )
-    return told | ({"is_guided": True} if is_guided else {}), {"rows": predictions}
+    for doubt in doubts_of_rows(train, validation, dataset, config.fusion.kind):
+        say(f"WARNING: {doubt}")
 
 
-def _judged_inside(model: FusionModel, inner: Inner, split: Split, name: str) -> dict[Mode, Predictions]:
-    """Return what layers said of rows that they had not learned from, and of their texts with all their pictures."""
-    pairs = across_sequences(split)
-    rows = judge_inner(model, inner, split)
-    sequences = judge_inner(model, inner, pairs.rows, pictures=pairs.pictures, texts=pairs.texts)
-    places = np.arange(len(split), dtype=np.int64)
-    return {
-        "rows": as_predictions(model, split, rows, places, name=name, split_name="validation"),
-        "sequences": as_predictions(model, pairs.rows, sequences, pairs.texts, name=name, split_name="validation"),
-    }
-
-
-def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
-    sizes = {name: sum(row.split == name for row in dataset.rows) for name in SPLIT_NAMES}
+def _about(dataset: Dataset, splits: Splits, config: TrainConfig) -> dict[str, Any]:
     return {
         "name": Path(config.data.path).resolve().name,
         "task": dataset.task,
@@ -199,26 +152,80 @@ def _about(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
         "negative": dataset.negative,
         "sha256": rows_sha256(dataset),
         "content_sha256": content_sha256(dataset),
-        "sizes": sizes,
+        "sizes": splits.sizes,
     }
 
 
-def _known_words(model: FusionModel, train: Split, text: TextSpec, say: Say) -> dict[str, Any]:
-    """Say how much of the training texts a file of word vectors knows; nothing where there is no such file."""
-    if not model.text.known_words:
-        return {}
-    found = coverage(count_words(train.texts, spec=text), model.text.known_words)
-    say(f"{found}; text.vocabulary holds {model.spec.text.vocabulary} words")
-    return {"vectors": {name: getattr(found, name) for name in ("words", "known", "uses", "known_uses")}}
-
-
-def _build(config: TrainConfig, dataset: Dataset, train: Split, run: RunFolder) -> tuple[FusionModel, bytes, TextSpec]:
-    texts = [text for text in train.texts if text]
-    tokenizer, text = make_tokenizer(config.text, texts or ["-"])
+def _build(
+    config: TrainConfig, dataset: Dataset, train: Split, run: RunFolder, say: Say
+) -> tuple[FusionModel, TextSpec, dict[str, Any]]:
+    """Make tokenizer and model and write down what they are made of; say how many words a file of vectors knows."""
+    torch.manual_seed(config.seed)
+    tokenizer, text = make_tokenizer(config.text, [text for text in train.texts if text] or ["-"])
     spec = ModelSpec(
         task=dataset.task, labels=dataset.labels, image=config.image, text=config.text, fusion=config.fusion
     )
     model = build_model(spec, tokenizer=tokenizer)
     run.tokenizer.write_bytes(tokenizer)
     write_model(run.model, ModelFile(spec=model.spec, text=text))
-    return model, tokenizer, text
+    if not model.text.known_words:
+        return model, text, {}
+    found = coverage(count_words(train.texts, spec=text), model.text.known_words)
+    say(f"{found}; text.vocabulary holds {model.spec.text.vocabulary} words")
+    return model, text, {"vectors": {name: getattr(found, name) for name in ("words", "known", "uses", "known_uses")}}
+
+
+_Learned = tuple[dict[str, Any], dict[Mode, Predictions]]
+"""How it went, for `state.json`, and the predictions by which the run is calibrated."""
+
+
+def _descend(
+    config: TrainConfig,
+    run: RunFolder,
+    model: FusionModel,
+    splits: Splits,
+    text: TextSpec,
+    *,
+    say: Say,
+    progress: Progress | None,
+) -> _Learned:
+    """Train in place by gradient descent; judge the validation rows with the best weights."""
+    keep, tokenizer = keep_of(config, run), run.tokenizer.read_bytes()
+    train = splits.open("train", purpose="training")
+    validation = splits.open("validation", purpose="calibration")
+    is_guided = teach_guide(model, train, keep)
+    rows = train, validation, Tokenizer(tokenizer, text), text
+    told = train_by_gradient(config, run, model, rows, keep, say=say, progress=progress)
+    name = run.path.name
+    judged = predict(model, validation, tokenizer, text=text, name=name, split_name="validation", keep=keep)
+    return told | ({"is_guided": True} if is_guided else {}), {"rows": judged}
+
+
+def _probe(
+    config: TrainConfig,
+    run: RunFolder,
+    model: FusionModel,
+    splits: Splits,
+    text: TextSpec,
+    *,
+    say: Say,
+    progress: Progress | None,
+) -> _Learned:
+    """Fit the head in place, to the validation rows as well; return what layers said that had not seen them.
+
+    Of their texts with all pictures of their sequence too: the final layers, which have seen them, are not to be asked.
+    """
+    del progress
+    rows, keep = splits.open("train", "validation", purpose="training"), keep_of(config, run)
+    is_guided = teach_guide(model, rows, keep)
+    tokenizer = Tokenizer(run.tokenizer.read_bytes(), text)
+    batches = Batches(rows, tokenizer, text, batch=config.recipe.batch)
+    told, inner = fit_probe(model, rows, batches.keep(model, keep), config=config, say=say)
+    pairs, spec = across_sequences(rows), model.spec
+    sequences = judge_inner(model, inner, pairs.rows, pictures=pairs.pictures, texts=pairs.texts)
+    about: dict[str, Any] = {"task": spec.task, "labels": spec.labels, "name": run.path.name}
+    about["split_name"] = "validation"
+    return {"is_guided": is_guided} | told, {
+        "rows": Predictions.of(rows, judge_inner(model, inner, rows), **about),
+        "sequences": Predictions.of(pairs.rows, sequences, decisions=pairs.texts, **about),
+    }

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from export.data import NO_IMAGE, Split
-from export.data.store import ArrayStore
-from export.encoders import Encoder, TwoPartEncoder
-from export.model import FusionModel
+from export.data.preparing.store import ArrayStore
+from export.models.encoders import Encoder, TwoPartEncoder
+from export.models.model import FusionModel
 
 # Part of a store's name: to be counted up when the same weights would give something else.
 _VERSION = 1
@@ -125,41 +125,22 @@ def _keep(
     encoder.eval()
     with torch.inference_mode():
         sample = gather(next(iter(keys)))
-        store = ArrayStore(
-            keep.cache / f"{name}-{_digest(encoder, sample)}-v{_VERSION}", tuple(sample.shape), np.float32
-        )
         if sample.nbytes * len(keys) > keep.limit:
             encoder.train(was_training)
             return None
+        folder = keep.cache / f"{name}-{_digest(encoder, sample)}-v{_VERSION}"
+        store = ArrayStore(folder, tuple(sample.shape), np.float32)
         with store.writing() as known:
-            _add(store, known, keys, gather, most=max(1, _WAITING_BYTES // max(1, sample.nbytes)))
+            new = {key: number for number, key in keys.items() if key not in known}
+            most = max(1, _WAITING_BYTES // max(1, sample.nbytes))
+            for at in range(0, len(new), most):
+                some = dict(list(new.items())[at : at + most])
+                store.add(list(some), np.stack([gather(number).float().cpu().numpy() for number in some.values()]))
+                known |= {key: len(known) + place for place, key in enumerate(some)}
     encoder.train(was_training)
     place_of = np.full(count, -1, np.int64)
     place_of[list(keys)] = [known[key] for key in keys.values()]
     return Kept(store.read(), place_of)
-
-
-def _add(
-    store: ArrayStore[np.float32],
-    known: dict[str, int],
-    keys: dict[int, str],
-    gather: Callable[[int], Tensor],
-    most: int,
-) -> None:
-    waiting: dict[str, npt.NDArray[np.float32]] = {}
-
-    def flush() -> None:
-        if waiting:
-            store.add(list(waiting), np.stack(list(waiting.values())))
-            waiting.clear()
-
-    for number, key in keys.items():
-        if key not in known:
-            known[key] = len(known)
-            waiting[key] = gather(number).float().cpu().numpy()
-        if len(waiting) == most:
-            flush()
-    flush()
 
 
 def _digest(encoder: Encoder, sample: Tensor) -> str:

@@ -1,25 +1,68 @@
-"""Teaches the guide of a `GuidedEnd` where things move, without labels. Goes in: pictures in sequences, maps of them.
+"""Teaches the guide of a `GuidedEnd` where things move, without labels. In: pictures in sequences. Out: its weights.
 
-What moved is known from the pictures of a sequence, in the order of their rows; the guide learns to tell it from one.
-A ridge regression per set of rows that is left out, all from the same sums.
-Shapes: `m` pictures, `b` batch, `s` cells, `c` channels.
+What moved is known from the pictures of a sequence, in the order of their rows; by a ridge regression the guide learns
+to tell it from one picture.
+Shapes: `b` batch, `s` cells, `c` channels.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from export.data import NO_IMAGE, Split
+from export.models.encoders.pooling import GuidedEnd
+from export.models.encoders.timm_backbone import TimmEncoder
+from export.models.model import FusionModel
+from export.training.frozen import Keep, keep_images
 
 _PENALTY = 1000.0
 _BLUR = 1.5
 _LEAST_MOTION = 0.5  # of 255; below is noise of the sensor
+_PICTURES = 8  # at a time; on two cores a backbone took twice as long for each of 64
+
+
+def teach_guide(model: FusionModel, train: Split, keep: Keep) -> bool:
+    """Fit the guide of a model's image encoder to what moved between the pictures of sequences.
+
+    Args:
+        model: Where it has a guide, that changes; over a frozen backbone it then learns no further.
+        train: The rows.
+        keep: Where to keep what the backbone gives.
+
+    Returns:
+        Whether there was a guide that the model looks through, and something to teach it.
+    """
+    encoder = model.image
+    if not isinstance(encoder, TimmEncoder) or not isinstance(encoder.end, GuidedEnd) or model.head.LOOKS_AT == "text":
+        return False
+    moved = movements(train, encoder.end.size)
+    if not moved:
+        return False
+    was_training, kept = encoder.training, keep_images(model, train, keep)
+    encoder.eval()
+    guide = encoder.end.guide
+    inputs = torch.zeros(guide.in_features + 1, guide.in_features + 1, dtype=torch.float64)
+    outputs = torch.zeros(guide.in_features + 1, dtype=torch.float64)
+    pictures = np.array(sorted(moved), np.int64)
+    with torch.no_grad():
+        for some in np.split(pictures, range(_PICTURES, len(pictures), _PICTURES)):
+            if kept is None:
+                cells = encoder.gather(torch.from_numpy(np.array(train.images[some])))  # [b, s, c]
+            else:
+                cells = torch.from_numpy(kept.take(some))
+            rows = torch.cat((cells.flatten(0, 1), torch.ones(cells[:, :, 0].numel(), 1)), 1)  # [b s, c + 1]
+            inputs += rows.T @ rows
+            outputs += rows.T @ torch.from_numpy(np.concatenate([moved[picture] for picture in some]))
+        solved = torch.linalg.solve(inputs + _PENALTY * torch.eye(len(inputs), dtype=torch.float64), outputs)
+        guide.weight.copy_(solved[None, :-1])
+        guide.bias.copy_(solved[-1:])
+    encoder.train(was_training)
+    if encoder.is_frozen:
+        guide.requires_grad_(False)  # noqa: FBT003 - the signature is PyTorch's
+    return True
 
 
 def movements(split: Split, size: tuple[int, int]) -> dict[int, npt.NDArray[np.float32]]:
@@ -59,55 +102,3 @@ def _sequences(split: Split) -> list[list[int]]:
 def _grey(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(grey, (0, 0), _BLUR), np.float32)
-
-
-@dataclass(slots=True)
-class Guides:
-    """Sums of a ridge regression from cells to movement, for each part of the rows and for all.
-
-    Attributes:
-        parts: How many parts may be left out.
-        inputs: float64 [parts + 1, c + 1, c + 1]; the last is of all pictures.
-        outputs: float64 [parts + 1, c + 1].
-    """
-
-    parts: int
-    channels: int
-    inputs: Tensor = field(init=False)
-    outputs: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Begin with nothing."""
-        width = self.channels + 1
-        self.inputs = torch.zeros(self.parts + 1, width, width, dtype=torch.float64)
-        self.outputs = torch.zeros(self.parts + 1, width, dtype=torch.float64)
-
-    def add(self, cells: Tensor, moved: Tensor, part_of: list[frozenset[int]]) -> None:
-        """Take pictures in.
-
-        Args:
-            cells: float32 [b, s, c].
-            moved: float32 [b, s].
-            part_of: b sets of the parts that each picture belongs to.
-        """
-        alike: dict[frozenset[int], list[int]] = {}
-        for place, parts in enumerate(part_of):
-            alike.setdefault(parts, []).append(place)
-        for parts, places in alike.items():
-            rows = cells[places].flatten(0, 1)  # [b s, c]
-            with_one = torch.cat((rows, torch.ones(len(rows), 1)), 1)
-            square, product = with_one.T @ with_one, with_one.T @ moved[places].flatten()
-            for part in (*parts, self.parts):
-                self.inputs[part] += square
-                self.outputs[part] += product
-
-    def solve(self) -> Tensor:
-        """Return the guides, float32 [parts + 1, c + 1], the last number the bias: without each part, and of all."""
-        everything = self.inputs[-1], self.outputs[-1]
-        ridge = _PENALTY * torch.eye(self.channels + 1, dtype=torch.float64)
-        solved = [
-            torch.linalg.solve(everything[0] - self.inputs[part] + ridge, everything[1] - self.outputs[part])
-            for part in range(self.parts)
-        ]
-        solved.append(torch.linalg.solve(everything[0] + ridge, everything[1]))
-        return torch.stack(solved).float()

@@ -1,25 +1,22 @@
-"""Loads a finished run. Goes in: a run folder. Goes out: its model, tokenizer and data, as training left them."""
+"""Loads a finished run. In: a run folder. Out: its model, tokenizer and data, as training left them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from export.data import Dataset, Row, Split, SplitName
-from export.data.access import Purpose, Splits
-from export.model import FusionModel, ModelSpec, build_model
-from export.training.config import TrainConfig, open_rows, read_config
-from export.training.frozen import Keep
-from export.training.run import RunError, RunFolder, read_json
-from stream_app.bundle.manifest import ImageSpec, TextSpec
+from export.data import Purpose, Split, SplitName
+from export.models.model import FusionModel, ModelSpec, build_model
+from export.training.config import TrainConfig, read_config
+from export.training.rows import open_rows, open_splits, require_same_rows
+from export.training.run import RunError, RunFolder
+from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 
 
@@ -59,58 +56,6 @@ class LoadedRun:
         dataset = open_rows(self.config)
         require_same_rows(dataset, self.folder)
         return open_splits(self.config, dataset, self.folder).open(name, purpose=purpose)
-
-
-def open_splits(config: TrainConfig, dataset: Dataset, run: RunFolder) -> Splits:
-    """Return the splits of a data set with pictures prepared for the run's model; they are kept."""
-    image = ImageSpec(height=config.image.height, width=config.image.width)
-    return Splits(dataset, image, cache=cache_of(config, run))
-
-
-def cache_of(config: TrainConfig, run: RunFolder) -> Path:
-    """Return the folder where pictures, and what frozen encoders give for them, are kept."""
-    return Path(config.data.cache) if config.data.cache else run.cache
-
-
-def keep_of(config: TrainConfig, run: RunFolder) -> Keep:
-    """Return where a run keeps what frozen encoders give, and how much."""
-    return Keep(cache_of(config, run), int(config.data.kept_gib * 2**30))
-
-
-def rows_sha256(dataset: Dataset) -> str:
-    """Return the SHA-256 of what the rows say; folders do not count, nor does what lies in the pictures' files."""
-    digest = hashlib.sha256(json.dumps([dataset.task, dataset.labels, dataset.negative]).encode())
-    for row in dataset.rows:
-        digest.update(json.dumps(_said(row), ensure_ascii=False).encode())
-    return digest.hexdigest()
-
-
-def content_sha256(dataset: Dataset) -> str:
-    """Return the SHA-256 of what the rows say wherever they lie: neither names, order nor splits of rows count."""
-    # A group that was made up is called by where its picture lies.
-    rows = (row if row.is_group_named else replace(row, group="") for row in dataset.rows)
-    said = sorted(json.dumps(_said(row)[1:-1], ensure_ascii=False) for row in rows)
-    about = [dataset.task, dataset.labels, dataset.negative, said]
-    return hashlib.sha256(json.dumps(about, ensure_ascii=False).encode()).hexdigest()
-
-
-def _said(row: Row) -> list[object]:
-    image = None if row.image is None else row.image.name
-    return [row.id, image, row.text, row.labels, row.group, row.sequence, row.lang, row.split]
-
-
-def require_same_rows(dataset: Dataset, run: RunFolder) -> None:
-    """See that a data set has the rows that a run began with.
-
-    Raises:
-        RunError: They are others, or the run does not say which it has.
-    """
-    expected, found = str(read_json(run.dataset).get("sha256")), rows_sha256(dataset)
-    if expected != found:
-        raise RunError(
-            f"{run.path}: expected the rows of the training (SHA-256 {expected[:12]}), found others ({found[:12]}): "
-            "put the data set back as it was, or train again"
-        )
 
 
 def load_run(run: RunFolder) -> LoadedRun:

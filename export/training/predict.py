@@ -1,4 +1,4 @@
-"""Lets a model judge a split. Goes in: a model and rows. Goes out: `Predictions`, from which all figures come.
+"""Lets a model judge a split. In: a model and rows. Out: `Predictions`, from which all figures come.
 
 Two modes. `rows`: each row as it is. `sequences`: each text with every picture of its sequence; those results are one
 decision, as the live system combines the results of a text.
@@ -6,19 +6,22 @@ decision, as the live system combines the results of a text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from export.data import Split, SplitName
 from export.evaluation.predictions import Predictions
-from export.model import FusionModel
-from export.training.batches import Batches
+from export.models.model import FusionModel
+from export.training.batches import Batch, Batches
 from export.training.frozen import Keep
-from export.training.load import keep_of, load_run
+from export.training.load import load_run
+from export.training.rows import keep_of
 from export.training.run import RunError, RunFolder
 from stream_app.bundle.manifest import PRESENCES, Presence, TextSpec
 from stream_app.bundle.text import Tokenizer
@@ -82,38 +85,15 @@ def predict(
         Raw logits, in the order of the rows; in `sequences` in the order of the texts, and the id of a result is that
         of its row with the picture's row behind it.
     """
-    decisions = np.arange(len(split), dtype=np.int64)
+    decisions = None
     if mode == "sequences":
         pairs = across_sequences(split)
         split, decisions = pairs.rows, pairs.texts
-    batches = Batches(split, Tokenizer(tokenizer, text), pad_id=text.pad_id, max_tokens=text.max_tokens, batch=_BATCH)
+    batches = Batches(split, Tokenizer(tokenizer, text), text, batch=_BATCH)
     logits = _logits(model, len(split), batches.keep(model, keep) if keep else batches)
-    return as_predictions(model, split, logits, decisions, name=name, split_name=split_name)
-
-
-def as_predictions(
-    model: FusionModel,
-    split: Split,
-    logits: dict[Presence, npt.NDArray[np.float32]],
-    decisions: npt.NDArray[np.int64],
-    *,
-    name: str,
-    split_name: SplitName,
-) -> Predictions:
-    """Put raw logits beside what is known of their rows; arguments as in `predict` and `Predictions`."""
-    return Predictions(
-        name=name,
-        task=model.spec.task,
-        labels=model.spec.labels,
-        logits=logits,
-        truth=split.truth,
-        has_image=split.has_image,
-        has_text=split.has_text,
-        decisions=decisions,
-        groups=split.groups,
-        ids=split.ids,
-        facets=split.facets,
-        split=split_name,
+    task, labels = model.spec.task, model.spec.labels
+    return Predictions.of(
+        split, logits, task=task, labels=labels, name=name, decisions=decisions, split_name=split_name
     )
 
 
@@ -159,23 +139,33 @@ def across_sequences(split: Split) -> Pairs:
     return Pairs(rows, texts_of, pictures_of)
 
 
-def _logits(model: FusionModel, count: int, batches: Batches) -> dict[Presence, npt.NDArray[np.float32]]:
-    """Return raw logits for each presence; NaN where the only side that is left is one that the row lacks."""
+def encoded(model: FusionModel, batches: Batches) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+    """Encode rows with a model, which is put into evaluation, on the device where it lies.
+
+    Yields:
+        Each batch, and the features of its rows' pictures and texts, float32 [b, *shape]; of a side that a row lacks,
+        anything.
+    """
     model.eval()
     device = next(model.parameters()).device
+    with torch.inference_mode():
+        for one in batches.in_order():
+            batch = one.to(device)
+            seen = torch.cat([model.encode_images(some) for some in torch.split(batch.images, _PICTURES)])
+            yield batch, seen[batch.image_of], model.encode_texts(batch.tokens, batch.length)[batch.text_of]
+
+
+def _logits(model: FusionModel, count: int, batches: Batches) -> dict[Presence, npt.NDArray[np.float32]]:
+    """Return raw logits for each presence; NaN where the only side that is left is one that the row lacks."""
     shape = (count, len(model.spec.labels))
     found: dict[Presence, npt.NDArray[np.float32]] = {one: np.full(shape, np.nan, np.float32) for one in PRESENCES}
-    with torch.inference_mode():
-        for batch in batches.in_order():
-            pictures = torch.split(batch.images.to(device), _PICTURES)
-            seen = torch.cat([model.encode_images(some) for some in pictures])[batch.image_of.to(device)]
-            read = model.encode_texts(batch.tokens.to(device), batch.length.to(device))[batch.text_of.to(device)]
-            image, words = batch.has_image.to(device), batch.has_text.to(device)
-            none = torch.zeros_like(image)
-            views = {"both": (image, words), "image": (image, none), "text": (none, words)}
-            for presence in PRESENCES:
-                flags = views[presence]
+    for batch, seen, read in encoded(model, batches):
+        image, text, none = batch.has_image, batch.has_text, torch.zeros_like(batch.has_image)
+        views = {"both": (image, text), "image": (image, none), "text": (none, text)}
+        for presence in PRESENCES:
+            flags = views[presence]
+            with torch.inference_mode():
                 logits = model.head(seen, read, *flags).float().cpu().numpy()
-                has_any = ((flags[0] + flags[1]) > 0).cpu().numpy()
-                found[presence][batch.rows[has_any]] = logits[has_any]
+            has_any = ((flags[0] + flags[1]) > 0).cpu().numpy()
+            found[presence][batch.rows[has_any]] = logits[has_any]
     return found

@@ -9,10 +9,10 @@ RUN/config.toml              what was asked for, all defaults written out
     state.json               finished or not, epoch, best epoch, doubts, seconds, torch version, parameters
     calibration.json         calibration and labels with thresholds, fitted on validation
     predictions/<split>.npz  export.evaluation.predictions, validation and (after `evaluate`) test
-    checkpoints/             last.ckpt to resume from
+    checkpoints/             last.ckpt to resume from, best.ckpt with the lowest validation loss
     folds.json               of a cross-validation, which has no model of its own
-    logs/                    metrics.csv, TensorBoard
-    cache/                   pictures as the model takes them, and what frozen encoders give; made again where missing
+    logs/                    metrics.csv, a line for each epoch
+    cache/                   pictures as the model takes them, and what frozen encoders give; recreated where missing
     reports/                 pages of `evaluate`
 ```
 """
@@ -20,81 +20,40 @@ RUN/config.toml              what was asked for, all defaults written out
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from export.files import write_whole
+
+Say = Callable[[str], None]
+"""Told one line after each step."""
+
+ADVICE = (
+    "try a lower recipe.rate, recipe.clip above 0, or precision 32, in another folder: a run keeps its configuration"
+)
+"""Of trainings that diverge."""
 
 
 class RunError(ValueError):
     """A run folder cannot be used; the message says what is missing or does not fit, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and what to do."""
+
+
 class RunFolder:
-    """Paths of a run.
+    """Paths of a run: what lies in each is told at the top of this file. The folder may not exist yet."""
 
-    Attributes:
-        path: The folder; it may not exist yet.
-    """
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The configuration with all defaults written out."""
-        return self.path / "config.toml"
-
-    @property
-    def dataset(self) -> Path:
-        """What the data set was."""
-        return self.path / "dataset.json"
-
-    @property
-    def model(self) -> Path:
-        """The model's parts and the bounds of texts."""
-        return self.path / "model.json"
-
-    @property
-    def tokenizer(self) -> Path:
-        """The tokenizer of the bundle."""
-        return self.path / "tokenizer.json"
-
-    @property
-    def weights(self) -> Path:
-        """The best weights."""
-        return self.path / "weights.safetensors"
-
-    @property
-    def state(self) -> Path:
-        """How far it came."""
-        return self.path / "state.json"
-
-    @property
-    def calibration(self) -> Path:
-        """Calibration and thresholds."""
-        return self.path / "calibration.json"
-
-    @property
-    def folds(self) -> Path:
-        """Figures of the parts; there for a cross-validation alone."""
-        return self.path / "folds.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where training resumes from."""
-        return self.path / "checkpoints"
-
-    @property
-    def logs(self) -> Path:
-        """CSV and TensorBoard."""
-        return self.path / "logs"
-
-    @property
-    def cache(self) -> Path:
-        """What can be worked out again."""
-        return self.path / "cache"
+    def __init__(self, path: Path) -> None:
+        """Name the files of the run at this path."""
+        self.path = path
+        self.config, self.dataset, self.model = path / "config.toml", path / "dataset.json", path / "model.json"
+        self.tokenizer, self.weights = path / "tokenizer.json", path / "weights.safetensors"
+        self.state, self.calibration = path / "state.json", path / "calibration.json"
+        self.folds = path / "folds.json"
+        self.checkpoints, self.logs, self.cache = path / "checkpoints", path / "logs", path / "cache"
 
     def predictions(self, name: str) -> Path:
         """Return where the predictions of a split (or of a mode of it, `test-sequences`) lie."""

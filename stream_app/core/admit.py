@@ -39,6 +39,14 @@ class _RefusedError(Exception):
         self.detail = detail[:_MAX_DETAIL_CHARS]
 
 
+class TextBody(msgspec.Struct, frozen=True, gc=False):
+    """What a text record says: the text itself, its severity 1-5 or 0, and the sensor's name or ''."""
+
+    text: str
+    severity: int = 0
+    sensor: str = ""
+
+
 def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
     """Check one record and read its event time, zone and camera.
 
@@ -70,7 +78,7 @@ def headers_bytes(raw: RawRecord) -> int:
     return sum(len(name) + len(content or b"") for name, content in raw.headers)
 
 
-def read_text(raw: RawRecord) -> str:
+def read_text(raw: RawRecord) -> TextBody:
     """Read what an admitted text record says: the JSON of the contract, structured CloudEvents, or plain text.
 
     Raises:
@@ -96,7 +104,8 @@ def _admit(side: Side, raw: RawRecord, settings: Semantic) -> Record:
     else:
         if len(value) > settings.max_text_bytes:
             raise _RefusedError("too-large", f"expected <= {settings.max_text_bytes} bytes, found {len(value)}")
-        text, severity, attributes = _text_body(raw, attributes)
+        body, attributes = _text_body(raw, attributes)
+        text, severity = body.text, body.severity
     append_ms = raw.timestamp
     event_ms = _event_ms(attributes.get("ce_time"), append_ms, settings)
     source, event_id = attributes.get("ce_source"), attributes.get("ce_id")
@@ -177,8 +186,8 @@ def _event_ms(ce_time: str | None, append_ms: int, settings: Semantic) -> int:
     return event_ms
 
 
-def _text_body(raw: RawRecord, attributes: dict[str, str]) -> tuple[str, int, dict[str, str]]:
-    """Return the text, its severity 1-5 or 0, and the attributes that hold for it."""
+def _text_body(raw: RawRecord, attributes: dict[str, str]) -> tuple[TextBody, dict[str, str]]:
+    """Return what a text says, and the attributes that hold for it."""
     try:
         content = (raw.value or b"").decode()
     except UnicodeDecodeError as error:
@@ -190,10 +199,10 @@ def _text_body(raw: RawRecord, attributes: dict[str, str]) -> tuple[str, int, di
         envelope = _json_object(content)
         if envelope is not None:
             return _structured(envelope, attributes)
-    return *_body_of(_json_object(content), content), attributes
+    return _body_of(_json_object(content), content), attributes
 
 
-def _structured(envelope: dict[str, Any], attributes: dict[str, str]) -> tuple[str, int, dict[str, str]]:
+def _structured(envelope: dict[str, Any], attributes: dict[str, str]) -> tuple[TextBody, dict[str, str]]:
     version = envelope.get("specversion")
     if version is not None and not (isinstance(version, str) and version.startswith("1.")):
         raise _RefusedError("specversion", f"expected 1.x, found {version}")
@@ -209,18 +218,19 @@ def _structured(envelope: dict[str, Any], attributes: dict[str, str]) -> tuple[s
         except (binascii.Error, UnicodeDecodeError) as error:
             raise _RefusedError("encoding", "data_base64 is no base64 of UTF-8") from error
     if isinstance(data, dict):
-        return *_body_of(data, msgspec.json.encode(data).decode()), merged
+        return _body_of(data, msgspec.json.encode(data).decode()), merged
     content = data if isinstance(data, str) else msgspec.json.encode(data).decode() if data is not None else ""
-    return *_body_of(_json_object(content), content), merged
+    return _body_of(_json_object(content), content), merged
 
 
-def _body_of(data: dict[str, Any] | None, content: str) -> tuple[str, int]:
+def _body_of(data: dict[str, Any] | None, content: str) -> TextBody:
     """Take the contract's JSON where it is that, else the content as it stands: an alarm is never refused for form."""
     if data is not None and isinstance(data.get("text"), str) and data["text"].strip():
-        return data["text"], _severity(data.get("severity"))
+        sensor = data.get("sensor")
+        return TextBody(data["text"], _severity(data.get("severity")), sensor if isinstance(sensor, str) else "")
     if not content.strip():
         raise _RefusedError("empty", "nothing but white space")
-    return content, 0
+    return TextBody(content)
 
 
 def _severity(found: object) -> int:

@@ -76,5 +76,5 @@ class Inlet:
         ref = (side, raw.offset)
         held = self._front.join.held.get(ref)
         if held is not None and side is Side.TEXT and not held.record.text:
-            held.record = replace(held.record, text=read_text(raw))
+            held.record = replace(held.record, text=read_text(raw).text)
         self._pins.let_go(ref)

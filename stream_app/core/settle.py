@@ -75,14 +75,14 @@ class Settle:
         return outputs
 
     def _decide_entry(self, entry: Entry) -> None:
-        outputs, in_force = self.outputs, entry.position.in_force
-        if in_force is not self.at.in_force:
-            outputs.alerts.extend(self._decide.switch(in_force, entry.position.stream_ms))
-        self.at = entry.position
+        outputs, position = self.outputs, entry.position
+        if position.in_force is not self.at.in_force:
+            outputs.alerts.extend(self._decide.switch(position.in_force, position.stream_ms))
+        self.at = position
         if entry.observations:
             self._judge(entry)
         else:
-            self._decide.expire(entry.position.stream_ms, outputs.alerts)
+            self._decide.expire(position.stream_ms, outputs.alerts)
         outputs.take(entry)
         totals = self.totals
         for name, number in entry.counts:

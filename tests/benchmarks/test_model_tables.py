@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("pytorch_lightning")
 
-from benchmarks import model_tables
-from export import demo_bundle
-from export.encoders import make_tokenizer
-from export.fusions import FUSIONS
-from export.model import ModelSpec, build_model
+from benchmarks import demo_bundle, model_tables
+from export.models.encoders import make_tokenizer
+from export.models.fusions import FUSIONS
+from export.models.model import ModelSpec, build_model
 from export.training.config import read_config
 from tests.export.folders import imagefolder
 

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "settings.md"
 #: Where settings are handed on, and the rooms below, which take them.
 HANDING_ON = ("wiring", "cli")
-BELOW = ("adapters", "bundle", "core")
+BELOW = ("adapters", "bundle", "core", "runtime", "wire")
 #: Not the setting but what thinning had made of it when the record was admitted.
 OTHERS = {("stream_app.core.join", "Held", "sample_ms")}
 

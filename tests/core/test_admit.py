@@ -122,7 +122,7 @@ def test_what_is_refused_says_why_and_keeps_its_place(side: Side, record: Raw, r
 )
 def test_an_alarm_is_never_refused_for_its_form(record: Raw, text: str, severity: int) -> None:
     assert admitted(Side.TEXT, record).severity == severity
-    assert read_text(record) == text
+    assert read_text(record).text == text
 
 
 def test_event_time_is_ce_time_else_append_time() -> None:

@@ -48,9 +48,10 @@ def test_what_is_damaged_is_refused(data: bytes) -> None:
         decode_checkpoint(data)
 
 
-def test_another_schema_is_refused_with_expected_and_found() -> None:
-    with pytest.raises(CheckpointError, match=f"expected {SCHEMA}, found {SCHEMA + 1}"):
-        decode_checkpoint(_some_state().replace(b'"schema":1', b'"schema":2'))
+@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])
+def test_another_schema_is_refused_with_expected_and_found(schema: int) -> None:
+    with pytest.raises(CheckpointError, match=f"expected {SCHEMA}, found {schema}"):
+        decode_checkpoint(_some_state().replace(b'"schema":1', f'"schema":{schema}'.encode()))
 
 
 def test_a_checkpoint_of_version_0_1_0_is_taken_up_and_written_again_in_the_same_form() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 from hypothesis import given
@@ -34,13 +35,17 @@ def _assert_once(trace: Trace) -> None:
 
 
 def _assert_books_balance(trace: Trace) -> None:
-    """Every record ends in exactly one line."""
+    """Every record ends in exactly one line, and every dead letter is counted under its reason."""
     totals = trace.state.totals
     for word, lines in (
         ("texts", ("paired", "alone", "dead", "duplicate")),
         ("frames", ("scored", "thinned", "alone", "unmet", "dead", "duplicate")),
     ):
         assert totals.get(f"{word}.received", 0) == sum(totals.get(f"{word}.{line}", 0) for line in lines)
+    dead = Counter(letter.reason for letter in trace.dead_letters)
+    assert {name: number for name, number in totals.items() if name.startswith("dead.")} == {
+        f"dead.{reason}": number for reason, number in dead.items()
+    }
     scored_pairs = sum(1 for text, frame in trace.scored if text is not None and frame is not None)
     assert scored_pairs == totals.get("pairs.joined", 0) - totals.get("pairs.thinned", 0)
 

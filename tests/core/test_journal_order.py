@@ -252,7 +252,12 @@ def test_a_journal_that_tells_no_order_is_refused(rule: str, records: list[Journ
 
 @pytest.mark.parametrize(
     ("data", "found"),
-    [(b"", "0 bytes cannot be read"), (b'{"schema": 1}', "cannot be read"), (b'{"schema": 2}', "expected 1, found 2")],
+    [
+        (b"", "0 bytes cannot be read"),
+        (b'{"schema": 1}', "cannot be read"),
+        (b'{"schema": 2}', "expected 1, found 2"),
+        (b'{"schema": 0}', "expected 1, found 0"),
+    ],
 )
 def test_a_journal_record_that_is_damaged_or_of_another_schema_is_refused(data: bytes, found: str) -> None:
     with pytest.raises(JournalError, match=found):

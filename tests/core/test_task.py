@@ -104,10 +104,10 @@ def test_stream_time_is_bounded_by_append_time_so_a_fast_clock_moves_it_no_furth
 
 def test_a_thinning_level_is_journaled_once_and_must_be_0_to_3() -> None:
     shell = shell_of()
-    for level in (2, 2, 0):
+    for level in (3, 3, 0):
         shell.task.set_thinning(level)
     shell.settle()
-    assert shell.trace.journal[1:] == [JournalThinning(2, 0, 0), JournalThinning(0, 0, 0)]
+    assert shell.trace.journal[1:] == [JournalThinning(3, 0, 0), JournalThinning(0, 0, 0)]
     for level in (-1, 4):
         with pytest.raises(ValueError, match=f"thinning level: expected 0-3, found {level}"):
             shell.task.set_thinning(level)
@@ -301,3 +301,26 @@ def test_a_record_that_comes_again_while_it_is_being_scored_keeps_its_bytes() ->
     shell.pump()
     assert (TEXT, 0) in shell.kept
     shell.finish(after_ms=60_000)
+
+
+def test_dead_letters_are_counted_by_reason_whether_admission_or_scoring_found_them() -> None:
+    shell = shell_of()
+    shell.scores.failing = {(FRAME, 2), (FRAME, 3)}
+    shell.live(FRAME, Raw(0, T0, b"x", b"no image"))
+    shell.live(FRAME, Raw(1, T0, b"x", b"no image"))
+    shell.live(FRAME, raw_frame(2, T0, camera="c1"))
+    shell.live(FRAME, raw_frame(3, T0, camera="c2"))
+    shell.live(TEXT, raw_text(0, T0))
+    shell.finish(after_ms=60_000)
+    totals = {name: number for name, number in shell.task.totals.items() if name.startswith("dead.")}
+    assert totals == {"dead.not-an-image": 2, "dead.undecodable": 2}
+
+
+def test_a_text_that_a_checkpoint_brought_back_says_what_it_said_once_its_bytes_have_come_again() -> None:
+    shell = shell_of()
+    shell.live(TEXT, raw_text(0, T0))
+    shell.commit()
+    successor = Shell(SETTINGS, shell.scores, checkpoint=shell.trace.state)
+    successor.give(TEXT, raw_text(0, T0))
+    successor.live(FRAME, raw_frame(0, T0))
+    assert [one.text and one.text.text for one in successor.flight.values()] == ["alarm 0"]

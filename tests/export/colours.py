@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 from export.data import Split
-from export.data.tokens import train_tokenizer
+from export.data.preparing.tokens import train_tokenizer
 from export.evaluation.calibrated import Calibrated
-from export.fusions import FusionSpec
-from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
-from export.training.config import encode_config, make_config, open_rows
-from export.training.load import ModelFile, rows_sha256, write_model
+from export.models.fusions import FusionSpec
+from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from export.training.config import encode_config, make_config
+from export.training.load import ModelFile, write_model
+from export.training.rows import open_rows, rows_sha256
 from export.training.run import RunFolder
 from stream_app.bundle.manifest import Calibration, Label, Scaling, TextSpec
 from tests.export.folders import imagefolder

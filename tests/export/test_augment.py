@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.data import augment as effects
-from export.data.augment import AugmentSpec, Picture, augment, names_side
+from export.data.preparing import augment as effects
+from export.data.preparing.augment import AugmentSpec, Picture, augment, names_side
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
 from stream_app.drawn_site import sample

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from export.data.augment_text import TextAugmentSpec, TextChanges
-from export.data.tokens import train_tokenizer, word_tokenizer
+from export.data.preparing.augment_text import TextAugmentSpec, TextChanges
+from export.data.preparing.tokens import train_tokenizer, word_tokenizer
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 

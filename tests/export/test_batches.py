@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
-pytest.importorskip("pytorch_lightning")
 
 from export.data import NO_IMAGE, Split  # noqa: E402 - the skips above come first
-from export.data.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
-from export.data.tokens import train_tokenizer  # noqa: E402
+from export.data.preparing.augment import AugmentSpec  # noqa: E402
+from export.data.preparing.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
+from export.data.preparing.tokens import train_tokenizer  # noqa: E402
 from export.training.batches import Batches  # noqa: E402
 from export.training.losses import class_weights, row_losses  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
@@ -38,13 +40,7 @@ def test_every_row_comes_once_with_its_own_sides_each_picture_and_text_once_a_ba
 ) -> None:
     text, split = TextSpec(max_tokens=8, pad_id=0), _split(image_of)
     tokenizer = Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text)
-    batches = Batches(
-        split,
-        tokenizer,
-        pad_id=0,
-        max_tokens=8,
-        batch=batch,
-    )
+    batches = Batches(split, tokenizer, text, batch=batch)
     shuffled = list(batches.shuffled(np.random.default_rng(1), None))
     assert batches.count(np.random.default_rng(1)) == len(shuffled)
     for found in (list(batches.in_order()), shuffled):
@@ -64,7 +60,7 @@ def test_every_row_comes_once_with_its_own_sides_each_picture_and_text_once_a_ba
 def test_training_texts_are_changed_anew_in_every_batch_and_those_of_validation_never() -> None:
     text, split = TextSpec(max_tokens=30, pad_id=0), _split([0, 1, 2, 3, 4, 5])
     data = train_tokenizer(["text"], spec=text, vocabulary=260)
-    batches = Batches(split, Tokenizer(data, text), pad_id=0, max_tokens=30, batch=6)
+    batches = Batches(split, Tokenizer(data, text), text, batch=6)
     words = TextChanges(TextAugmentSpec(pieces=0, noise=1), data, text)
     rng = np.random.default_rng(3)
     first, *others = (next(batches.shuffled(rng, None, words)) for _ in range(8))
@@ -93,3 +89,19 @@ def test_class_weights_let_every_class_count_the_same() -> None:
     np.testing.assert_allclose(weights * truth.sum(0), [8 / 3] * 3, rtol=1e-6)
     having = class_weights(truth[:, :1], "binary").numpy()
     np.testing.assert_allclose(having * truth[:, 0].sum(), 4)
+
+
+def test_a_label_that_every_row_has_still_counts_a_little() -> None:
+    assert class_weights(np.ones((4, 1), np.float32), "binary").tolist() == [pytest.approx(1e-3)]
+
+
+def test_no_picture_is_mirrored_that_a_text_tells_left_from_right_of() -> None:
+    text, split = TextSpec(max_tokens=8, pad_id=0), _split([0, 1, 1, 2])
+    images = split.images.copy()
+    images[:, :, 0] = 200  # the left column
+    split = replace(split, images=images, texts=("a man", "a man", "a man on the left", ""))
+    batches = Batches(split, Tokenizer(train_tokenizer(["text"], spec=text, vocabulary=260), text), text, batch=4)
+    flips = AugmentSpec(flip=1, exposure=0, night=0, occlusion=0, blur=0, noise=0, jpeg=0)
+    (batch,) = batches.shuffled(np.random.default_rng(1), flips)
+    is_mirrored = (batch.images[:, 0, 1, 0] == 200)[batch.image_of]
+    assert dict(zip(batch.rows.tolist(), is_mirrored.tolist(), strict=True)) == {0: True, 1: False, 2: False, 3: True}

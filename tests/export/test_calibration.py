@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from export.data.access import TestSplitError
+from export.data.preparing.access import TestSplitError
 from export.data.rows import Task
 from export.evaluation.calibrated import CalibratedError, fit, load_calibrated, shortages
-from export.evaluation.calibration import METHODS, Method, calibrate
+from export.evaluation.calibration import METHODS, Method, calibrate, fit_scaling
 from export.evaluation.predictions import Predictions, PredictionsError
 from export.evaluation.scores import score
 from export.evaluation.thresholds import F1
@@ -292,7 +292,7 @@ def test_what_was_fitted_is_written_and_read(tmp_path: Path) -> None:
     found.save(path)
     assert load_calibrated(path) == found
     assert [label.alerts for label in found.labels] == [True, False]
-    path.write_bytes(found.encoded[:-9])
+    path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CalibratedError, match=r"calibration\.json: expected calibration and thresholds"):
         load_calibrated(path)
     path.unlink()
@@ -325,3 +325,10 @@ def test_a_logit_that_is_not_finite_is_refused_with_the_name_of_the_run() -> Non
     drawn.logits["text"][3] = np.nan
     with pytest.raises(ValueError, match="run: expected finite logits of rows with text"):
         calibrate(drawn)
+
+
+def test_an_isotonic_level_without_any_row_of_the_other_kind_is_no_certainty() -> None:
+    truth = np.repeat([[0.0], [1.0]], 30, 0)
+    found = fit_scaling((2 * truth - 1).astype(np.float32), truth, task="binary", method="isotonic")
+    (never, always) = (y for _, y in found.knots[0])
+    assert (never, always) == pytest.approx((np.log(0.5 / 30.5), np.log(30.5 / 0.5)), abs=1e-6)

@@ -31,9 +31,7 @@ def only(predictions: Predictions, side: Presence, name: str) -> Predictions:
 
 def test_a_gain_is_told_in_the_first_line_with_its_interval() -> None:
     drawn = draw("binary", rows=1500, split="test", name="concat")
-    told: list[tuple[int, int]] = []
-    found = compare([_run(drawn)], resamples=200, progress=lambda *step: told.append(step))
-    assert told == [(done, 3 * 7) for done in range(1, 3 * 7 + 1)]
+    found = compare([_run(drawn)], resamples=200)
     assert found.first_line.startswith("concat: fusion gains +")
     assert "points of accuracy over the better single modality" in found.first_line
     gain = found.gains[0].interval
@@ -122,7 +120,6 @@ def test_runs_are_paired_by_the_names_of_rows_whatever_their_order() -> None:
     pair = found.pairs[-1]
     assert {pair.first, pair.second} == {"one (1)", "one (2)"}
     assert (pair.differences["accuracy"].low, pair.differences["accuracy"].high) == (0, 0)
-    assert (pair.test.only_first, pair.test.only_second, pair.test.p) == (0, 0, 1.0)
 
 
 def test_differences_stay_paired_where_runs_number_their_groups_differently() -> None:

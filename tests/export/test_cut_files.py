@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
-pytest.importorskip("pytorch_lightning")
 
 from export.cli import main  # noqa: E402 - the skips above come first
-from export.training.checkpoints import WholeCheckpoints, read_checkpoint  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
 from export.training.fit import fit  # noqa: E402
-from export.training.module import Fusion  # noqa: E402
+from export.training.loop import _Training  # noqa: E402
 from export.training.run import RunFolder  # noqa: E402
-from tests.export.folders import full_disk  # noqa: E402
+from export.training.standing import read_checkpoint  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
 
 
@@ -117,7 +114,7 @@ def test_a_checkpoint_that_was_cut_anywhere_is_named_before_anything_is_trained(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pytorch_lightning.Trainer.fit", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr(_Training, "learn", lambda _: pytest.fail("it was trained"))
     run = _cut(interrupted, f"checkpoints/{name}.ckpt", 1, tmp_path)
     path = run / "checkpoints" / f"{name}.ckpt"
     path.write_bytes(path.read_bytes()[:length])
@@ -130,27 +127,11 @@ def test_a_checkpoint_that_was_cut_anywhere_is_named_before_anything_is_trained(
 def test_a_run_goes_on_from_its_last_epoch_though_an_earlier_one_was_the_best(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = Fusion.log
-
-    def grow(module: Fusion, name: str, value: Any, **how: Any) -> None:  # noqa: ANN401
-        log(module, name, float(module.current_epoch) if name == "val_loss" else value, **how)
-
-    monkeypatch.setattr(Fusion, "log", grow)
+    monkeypatch.setattr(_Training, "judge", lambda self: (float(self.standing.epoch), 0.5))  # the loss grows
     run = RunFolder(tmp_path / "run")
     fit(small_config(data, recipe__patience=0), run, say=lambda _: None)
-    best, last = (read_checkpoint(run.checkpoints / f"{name}.ckpt")["epoch"] for name in ("best", "last"))
-    assert (best, last) == (0, 2)
-
-
-def test_a_full_disk_leaves_the_checkpoint_that_lay_there(tmp_path: Path) -> None:
-    path = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
-    before = path.read_bytes()
-    with full_disk(2000), pytest.raises(OSError, match="File too large") as ended:
-        WholeCheckpoints().save_checkpoint({"epoch": 2, "weights": torch.zeros(5000)}, path)
-    assert ended.value.filename == str(path)
-    assert path.read_bytes() == before
-    assert [*tmp_path.iterdir()] == [path]
+    best, last = (read_checkpoint(run.checkpoints / f"{name}.ckpt")["standing"] for name in ("best", "last"))
+    assert (best["epoch"], last["epoch"], last["best_epoch"]) == (1, 3, 1)
 
 
 def test_the_best_weights_are_named_where_they_were_cut(

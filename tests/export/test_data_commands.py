@@ -18,8 +18,8 @@ import pytest
 
 from export.cli import main
 from export.data import ReadOptions, open_dataset
-from export.data.partition import crossing_groups
-from export.data.read import open_datasets
+from export.data.checking.check import crossing_groups
+from export.data.reading.read import open_datasets
 from tests.conftest import REPOSITORY
 from tests.export.folders import fights, full_disk, imagefolder, picture
 
@@ -46,7 +46,7 @@ def test_help_lists_the_commands_and_loads_none() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "data" in ended.stdout
-    assert "demo-bundle" in ended.stdout
+    assert "keys" in ended.stdout
 
 
 def test_what_split_writes_is_the_same_data_set_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from export.cli import main
 from export.data import DataError, Row, open_dataset
-from export.data.decisions import Outcome, judge, read_decisions
-from export.data.evidence import read_evidence, text_of
-from export.data.verdicts import read_verdicts
+from export.data.review.decisions import Outcome, judge, read_decisions
+from export.data.review.evidence import read_evidence, text_of
+from export.data.review.verdicts import read_verdicts
 from stream_app.adapters.reading import evidence as live
 from tests.conftest import REPOSITORY
 from tests.export.folders import full_disk, picture

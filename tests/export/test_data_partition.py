@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from export.data import DataError, Dataset, Row
-from export.data.partition import crossing_groups, folds, split
+from export.data.checking.check import crossing_groups
+from export.data.dividing.partition import folds, split
+from export.data.rows import SplitName
+
+_SHARES: dict[SplitName, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 
 def _dataset(labels: list[tuple[str, ...]], groups: list[str], **row: object) -> Dataset:
@@ -38,7 +42,7 @@ def _share(dataset: Dataset, name: str, label: str) -> float:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_groups_stay_whole_and_every_label_has_its_share(seed: int) -> None:
-    divided = split(_random(seed), seed=seed)
+    divided = split(_random(seed), _SHARES, seed=seed)
     assert crossing_groups(divided) == {}
     assert {row.split for row in divided.rows} == {"train", "validation", "test"}
     for name, wanted in {"train": 0.7, "validation": 0.15, "test": 0.15}.items():
@@ -50,8 +54,8 @@ def test_groups_stay_whole_and_every_label_has_its_share(seed: int) -> None:
 
 def test_equal_seeds_give_equal_splits_and_others_do_not() -> None:
     dataset = _random(1)
-    assert split(dataset, seed=3) == split(dataset, seed=3)
-    assert split(dataset, seed=3) != split(dataset, seed=4)
+    assert split(dataset, _SHARES, seed=3) == split(dataset, _SHARES, seed=3)
+    assert split(dataset, _SHARES, seed=3) != split(dataset, _SHARES, seed=4)
 
 
 def test_a_kept_split_stays_as_it_is() -> None:
@@ -114,3 +118,10 @@ def test_what_cannot_be_divided_is_refused(labels: list[tuple[str, ...]], groups
         split(_dataset(labels, groups), shares, seed=0)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="expected at least 2 folds, found 1"):
         folds(_dataset(labels, groups), 1, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_heaviest_group_is_placed_first_so_that_small_ones_can_make_up_for_it(seed: int) -> None:
+    groups = ["large"] * 10 + [f"small {number}" for number in range(10)]
+    divided = split(_dataset([("x",)] * 20, groups), {"train": 0.5, "test": 0.5}, seed=seed)
+    assert Counter(row.split for row in divided.rows) == {"train": 10, "test": 10}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import export
 import stream_app
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.verify import measure
 from stream_app.drawn_site import LABELS
 
+_MODELS = Path(__file__).resolve().parents[2] / "benchmarks" / "models"
 FOLDER = Path(stream_app.__file__).parent / "demo_bundle" / "site" / "1"
 
 
@@ -43,7 +43,7 @@ def test_its_card_states_the_figures_of_its_manifest_and_the_table_of_fusions(bu
     for figures in bundle.manifest.metrics["test"]["figures"].values():
         for value, low, high in figures.values():
             assert f"{value:.3f} [{low:.3f}, {high:.3f}]" in card
-    assert (Path(export.__file__).parent / "site_fusions.md").read_text("utf-8").strip() in card
+    assert (_MODELS / "site_fusions.md").read_text("utf-8").strip() in card
     assert "Real cameras and real alarms" in card
 
 
@@ -55,7 +55,7 @@ def test_each_side_alone_falls_short_of_both_beyond_its_interval(bundle: Bundle)
 
 
 def test_it_is_what_the_command_makes_by_default(bundle: Bundle) -> None:
-    config = tomllib.loads((Path(export.__file__).parent / "site.toml").read_text("utf-8"))
+    config = tomllib.loads((_MODELS / "site.toml").read_text("utf-8"))
     training = bundle.manifest.training
     assert training["epochs"] == config["recipe"]["epochs"]
     for part in ("image", "text", "fusion"):

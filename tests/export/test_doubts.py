@@ -11,7 +11,6 @@ import pytest
 from scipy.optimize import minimize
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
-pytest.importorskip("pytorch_lightning")
 
 from export.cli import main  # noqa: E402 - the skips above come first
 from export.data.rows import Task  # noqa: E402
@@ -20,8 +19,7 @@ from export.training.config import Recipe  # noqa: E402
 from export.training.doubts import LARGEST_LOGIT, doubts_of_result  # noqa: E402
 from export.training.fit import fit  # noqa: E402
 from export.training.losses import class_weights, row_losses  # noqa: E402
-from export.training.module import TrainingError  # noqa: E402
-from export.training.run import RunFolder  # noqa: E402
+from export.training.run import RunFolder, TrainingError  # noqa: E402
 from tests.export.predicted import draw  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
 

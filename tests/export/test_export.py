@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("timm")
 onnx = pytest.importorskip("onnx")
 
-from export.data.tokens import train_tokenizer  # noqa: E402 - the skips above come first
-from export.demo_bundle import FUSIONS, Order, make_demo_bundle  # noqa: E402
-from export.model import FusionModel, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from benchmarks.demo_bundle import FUSIONS, Order, make_demo_bundle  # noqa: E402
+from export.data.preparing.tokens import train_tokenizer  # noqa: E402 - the skips above come first
+from export.models.model import FusionModel, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402

@@ -14,7 +14,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("timm")
-pytest.importorskip("pytorch_lightning")
 
 from export.cli import main  # noqa: E402 - the skips above come first
 from export.data import Split  # noqa: E402
@@ -22,7 +21,7 @@ from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import Predictions  # noqa: E402
 from export.evaluation.scores import score  # noqa: E402
 from export.packing.bundle import Order, make_bundle  # noqa: E402
-from export.packing.source import source_of  # noqa: E402
+from export.packing.source import open_source  # noqa: E402
 from export.training.load import LoadedRun, load_run  # noqa: E402
 from export.training.predict import predict_run  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
@@ -173,11 +172,11 @@ def test_what_was_doubtful_about_a_training_stands_on_the_card(
 def test_figures_of_validation_rows_are_said_to_be_flattering_and_give_way_to_those_of_test_rows(
     run: RunFolder, loaded: LoadedRun, predictions: Predictions
 ) -> None:
-    assert source_of(run, loaded).metrics == {}
+    assert open_source(run, loaded=loaded).metrics == {}
     _save(predictions, run.predictions("validation"))
-    assert list(source_of(run, loaded).metrics) == ["validation"]
+    assert list(open_source(run, loaded=loaded).metrics) == ["validation"]
     _save(predictions, run.predictions("test"))
-    assert list(source_of(run, loaded).metrics) == ["test"]
+    assert list(open_source(run, loaded=loaded).metrics) == ["test"]
 
 
 def test_a_full_disk_and_an_interruption_leave_nothing(
@@ -189,7 +188,7 @@ def test_a_full_disk_and_an_interruption_leave_nothing(
     assert status == 1
     assert f"{out}: File too large; free space there" in output
     assert [*out.parent.iterdir()] == []
-    source = replace(source_of(run, loaded), open_validation=_interrupt)
+    source = replace(open_source(run, loaded=loaded), open_validation=_interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_bundle(source, out, Order(name="colours", version="1", variant="int8"), say=lambda _: None)
     assert [*out.parent.iterdir()] == []
@@ -265,7 +264,7 @@ def _break(run: RunFolder, what: str) -> None:
 def test_a_run_that_is_not_whole_is_refused(run: RunFolder, loaded: LoadedRun, what: str, words: str) -> None:
     _break(run, what)
     with pytest.raises(RunError, match=words):
-        source_of(run, loaded)
+        open_source(run, loaded=loaded)
 
 
 def test_no_folder_of_the_machine_goes_into_a_bundle(run: RunFolder, loaded: LoadedRun) -> None:
@@ -273,7 +272,7 @@ def test_no_folder_of_the_machine_goes_into_a_bundle(run: RunFolder, loaded: Loa
     image = msgspec.structs.replace(spec.image, weights=str(run.path / "resnet.safetensors"))
     other, _ = colours.model()
     other.spec = msgspec.structs.replace(spec, image=image)
-    training = source_of(run, replace(loaded, model=other)).training
+    training = open_source(run, loaded=replace(loaded, model=other)).training
     assert training["image"]["weights"] == "resnet.safetensors"
     assert training["pretrained"] == ["resnet.safetensors"]
     assert str(run.path) not in json.dumps(training)

@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("pytorch_lightning")
 
 import timm
 import torch
 from safetensors.torch import load_file, save_file
 
 from export.data import Split
-from export.encoders import make_tokenizer
-from export.encoders.timm_backbone import TimmEncoder
-from export.model import FusionModel, FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from export.models.encoders import make_tokenizer
+from export.models.encoders.timm_backbone import TimmEncoder
+from export.models.model import FusionModel, FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
 from export.training.batches import Batches
 from export.training.config import TrainConfig, make_config
-from export.training.features import image_side, teach_guide
 from export.training.fit import fit
 from export.training.frozen import Keep, keep_images, keep_texts
+from export.training.guide import teach_guide
 from export.training.load import load_run
 from export.training.predict import predict, predict_run
 from export.training.run import RunFolder
@@ -109,11 +108,10 @@ def _model(weights: Path, bert: Path, **changes: Any) -> tuple[FusionModel, byte
     [
         {},
         {"image": {"stage": -2}},
-        {"image": {"pooling": "statistics", "maps": (-3, -1)}},
         {"image": {"pooling": "guided"}},
         {"fusion": "attention"},
     ],
-    ids=["own", "stage", "statistics", "guided", "tokens"],
+    ids=["own", "stage", "guided", "tokens"],
 )
 def test_predictions_over_what_is_kept_are_those_over_pictures_and_texts(
     weights: Path, bert: Path, tmp_path: Path, changes: dict[str, Any]
@@ -181,8 +179,8 @@ def test_an_encoder_that_learns_and_one_that_gives_too_much_run_every_time(
     assert keep_images(staged, split, Keep(tmp_path, _ROOM)) is None
     assert keep_images(frozen, split, Keep(tmp_path, 100)) is None
     assert list(tmp_path.iterdir()) == []
-    sizes = {"pad_id": text.pad_id, "max_tokens": text.max_tokens, "batch": 8}
-    batches = Batches(split, Tokenizer(tokenizer, text), **sizes).keep(frozen, Keep(tmp_path, _ROOM), has_changes=True)
+    batches = Batches(split, Tokenizer(tokenizer, text), text, batch=8)
+    batches.keep(frozen, Keep(tmp_path, _ROOM), has_changes=True)
     batch = next(batches.in_order())
     assert (batch.images.dtype, batch.tokens.dtype) == (torch.uint8, torch.float32)
 
@@ -253,9 +251,7 @@ def test_a_training_by_gradient_begins_with_the_guide_of_a_probe_and_keeps_it(we
     train = loaded.open("train", purpose="training")
     learned = load_file(run.weights)["image.end.guide.weight"].clone()
     assert learned.abs().sum() > 0
-    with torch.no_grad():
-        _, is_guided = image_side(loaded.model, train, train.groups % 2, Keep(tmp_path / "cache", _ROOM))
-    assert is_guided
+    assert teach_guide(loaded.model, train, Keep(tmp_path / "cache", _ROOM))
     torch.testing.assert_close(loaded.model.state_dict()["image.end.guide.weight"], learned)
     assert json.loads(run.state.read_bytes())["is_guided"]
     alone = replace(train, sequences=np.full(len(train), -1))

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("timm")
 pytest.importorskip("onnx")
 
-from export.encoders import make_tokenizer  # noqa: E402 - the skips above come first
-from export.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from export.models.encoders import make_tokenizer  # noqa: E402 - the skips above come first
+from export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.onnx_export import OPSET, TOLERANCE, export_graphs  # noqa: E402
 from export.packing.pack import self_check_cases, write_bundle  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402

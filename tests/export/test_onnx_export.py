@@ -18,8 +18,8 @@ onnx = pytest.importorskip("onnx")
 if TYPE_CHECKING:
     from torch import Tensor
 
-from export.fusions import FusionKind, FusionSpec  # noqa: E402 - the skips above come first
-from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from export.models.fusions import FusionKind, FusionSpec  # noqa: E402 - the skips above come first
+from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing import onnx_export  # noqa: E402
 from export.packing.onnx_export import Exported, ExportRefusedError, export_graphs  # noqa: E402
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER, sha256_hex  # noqa: E402

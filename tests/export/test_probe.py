@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
-pytest.importorskip("pytorch_lightning")
 
 from export.data import Split, Task  # noqa: E402 - the skips above come first
-from export.data.tokens import train_tokenizer  # noqa: E402
-from export.encoders.pooling import Block, GuidedEnd, StatisticsEnd  # noqa: E402
-from export.encoders.spec import SpecError  # noqa: E402
+from export.data.preparing.tokens import train_tokenizer  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.fusions import DecisionHead, FusionSpec  # noqa: E402
-from export.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from export.models.encoders.pooling import GuidedEnd  # noqa: E402
+from export.models.encoders.spec import SpecError  # noqa: E402
+from export.models.encoders.timm_backbone import TimmEncoder  # noqa: E402
+from export.models.fusions import DecisionHead, FusionSpec  # noqa: E402
+from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from export.packing.onnx_export import export_graphs  # noqa: E402
 from export.training import probe  # noqa: E402
+from export.training.batches import Batches  # noqa: E402
 from export.training.config import ConfigError, Recipe, TrainConfig, make_config  # noqa: E402
-from export.training.features import Side, image_side  # noqa: E402
 from export.training.fit import fit  # noqa: E402
 from export.training.frozen import Keep  # noqa: E402
-from export.training.guide import Guides, movements  # noqa: E402
+from export.training.guide import movements, teach_guide  # noqa: E402
 from export.training.predict import across_sequences, predict, predict_run  # noqa: E402
+from export.training.probe import Inner  # noqa: E402
 from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
@@ -41,15 +43,6 @@ def _one_thread() -> None:
     torch.manual_seed(3)
 
 
-def test_statistics_are_mean_maximum_and_deviation_of_every_map() -> None:
-    maps = [torch.randn(2, 3, 4, 6), torch.randn(2, 5, 2, 3)]
-    end = StatisticsEnd([3, 5], [(4, 6), (2, 3)], 0)
-    found = end(maps)
-    assert found.shape == (2, *end.shape) == (2, sum(block.length for block in end.blocks))
-    expected = [torch.cat((one.mean((2, 3)), one.amax((2, 3)), one.flatten(2).std(2, correction=0)), 1) for one in maps]
-    torch.testing.assert_close(found, torch.cat(expected, 1))
-
-
 def test_a_guide_that_knows_nothing_takes_all_cells_alike_and_one_that_knows_takes_its_cell() -> None:
     end = GuidedEnd([3, 5], [(4, 6), (2, 3)], 0)
     cells = end.gather([torch.randn(2, 3, 4, 6), torch.randn(2, 5, 2, 3)])
@@ -62,7 +55,9 @@ def test_a_guide_that_knows_nothing_takes_all_cells_alike_and_one_that_knows_tak
     torch.testing.assert_close(found[:, 16:18], torch.tensor([[2.0, 1.0]] * 2))
 
 
-_NOWHERE = Keep(Path("nowhere"), 0)
+def _fitted(model: FusionModel, split: Split, tokenizer: Tokenizer, **changes: object) -> tuple[dict[str, Any], Inner]:
+    batches = Batches(split, tokenizer, _TEXT, batch=16)
+    return probe.fit_probe(model, split, batches, config=_config(**changes), say=lambda _: None)
 
 
 def _split(count: int, *, sequence: int = 3, size: int = 64) -> Split:
@@ -102,16 +97,21 @@ def test_movement_lies_where_something_moved_and_nowhere_without_a_neighbour() -
     assert movements(replace(split, sequences=np.arange(6)), (4, 4)) == {}
 
 
-def test_a_guide_without_a_part_is_the_guide_of_the_other_pictures() -> None:
-    cells, moved = torch.randn(6, 5, 4), torch.randn(6, 5)
-    guides = Guides(2, 4)
-    guides.add(cells, moved, [frozenset([0]), frozenset([1]), frozenset([0, 1]), frozenset(), *[frozenset([0])] * 2])
-    alone = Guides(2, 4)
-    alone.add(cells[[1, 3]], moved[[1, 3]], [frozenset([1]), frozenset()])
-    torch.testing.assert_close(guides.solve()[0], alone.solve()[2], atol=1e-6, rtol=1e-4)
-    rows = torch.cat((cells.flatten(0, 1), torch.ones(30, 1)), 1)
-    expected = torch.linalg.solve(rows.T @ rows + 1000 * torch.eye(5), rows.T @ moved.flatten())
-    torch.testing.assert_close(guides.solve()[2], expected, atol=1e-6, rtol=1e-4)
+def test_a_guide_is_the_ridge_regression_from_cells_to_what_moved(tmp_path: Path) -> None:
+    split = _split(18)
+    model, _ = _model(split)
+    assert teach_guide(model, split, Keep(tmp_path, 0))
+    encoder = model.image
+    assert isinstance(encoder, TimmEncoder)
+    assert isinstance(encoder.end, GuidedEnd)
+    moved = movements(split, encoder.end.size)
+    with torch.no_grad():
+        cells = encoder.eval().gather(torch.from_numpy(split.images)).flatten(0, 1).double()
+    rows = torch.cat((cells, torch.ones(len(cells), 1)), 1)
+    target = torch.from_numpy(np.concatenate([moved[place] for place in range(18)])).double()
+    expected = torch.linalg.solve(rows.T @ rows + 1000 * torch.eye(rows.shape[1]), rows.T @ target).float()
+    guide = encoder.end.guide
+    torch.testing.assert_close(torch.cat((guide.weight[0], guide.bias)), expected, atol=1e-6, rtol=1e-3)
 
 
 def _model(split: Split, **fusion: object) -> tuple[FusionModel, Tokenizer]:
@@ -132,15 +132,15 @@ def _config(**changes: object) -> TrainConfig:
 
 
 def test_a_probe_learns_folds_itself_into_the_head_and_its_graphs_say_the_same(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(probe, "_check_encoders", lambda _: None)  # random features will do
     split = _split(90)
     model, tokenizer = _model(split)
-    config = _config(recipe__strengths=[0.03])  # random features are tiny; with large weights logits go into thousands
-    told, inner = probe.fit_probe(model, split, (tokenizer, _TEXT), config=config, keep=_NOWHERE, say=lambda _: None)
+    assert teach_guide(model, split, Keep(tmp_path, 0))
+    # Random features are tiny; with large weights logits go into thousands.
+    told, inner = _fitted(model, split, tokenizer, recipe__strengths=[0.03])
     judged = probe.judge_inner(model, inner, split)
-    assert told["is_guided"]
     assert told["inner_loss"] < 0.55  # the text alone, right in three of four cases, has 0.562
     with torch.no_grad():
         seen = model.encode_images(torch.from_numpy(split.images))
@@ -161,7 +161,7 @@ def test_equal_orders_give_equal_probes(monkeypatch: pytest.MonkeyPatch) -> None
     start = {name: value.clone() for name, value in model.state_dict().items()}
     for _ in range(2):
         model.load_state_dict(start)
-        probe.fit_probe(model, split, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+        _fitted(model, split, tokenizer)
         heads.append({name: value.clone() for name, value in model.state_dict().items()})
     assert all(torch.equal(heads[0][name], heads[1][name]) for name in start)
     assert not torch.equal(heads[0]["head.classify_image.weight"], start["head.classify_image.weight"])
@@ -169,19 +169,18 @@ def test_equal_orders_give_equal_probes(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_hardly_ever_changes_gets_no_great_weight() -> None:
     features = torch.randn(50, 4) * torch.tensor([1.0, 1.0, 1e-5, 0.0])
-    scales = probe._scales(features, (Block(4, 1.0),))
+    scales = probe._scales(features)
     assert scales[2:].max() < 60 * scales[:2].max()  # by themselves they would be 100,000 times as great
-    even = (features[:, :2] * probe._scales(features[:, :2], (Block(2, 3.0),))).var(0, correction=0).sum()
-    assert float(even) == pytest.approx(3.0, rel=1e-4)
+    even = (features[:, :2] * probe._scales(features[:, :2])).var(0, correction=0).sum()
+    assert float(even) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_no_row_is_judged_by_a_layer_that_saw_its_part() -> None:
     # Features that say only which row it is: who has seen a row knows it, who has not knows nothing.
     rng = np.random.default_rng(5)
     truth = rng.integers(0, 2, (40, 1)).astype(np.float32)
-    side = Side([torch.eye(40)] * 5, np.arange(40), (Block(40, 1.0),))
-    recipe = Recipe(strengths=(1000.0,))
-    inner, linear, _ = probe._fit_side(side, truth, np.arange(40) % 4, recipe, "binary")
+    recipe, everywhere = Recipe(strengths=(1000.0,)), np.ones(40, np.bool_)
+    inner, linear, _ = probe._fit_side(torch.eye(40), everywhere, truth, np.arange(40) % 4, recipe, "binary")
     assert ((linear(torch.eye(40)).numpy() > 0) == (truth > 0.5)).all()
     for part in range(4):
         left = inner[part::4]
@@ -194,11 +193,7 @@ def test_a_row_without_a_side_is_no_row_of_that_side(monkeypatch: pytest.MonkeyP
     image_of = np.where(np.arange(36) % 5 == 1, -1, split.image_of)
     lacking = replace(split, image_of=image_of, texts=tuple("" if n % 7 == 2 else t for n, t in enumerate(split.texts)))
     model, tokenizer = _model(split)
-    with torch.no_grad():
-        side, _ = image_side(model, lacking, np.arange(36) % 3, _NOWHERE)
-    assert (side.place == -1).tolist() == (image_of == -1).tolist()
-    assert len(side.features[0]) == (image_of >= 0).sum()
-    _, inner = probe.fit_probe(model, lacking, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+    _, inner = _fitted(model, lacking, tokenizer)
     judged = probe.judge_inner(model, inner, lacking)
     for presence, has in {
         "both": lacking.has_image | lacking.has_text,
@@ -215,7 +210,7 @@ def test_texts_with_all_their_pictures_are_judged_by_layers_that_saw_neither(mon
     monkeypatch.setattr(probe, "_check_encoders", lambda _: None)
     split = replace(_split(36), sequences=np.arange(36) // 3, groups=np.arange(36) // 6)
     model, tokenizer = _model(split)
-    _, inner = probe.fit_probe(model, split, (tokenizer, _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None)
+    _, inner = _fitted(model, split, tokenizer)
     rows, pairs = probe.judge_inner(model, inner, split), across_sequences(split)
     assert len(pairs.rows) == 3 * 36
     judged = probe.judge_inner(model, inner, pairs.rows, pictures=pairs.pictures, texts=pairs.texts)
@@ -254,14 +249,14 @@ def test_linear_layers_are_fitted_to_any_task_even_where_a_label_never_occurs(ta
     truth: npt.NDArray[np.float32] = np.eye(labels, dtype=np.float32)[features.numpy().argmax(1)]
     if task != "multiclass":
         truth = (features.numpy() > 3).astype(np.float32)
-    fit = probe._fit_linears(features, truth, (Block(labels, 1.0),), Recipe(strengths=(100.0,)), task)[0]
+    fit = probe._fit_linears(features, truth, (100.0,), Recipe(), task)[0]
     says = fit(features).numpy()
     right = says.argmax(1) == truth.argmax(1) if task == "multiclass" else ((says > 0) == (truth > 0.5)).all(1)
     assert right.mean() > 0.97
     truth[:, 0] = 0
     if task == "multiclass":
         truth[:, 1] = 1 - truth[:, 2]
-    fit = probe._fit_linears(features, truth, (Block(labels, 1.0),), Recipe(strengths=(100.0,)), task)[0]
+    fit = probe._fit_linears(features, truth, (100.0,), Recipe(), task)[0]
     assert torch.isfinite(fit(features)).all()
     assert (fit(features).argmax(1) > 0).all() if task == "multiclass" else (fit(features)[:, 0] < 0).all()
 
@@ -300,13 +295,11 @@ def test_what_a_probe_cannot_fit_is_refused(change: dict[str, FusionSpec], messa
     )
     split = _split(6)
     with pytest.raises(ConfigError, match=message):
-        probe.fit_probe(
-            build_model(spec), split, (_model(split)[1], _TEXT), config=_config(), keep=_NOWHERE, say=lambda _: None
-        )
+        _fitted(build_model(spec), split, _model(split)[1])
 
 
 def test_guided_pooling_is_refused_where_there_is_no_map_to_guide() -> None:
-    for image in (ImageEncoderSpec(pooling="guided"), ImageEncoderSpec(kind="plain-cnn", pooling="statistics")):
+    for image in (ImageEncoderSpec(pooling="guided"), ImageEncoderSpec(kind="plain-cnn", pooling="guided")):
         with pytest.raises(SpecError, match="pooling"):
             build_model(ModelSpec(task="binary", labels=("a",), image=image))
     image = ImageEncoderSpec(kind="timm", backbone="test_resnet", pooling="guided")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from export.cli import main
-from export.data.access import TestSplitError
-from export.data.read import open_dataset
+from export.data.preparing.access import TestSplitError
+from export.data.reading.read import open_dataset
 from export.evaluation.calibrated import fit, load_calibrated
 from export.evaluation.compare import compare
 from export.evaluation.evaluate import evaluate, names_of_rows
@@ -292,7 +292,7 @@ def test_a_run_shows_its_pictures_and_how_it_was_trained(tmp_path: Path, capsys:
     run = _run(tmp_path / "run", drawn)
     run.config.write_text(f'[data]\npath = "{tmp_path / "data"}"\ntask = "binary"\nbatch = 3\n')
     run.logs.mkdir()
-    (run.logs / "metrics.csv").write_text("epoch,step,train_loss,validation_AUROC\n0,9,0.7,\n0,9,,0.6\n1,19,0.5,0.8\n")
+    (run.logs / "metrics.csv").write_text("epoch,train_loss,validation_AUROC\n0,0.7,0.6\n1,0.5,0.8\n")
     status, _, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--worst", "5")
     assert status == 0, err
     page = (run.path / "reports" / "test.html").read_text("utf-8")
@@ -408,7 +408,7 @@ def test_no_name_is_cut_in_the_tables(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_predictions_that_are_missing_are_computed_once_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("pytorch_lightning", reason="the training side needs the extra `export`")
+    pytest.importorskip("torch", reason="the training side needs the extra `export`")
     from tests.export import colours  # noqa: PLC0415 - it needs PyTorch
 
     run = colours.write_run(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from export.evaluation.calibration import calibrate
 from export.evaluation.scores import Scored, score
-from export.evaluation.thresholds import Rule, RuleError, choose, opening, parse_rule
+from export.evaluation.thresholds import Rule, RuleError, choose, parse_rule
 from stream_app.core.score import micro_logit
 from tests.export.predicted import draw
 
@@ -102,12 +102,6 @@ def test_thresholds_stay_what_a_manifest_allows_at_the_ends(rule: str, scored: S
 def test_a_label_without_a_choice_opens_at_one_half_and_a_silent_one_never_alerts() -> None:
     (label,) = choose(_one_label([0.1, 0.9], [0, 0]), Rule("recall", 0.9), silent=("fight",))
     assert (label.open_at, label.alerts) == (0.5, False)
-
-
-def test_what_opens_is_counted_at_the_threshold_itself() -> None:
-    found = opening(_one_label([0.3, 0.5, 0.5, 0.7], [0, 0, 1, 1]), 0, 0.5)
-    assert (found.positives, found.hits, found.negatives, found.false_alarms) == (2, 2, 2, 1)
-    assert (found.recall, found.precision, found.false_alarm_rate) == (1.0, 2 / 3, 0.5)
 
 
 def test_a_threshold_is_reached_by_a_score_that_equals_it() -> None:

@@ -220,9 +220,9 @@ sys.meta_path.insert(0, Lacking())
 """
 
 
-@pytest.mark.parametrize("command", ["train", "crossval", "demo-bundle"])
+@pytest.mark.parametrize("command", ["train", "crossval"])
 def test_without_pytorch_it_says_what_to_install(command: str, data: Path, tmp_path: Path) -> None:
-    arguments = [command, "--out", str(tmp_path / "out"), *(() if command == "demo-bundle" else ("--data", str(data)))]
+    arguments = [command, "--out", str(tmp_path / "out"), "--data", str(data)]
     program = _WITHOUT_TORCH + f"from export.cli import main; main({arguments!r})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (

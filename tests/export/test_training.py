@@ -17,24 +17,23 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
-pytest.importorskip("pytorch_lightning")
 
 from safetensors.torch import load_file  # noqa: E402 - the skips above come first
 
 from export.cli import main  # noqa: E402
 from export.data import DataError, open_dataset  # noqa: E402
-from export.data.access import TestSplitError  # noqa: E402
+from export.data.preparing.access import TestSplitError  # noqa: E402
 from export.evaluation.calibrated import load_calibrated  # noqa: E402
 from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.fusions.concat import ConcatHead  # noqa: E402
+from export.models.fusions.concat import ConcatHead  # noqa: E402
 from export.training.config import ConfigError, Recipe, encode_config, make_config, read_config  # noqa: E402
 from export.training.crossval import crossval  # noqa: E402
 from export.training.fit import fit  # noqa: E402
-from export.training.gradient import _said_clearly, require_precision  # noqa: E402
-from export.training.load import content_sha256, load_run  # noqa: E402
-from export.training.module import Fusion, TrainingError  # noqa: E402
+from export.training.load import load_run  # noqa: E402
+from export.training.loop import _said_clearly, require_precision  # noqa: E402
 from export.training.predict import across_sequences, predict_run  # noqa: E402
-from export.training.run import RunError, RunFolder  # noqa: E402
+from export.training.rows import content_sha256  # noqa: E402
+from export.training.run import RunError, RunFolder, TrainingError  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
@@ -76,24 +75,17 @@ def test_a_run_folder_holds_all_that_evaluation_and_export_read(data: Path, run:
 
 
 def test_the_schedule_ends_with_the_last_step(run: RunFolder) -> None:
-    last = torch.load(run.checkpoints / "last.ckpt", weights_only=True)
-    (schedule,) = last["lr_schedulers"]
-    assert schedule["total_steps"] == last["global_step"]
+    schedule = torch.load(run.checkpoints / "last.ckpt", weights_only=True)["schedule"]
+    assert schedule["total_steps"] == schedule["last_epoch"]
 
 
-def test_the_bar_of_a_training_says_how_many_batches_each_epoch_has(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = RunFolder(tmp_path / "run")
-    fit(small_config(data), run, say=lambda _: None, shows_progress=True)
-    said = capsys.readouterr()
-    assert said.out == ""
-    ends = re.findall(r"Epoch (\d) of 3: 100%\|[^|]*\| (\d+)/(\d+)", said.err)
-    assert sorted({epoch for epoch, _, _ in ends}) == ["1", "2", "3"]
-    assert all(done == total for _, done, total in ends)
-    last = torch.load(run.checkpoints / "last.ckpt", weights_only=True)
-    assert sum(int(total) for total in {epoch: total for epoch, _, total in ends}.values()) == last["global_step"]
-    assert "Validation DataLoader 0: 100%" in said.err
+def test_a_training_says_how_each_epoch_went_and_how_many_batches_are_left(data: Path, tmp_path: Path) -> None:
+    run, said, seen = RunFolder(tmp_path / "run"), list[str](), list[tuple[int, int]]()
+    fit(small_config(data), run, say=said.append, progress=lambda done, total: seen.append((done, total)))
+    steps = torch.load(run.checkpoints / "last.ckpt", weights_only=True)["schedule"]["total_steps"]
+    assert seen == [(done, steps) for done in range(1, steps + 1)]
+    epochs = [line.partition(":")[0] for line in said if line.startswith("epoch")]
+    assert epochs == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
 
 
 def test_equal_orders_give_equal_weights_and_another_seed_others(data: Path, run: RunFolder, tmp_path: Path) -> None:
@@ -262,19 +254,18 @@ def test_a_folder_that_exists_is_refused_and_left_as_it_is(data: Path, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_an_interrupted_training_says_so_and_can_be_resumed(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_training_says_so_and_can_be_resumed(data: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
 
-    def interrupt(_self: Fusion) -> None:
-        raise KeyboardInterrupt
+    def interrupt(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(Fusion, "on_train_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fit(small_config(data), run, say=lambda _: None)
-    monkeypatch.undo()
-    fit(small_config(data), run, say=lambda _: None, resume=True)
+        fit(small_config(data), run, say=interrupt)
+    said: list[str] = []
+    fit(small_config(data), run, say=said.append, resume=True)
+    assert [line.partition(":")[0] for line in said if line.startswith("epoch")] == ["epoch 2 of 3", "epoch 3 of 3"]
     assert json.loads(run.state.read_bytes())["finished"]
 
 

@@ -9,12 +9,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: file -> what it may name, and why.
 ALLOWED = {
-    "stream_app/terminal/streams.py": {"sys.stdout", "sys.stderr"},  # opens what is closed; writes nothing
     "stream_app/adapters/observing/logs.py": {"sys.stderr"},  # the log's stream; each line is sanitised (test_logs.py)
     "stream_app/adapters/inference/providers.py": {"sys.stderr"},  # where ONNX Runtime's own prints go
     "stream_app/adapters/decoding/child.py": {"sys.stderr"},  # closes it
-    "export/cli/train.py": {"sys.stderr"},  # asks whether it is a terminal
-    "export/training/progress.py": {"sys.stderr"},  # Lightning's bar, with fixed words
 }
 _STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
 _TYPER = {"echo", "secho", "echo_via_pager", "prompt", "confirm", "progressbar"}

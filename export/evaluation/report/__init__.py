@@ -1,8 +1,9 @@
-"""Reports as one HTML file each, pictures inside. Goes in: figures. Goes out: text of a page. No PyTorch."""
+"""Reports as one HTML file each, pictures inside. In: figures. Out: text of a page. No PyTorch."""
 
 from export.evaluation.report.history import History, read_history
 from export.evaluation.report.page import comparison_page, evaluation_page
 from export.evaluation.report.samples import Sample, read_samples
+from export.evaluation.report.sheet import sheet_page
 
 __all__ = [
     "History",
@@ -11,4 +12,5 @@ __all__ = [
     "evaluation_page",
     "read_history",
     "read_samples",
+    "sheet_page",
 ]

@@ -1,4 +1,4 @@
-"""Lays the pages out. Goes in: an evaluation or a comparison. Goes out: HTML without anything outside it."""
+"""Lays the pages out. In: an evaluation or a comparison. Out: HTML without anything outside it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def evaluation_page(
         is_crossval: Whether the rows were judged by the parts of a cross-validation.
     """
     both = evaluation.scored["both"]
-    return _template("evaluation.html.j2").render(
+    return template("evaluation.html.j2").render(
         evaluation=evaluation,
         rule=parse_rule(evaluation.calibrated.rule).words,
         groups=len(np.unique(both.groups)),
@@ -91,7 +91,7 @@ def comparison_page(comparison: Comparison) -> str:
         for figure, lines in gains.items()
         if lines
     ]
-    return _template("comparison.html.j2").render(
+    return template("comparison.html.j2").render(
         comparison=comparison,
         decisions=len(scored),
         groups=len(np.unique(scored.groups)),
@@ -160,7 +160,8 @@ _COMMON: dict[str, Any] = {
 }
 
 
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """Return a page of this folder, to be filled in."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

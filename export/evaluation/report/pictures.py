@@ -1,4 +1,4 @@
-"""Draws the pictures of reports. Goes in: scored decisions, intervals. Goes out: SVG as addresses. No files."""
+"""Draws the pictures of reports. In: scored decisions, intervals. Out: SVG as addresses. No files."""
 
 from __future__ import annotations
 

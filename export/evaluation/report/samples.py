@@ -1,4 +1,4 @@
-"""What a row looks like, for the list of mistakes. Goes in: rows of a data set. Goes out: texts and small pictures."""
+"""What a row looks like, for the list of mistakes. In: rows of a data set. Out: texts and small pictures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_samples(dataset: Dataset, ids: Iterable[str]) -> dict[str, Sample]:
     for name in ids:
         if (rows := _rows_of(name, row_of)) is not None:
             text, picture = rows
-            found[name] = Sample(text.text, None if picture.image is None else _picture(picture.image))
+            found[name] = Sample(text.text, None if picture.image is None else picture_of(picture.image))
     return found
 
 
@@ -49,7 +49,8 @@ def _rows_of(name: str, row_of: Mapping[str, Row]) -> tuple[Row, Row] | None:
     return next(((row_of[text], row_of[image]) for text, image in pairs if text in row_of and image in row_of), None)
 
 
-def _picture(path: Path) -> str | None:
+def picture_of(path: Path) -> str | None:
+    """Return a small picture as an address with the JPEG in it; None where the file cannot be read."""
     try:
         pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):

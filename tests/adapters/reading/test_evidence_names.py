@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.data.evidence import read_evidence
+from export.data.review.evidence import read_evidence
 from stream_app.adapters.reading.alerts import AlertView, Seen
 from stream_app.adapters.reading.decisions import RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import EvidenceError, Piece, _file_name, _named_evidence

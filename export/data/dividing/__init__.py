@@ -1,0 +1,1 @@
+"""Rows to splits and folds, by whole groups."""

@@ -1,0 +1,1 @@
+"""The format on disk: folders to rows, and rows to folders. It opens no picture."""
