@@ -142,7 +142,7 @@ class LocalKafka:
         self._node(node).pause()
 
     def resume(self, node: int = 1) -> None:
-        """Let a paused node go on (SIGCONT)."""
+        """Resume a paused node (SIGCONT)."""
         self._node(node).resume()
 
     def __enter__(self) -> Self:

@@ -172,7 +172,7 @@ class Node:
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a paused node go on (SIGCONT).
+        """Resume a paused node (SIGCONT).
 
         Raises:
             LocalKafkaError: the node does not run.

@@ -204,7 +204,7 @@ class Epoch:
                 topic = self._settings.context.topics.of(side)
                 message = (
                     f"{topic}/{self._partition}: offset {expected} was expected next, but the log starts at "
-                    f"{log_start}: retention has passed over what was not yet read. To go on: vigil task reset"
+                    f"{log_start}: retention has passed what was not yet read. To continue: vigil task reset"
                 )
                 raise GapError(message)
 

@@ -156,7 +156,7 @@ def _check_counts(counts: Mapping[str, int], topics: Topics) -> int:
         raise PreflightError(
             f"expected equal partition counts of inputs and state, found {topics.frames}: {frames}, "
             f"{topics.texts}: {texts}, {topics.state}: {state}. Partition p of each is one task. A partition count is "
-            "fixed for life: make the topics that differ anew, under other names where they hold something"
+            "fixed for life: recreate the topics that differ, under other names if they hold records"
         )
     return frames
 

@@ -2,7 +2,7 @@
 
 In: messages and the offsets to commit. Out: one Kafka transaction. Initialising the transactional id fences the
 previous owner. Whatever goes wrong with a commit ends the epoch (:class:`EpochEndedError`): the object is dropped, and
-the task goes on from the newest checkpoint, for nobody can say whether an unconfirmed commit happened.
+the task resumes from the newest checkpoint, since an unconfirmed commit may or may not have happened.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ class KafkaRecovery:
             if offset is not None and not bounds[side][0] <= offset <= bounds[side][1]:
                 message = (
                     f"{where}: no checkpoint, and the committed offset {offset} lies outside the log "
-                    f"{bounds[side][0]}-{bounds[side][1]}. To start anew: vigil task reset"
+                    f"{bounds[side][0]}-{bounds[side][1]}. To start over: vigil task reset"
                 )
                 raise GapError(message)
             wanted = self._settings.start_from
@@ -225,8 +225,8 @@ async def _require_known(consumer: AIOKafkaConsumer, where: TopicPartition, offs
             if not isinstance(found, Unreadable) and (found.offset, found.timestamp) != (offset, append_ms):
                 message = (
                     f"{where.topic}/{where.partition}: offset {offset} was judged with append time {append_ms}, but "
-                    f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and made "
-                    f"again, or truncated. To go on with the new one: vigil task reset"
+                    f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and "
+                    f"recreated, or truncated. To continue with the new one: vigil task reset"
                 )
                 raise GapError(message)
             consumer.pause(where)

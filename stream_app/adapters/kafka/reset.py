@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Reset(msgspec.Struct, frozen=True):
-    """Where a task goes on: its next text and frame offset."""
+    """Where a task resumes: its next text and frame offset."""
 
     partition: int
     next_text: int
@@ -40,7 +40,7 @@ async def reset_task(
     """Give up a task's state: window, open incidents, and all that lies before the new start.
 
     Args:
-        publisher: of this task, not yet started; starting it fences whoever runs the task.
+        publisher: of this task, not yet started; starting it fences the worker that runs the task.
         recovery: finds the offsets.
         topics: names of the topics.
         deployment: name of the deployment.
@@ -48,7 +48,7 @@ async def reset_task(
         start_from: ``earliest``, ``latest`` or an RFC 3339 time.
 
     Returns:
-        Where the task goes on.
+        Where the task resumes.
 
     Raises:
         EpochEndedError: if the brokers cannot be reached or refuse, or another owner came in between.

@@ -150,7 +150,7 @@ class WorkerStatus:
         self._running.discard(partition)
         self._gaps.pop(partition, None)
         self._forget(partition)
-        _log.info("task given up", partition=partition)
+        _log.info("task released", partition=partition)
         self._metrics.stopped(partition)
 
     def _forget(self, partition: int) -> None:
