@@ -117,7 +117,7 @@ async def _play(scene: Scene, settings: DemoSettings, console: Console, connecti
     faults = [*problems, *judge(published, outputs, settings.window)]
     if settings.kill_at is None and decoded != books.distinct_frames_scored:
         faults.append(f"{decoded} frames decoded, but {books.distinct_frames_scored} distinct frames in decisions")
-    show(console, published, outputs, books, watcher.alerts, faults, kills=settings.kill_at is not None)
+    show(console, published, outputs, books, watcher.alerts, faults)
     console.print(f"       frames decoded by the workers that lived to the end: {decoded}")
     kept = f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log"
     console.print(kept, soft_wrap=True)

@@ -65,10 +65,8 @@ def show(
     books: Books,
     seen: Sequence[SeenAlert],
     faults: Sequence[str],
-    *,
-    kills: bool,
 ) -> None:
-    """Print the last screen; ``kills``: a worker was killed on the way, which is where seconds of latency come from."""
+    """Print the last screen."""
     table = Table(title="What the demo showed", show_header=False, title_justify="left")
     phases = [str(alert["phase"]) for alert in outputs.alerts if "phase" in alert]
     table.add_row("frames, texts published", f"{len(published.frames)}, {len(published.texts)}")
@@ -88,8 +86,6 @@ def show(
     if times:
         shown = ", ".join(f"p{percent} {percentile(times, percent)} ms" for percent in _PERCENTILES)
         table.add_row("newest evidence → alert", f"{shown}, max {times[-1]} ms (append to subscriber)")
-        if kills:
-            table.add_row("", "a worker was killed on the way: its alerts waited for the tasks' new owner")
     providers = sorted({str(decision["provider"]) for decision in outputs.decisions})
     table.add_row("provider", ", ".join(providers) or "none: nothing was scored")
     console.print(table)
