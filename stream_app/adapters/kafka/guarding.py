@@ -1,11 +1,11 @@
 """Kafka consumers that nothing in a topic can bring down: every consumer of this package is made through here.
 
 In: an aiokafka consumer that is not started. Out: the same one; instead of raising, or allocating what a batch claims,
-it returns an `UnreadableRecord` for what cannot be read, and continues behind it.
+it returns an `UnreadableRecord` for what cannot be read, and goes on behind it.
 
 aiokafka reads batches while its caller drains them, raises what it meets there, and unpacks without a bound. Its answer
 to a fetch is taken here as the bytes it is, and unpacked by :mod:`stream_app.adapters.kafka.unpacking`. The names of
-aiokafka that this relies on, private or undocumented, are listed in `STANDS_ON` and watched by a test.
+aiokafka that this stands on, private or undocumented, are listed in `STANDS_ON` and watched by a test.
 """
 
 # The whole point of this file is to reach into aiokafka, which types little:
@@ -236,7 +236,7 @@ class Readout:
             yield self._passing(lost(head, self._tp, FORMAT, "claims to lie further back", first_offset=begin))
 
     def _condemn(self, batch: Batch) -> UnreadableRecord:
-        """Return a stand-in for a batch whose own head cannot be believed: it ends where the next one begins."""
+        """Return what stands for a batch whose own head cannot be believed: it ends where the next one begins."""
         first = max(batch.base_offset, self.next_fetch_offset)
         behind = next((other for other in split(self._fetched.records) if other.begin >= batch.end), None)
         last = min(batch.last_offset, self._fetched.end - 1) if behind is None else behind.base_offset - 1

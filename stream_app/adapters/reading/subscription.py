@@ -80,7 +80,7 @@ def _read(record: Any) -> Alert | Notice | None:  # noqa: ANN401 - aiokafka has 
     try:
         return decode_alert(record.value, record.headers)
     except WireError as error:
-        _log.warning("skipped %s/%s/%s: %s", record.topic, record.partition, record.offset, error)
+        _log.warning("passed over %s/%s/%s: %s", record.topic, record.partition, record.offset, error)
         return None
 
 

@@ -1,7 +1,7 @@
 """Whether the input topics are still there: the group's answer to a deleted topic is an assignment without it.
 
 In: looks at the client's metadata, in the consumer thread. Out: new metadata asked for, and an error when a topic stays
-away. It knows nothing of tasks: those find out by their checkpoints that a topic was recreated.
+away. It knows nothing of tasks: those find out at their checkpoints that a topic was made again.
 """
 
 # The client keeps what it knows of topics to itself:
@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 
 from stream_app.adapters.kafka.source.errors import TopicGoneError
 
-#: A topic that is deleted to be recreated is back within this time.
+#: A topic that is deleted to be made again comes back within this time.
 _GONE_AFTER_S: Final = 5.0
 
 
@@ -45,5 +45,5 @@ class MissingTopics:
                 "deployment runs. This process ends; make the topic again and then see `vigil task reset`"
             )
             raise TopicGoneError(message)
-        # The client would ask again in minutes only, and nobody would read the recreated topic.
+        # The client would ask again in minutes only, and nobody would read the topic that was made again.
         consumer._client.force_metadata_update()
