@@ -1,4 +1,4 @@
-"""`vigil-export bench`: how fast a bundle is on this machine. Goes in: a bundle. Goes out: a table or JSON."""
+"""`vigil-export bench`: how fast a bundle is on this machine. In: a bundle. Out: a table or JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from export.cli.outcome import REFUSED, USAGE, CommandError, say
+from export.cli.outcome import say
 from stream_app.terminal.lines import echo_json, echo_lines
+from stream_app.terminal.outcome import REFUSED, USAGE, CommandError
 
 app = typer.Typer(add_completion=False)
 

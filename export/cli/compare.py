@@ -1,4 +1,4 @@
-"""`vigil-export compare`: is fusing worth it? Goes in: runs. Goes out: the sentence first, then tables, and a page."""
+"""`vigil-export compare`: is fusing worth it? In: runs. Out: the sentence first, then tables, and a page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from export.cli.outcome import bar, say
+from export.cli.outcome import say
 from export.cli.runs import (
     JsonOption,
     ModeOption,
@@ -26,9 +26,10 @@ from export.evaluation.compare import compare as compute
 from export.evaluation.intervals import RESAMPLES
 from export.evaluation.report import comparison_page
 from export.evaluation.report.page import span
-from export.files import write_whole
+from stream_app.files import write_whole
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
+from stream_app.terminal.progress import bar
 
 app = typer.Typer(add_completion=False)
 

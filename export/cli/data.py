@@ -1,4 +1,4 @@
-"""`vigil-export data`: check, divide and make data sets. Goes in: arguments. Goes out: tables, folders, statuses."""
+"""`vigil-export data`: check, divide and make data sets. In: arguments. Out: tables, folders, statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from export.cli.options import (
     TaskOption,
     read_options,
 )
-from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
+from export.cli.outcome import failures, refuse_existing, say
 from export.data.dividing.partition import split as divide
 from export.data.dividing.ties import tie_pictures as find_ties
 from export.data.reading.read import open_datasets
@@ -29,6 +29,8 @@ from export.data.reading.site_folder import write_site
 from export.data.reading.write import write_dataset
 from export.data.rows import SPLIT_NAMES, Dataset, SplitName
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import USAGE, CommandError
+from stream_app.terminal.progress import bar
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, divide and make data sets.")
 

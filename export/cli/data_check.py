@@ -1,4 +1,4 @@
-"""`vigil-export data check`: counts and findings of a data set. Goes in: arguments. Goes out: tables, or JSON."""
+"""`vigil-export data check`: counts and findings of a data set. In: arguments. Out: tables, or JSON."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from export.cli.options import (
     TaskOption,
     read_options,
 )
-from export.cli.outcome import REFUSED, USAGE, CommandError, bar, failures
+from export.cli.outcome import failures
 from export.data.checking.check import KINDS, Report
 from export.data.checking.check import check as look_for_faults
 from export.data.checking.duplicates import NEAR_BITS
 from export.data.checking.parts import Part
 from export.data.reading.read import open_dataset
-from export.files import write_whole
+from stream_app.files import write_whole
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo_json
+from stream_app.terminal.outcome import REFUSED, USAGE, CommandError
+from stream_app.terminal.progress import bar
 
 _ERRORS = tuple(kind for kind, severity in KINDS.items() if severity == "error")
 # Lines of labels and of languages in the table; the rest is in --json.

@@ -7,13 +7,15 @@ from typing import Annotated, get_args
 
 import typer
 
-from export.cli.outcome import USAGE, CommandError, bar, failures, refuse_existing, say
+from export.cli.outcome import failures, refuse_existing, say
 from export.data.reading.write import write_dataset
 from export.data.review.decisions import GroupBy, Outcome, as_dataset, judge, read_decisions
 from export.data.review.evidence import read_evidence
 from export.data.review.review import review_list
 from export.data.review.verdicts import read_verdicts
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import USAGE, CommandError
+from stream_app.terminal.progress import bar
 
 _SHOWN = 5
 
@@ -36,7 +38,7 @@ def verdicts(
     ] = False,
 ) -> None:
     """List every text that was judged, for a reviewer to fill in what was really the case."""
-    from export.files import write_whole  # noqa: PLC0415 - quick help
+    from stream_app.files import write_whole  # noqa: PLC0415 - quick help
 
     refuse_existing(out)
     with failures():

@@ -1,4 +1,4 @@
-"""`vigil-export evaluate`: figures and report of one run. Goes in: arguments. Goes out: tables, JSON, an HTML page."""
+"""`vigil-export evaluate`: figures and report of one run. In: arguments. Out: tables, JSON, an HTML page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from export.cli.outcome import CommandError, bar, say
+from export.cli.outcome import say
 from export.cli.runs import (
     JsonOption,
     ModeOption,
@@ -31,10 +31,12 @@ from export.evaluation.metrics import FIGURES
 from export.evaluation.report import Sample, evaluation_page, read_history, read_samples
 from export.evaluation.report.page import PICTURES, number, span
 from export.evaluation.variants import read_variants
-from export.files import write_whole
 from export.training.run import RunFolder, read_doubts
+from stream_app.files import write_whole
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo_json
+from stream_app.terminal.outcome import CommandError
+from stream_app.terminal.progress import bar
 
 app = typer.Typer(add_completion=False)
 

@@ -1,4 +1,4 @@
-"""`vigil-export export`: the bundle of a run. Goes in: a run's folder. Goes out: a bundle directory, or none."""
+"""`vigil-export export`: the bundle of a run. In: a run's folder. Out: a bundle directory, or none."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export.cli.outcome import REFUSED, USAGE, CommandError, failures, refuse_existing, say
+from export.cli.outcome import failures, refuse_existing, say
 from export.evaluation.variants import Variant
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import REFUSED, USAGE, CommandError
 
 if TYPE_CHECKING:
     from export.packing.bundle import Result

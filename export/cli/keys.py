@@ -1,4 +1,4 @@
-"""`vigil-export keys`: pairs of keys, and signatures of bundles that exist. Goes in: paths. Goes out: small files."""
+"""`vigil-export keys`: pairs of keys, and signatures of bundles that exist. In: paths. Out: small files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from export.cli.outcome import REFUSED, CommandError, failures, refuse_existing
+from export.cli.outcome import failures, refuse_existing
 from stream_app.terminal.lines import echo
+from stream_app.terminal.outcome import REFUSED, CommandError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make keys and sign bundles.")
 

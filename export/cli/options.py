@@ -8,9 +8,9 @@ from typing import Annotated, get_args
 
 import typer
 
-from export.cli.outcome import USAGE, CommandError
 from export.data.reading.read import COLUMNS, ReadOptions
 from export.data.rows import Task
+from stream_app.terminal.outcome import USAGE, CommandError
 
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="Folder with metadata.jsonl, metadata.csv or questions; or such a file.")

@@ -14,13 +14,14 @@ from typing import Annotated, get_args
 
 import typer
 
-from export.cli.outcome import USAGE, CommandError, failures, say
+from export.cli.outcome import failures, say
 from export.data.rows import SplitName
 from export.evaluation.calibrated import Calibrated, CalibratedError, Mode, fit, load_calibrated, shortages
 from export.evaluation.calibration import METHODS, Method
 from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 from export.evaluation.thresholds import F1, RuleError, parse_rule
 from export.training.run import RunError, RunFolder
+from stream_app.terminal.outcome import USAGE, CommandError
 
 SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")]
 ModeOption = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from export.cli.outcome import bar, say
+from export.cli.outcome import say
 from export.cli.training import (
     ConfigArgument,
     DataOption,
@@ -22,6 +22,7 @@ from export.cli.training import (
     wanted,
 )
 from export.training.run import RunFolder
+from stream_app.terminal.progress import bar
 
 app = typer.Typer(add_completion=False)
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from export.cli.outcome import USAGE, CommandError, failures
+from export.cli.outcome import failures
 from export.training.run import RunError, RunFolder, TrainingError
+from stream_app.terminal.outcome import USAGE, CommandError
 
 if TYPE_CHECKING:
     from export.training.config import TrainConfig

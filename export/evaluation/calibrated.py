@@ -13,9 +13,9 @@ from export.evaluation.calibration import ISOTONIC_ROWS, Method, calibrate, rows
 from export.evaluation.predictions import Predictions
 from export.evaluation.scores import score
 from export.evaluation.thresholds import Rule, choose
-from export.files import write_whole
 from stream_app.bundle.errors import BundleError
 from stream_app.bundle.manifest import PRESENCES, Calibration, Label, Presence, Scaling, check_calibration
+from stream_app.files import write_whole
 
 Mode = Literal["rows", "sequences"]
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from export.data.rows import Task
 from export.data.split import Split
-from export.files import write_whole
 from stream_app.bundle.manifest import PRESENCES, Presence
+from stream_app.files import write_whole
 
 FORMAT = 1
 

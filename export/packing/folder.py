@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from export.files import new_folder, write_whole
+from stream_app.files import new_folder, write_whole
 
 
 def publish_folder(out: Path, files: Mapping[str, bytes], *, verify: Callable[[Path], None]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-from export.files import write_whole
 from export.training.config import ConfigError, TrainConfig, encode_config, read_config
 from export.training.run import RunError, RunFolder, write_json
+from stream_app.files import write_whole
 
 
 def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:

@@ -23,7 +23,6 @@ from export.evaluation.calibrated import fit as fit_calibration
 from export.evaluation.calibrated import shortages
 from export.evaluation.predictions import Predictions
 from export.evaluation.thresholds import Rule, RuleError, parse_rule
-from export.files import write_whole
 from export.models.encoders import coverage, make_tokenizer
 from export.models.model import FusionModel, ModelSpec, build_model
 from export.training.batches import Batches
@@ -47,6 +46,7 @@ from export.training.rows import (
 from export.training.run import RunError, RunFolder, Say, is_finished, write_json
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
+from stream_app.files import write_whole
 
 
 def fit(

@@ -21,7 +21,6 @@ from export.data import Split
 from export.data.preparing.augment import AugmentSpec
 from export.data.preparing.augment_text import TextAugmentSpec, TextChanges
 from export.data.rows import Progress
-from export.files import FULL, write_whole
 from export.models.model import FusionModel
 from export.training.batches import Batch, Batches
 from export.training.config import ConfigError, Recipe, TrainConfig
@@ -31,6 +30,7 @@ from export.training.run import ADVICE, RunFolder, Say, TrainingError
 from export.training.standing import Standing, read_checkpoint
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
+from stream_app.files import FULL, write_whole
 
 _PRECISIONS = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -215,7 +215,8 @@ def _prepared(recipe: Recipe) -> torch.device:
     """Set what PyTorch sets for the whole process, and return the device."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs to be deterministic
+    if recipe.is_deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs for it
     torch.use_deterministic_algorithms(recipe.is_deterministic)
     return _device()
 

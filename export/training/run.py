@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from export.files import write_whole
+from stream_app.files import write_whole
 
 Say = Callable[[str], None]
 """Told one line after each step."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from export.files import write_whole
 from export.training.run import RunError, broken
+from stream_app.files import write_whole
 
 _COLUMNS = ("epoch", "train_loss", "val_loss", "val_accuracy")
 

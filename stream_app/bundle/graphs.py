@@ -101,11 +101,6 @@ class Graphs:
         # The order of the alphabet is the order of speed: CPU..., CUDA..., Tensorrt...
         return min(str(session.get_providers()[0]) for session in self._sessions.values())
 
-    @property
-    def label_count(self) -> int:
-        """L, the number of logits of a row."""
-        return self._label_count
-
     def encode_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode images.
 

@@ -52,21 +52,6 @@ class Bundle:
     manifest_data: bytes
     signature: bytes | None
 
-    @property
-    def image_encoder(self) -> bytes:
-        """The image encoder's serialized ONNX model."""
-        return self.graphs[IMAGE_ENCODER]
-
-    @property
-    def text_encoder(self) -> bytes:
-        """The text encoder's serialized ONNX model."""
-        return self.graphs[TEXT_ENCODER]
-
-    @property
-    def fusion_head(self) -> bytes:
-        """The fusion head's serialized ONNX model."""
-        return self.graphs[FUSION_HEAD]
-
 
 def load_bundle(directory: Path) -> Bundle:
     """Read and check a bundle.

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from stream_app.config import Operational
-from stream_app.terminal.console import console
+from stream_app.terminal.console import PicturedConsole
 from stream_app.terminal.outcome import FAILED, USAGE, CommandError, run_command
 from stream_app.wiring.clients import topics_of
 
@@ -115,7 +115,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
     except OSError as error:
         message = f"--out: expected a folder that can be written, found {out}: {error.strerror}"
         raise CommandError(message) from error
-    screen = console()
+    screen = PicturedConsole()
     try:
         with demo_kafka(bootstrap, screen) as address:
             is_right = run_command(run_demo(scene, msgspec.structs.replace(settings, bootstrap=address), screen))

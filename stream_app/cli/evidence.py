@@ -1,18 +1,20 @@
-"""`vigil evidence ALERT --out DIR`: the frames and texts of an alert or of decisions, fetched by their coordinates.
+"""`vigil evidence`: the frames and texts of an alert or of decisions, or records by their coordinates.
 
-In: the id of an alert or incident, or coordinates, or a recording. Out: files; exit status 1, loudly, where a piece is
-gone.
+In: the id of an alert or incident, coordinates, or a recording; a subcommand for each. Out: files; exit status
+1, loudly, where a piece is gone.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import typer
 
+from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.reading.alerts import AlertView, TopicMissingError
 from stream_app.adapters.reading.decisions import NamedRecord, RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import (
@@ -28,7 +30,11 @@ from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
 from stream_app.wire.events import Topics
 
-app = typer.Typer(add_completion=False, help="Fetch the frames and texts of an alert, or of a recording.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Fetch frames and texts as they were sent: of an alert, of a recording, or by their coordinates.",
+)
 
 
 class _Place(NamedTuple):
@@ -39,59 +45,93 @@ class _Place(NamedTuple):
     offset: int
 
 
-@app.command()
-def evidence(
-    wanted: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[ALERT | PLACE...]",
-            help="Id of an alert, or of an incident; or records by their coordinates, topic/partition/offset.",
-            show_default=False,
-        ),
-    ] = None,
+def _place(text: str) -> _Place:
+    topic, partition, offset = ([*text.rsplit("/", 2), "", ""])[:3]
+    if not (topic and partition.isdecimal() and offset.isdecimal()):
+        raise CommandError(f"expected a place, topic/partition/offset, found {text!r}", status=USAGE)
+    return _Place(topic, int(partition), int(offset))
+
+
+_Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write the files.")]
+
+
+@app.command("alert")
+def of_alert(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id of an alert, or of an incident.")],
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write the files.")],
-    decisions: Annotated[
-        Path | None,
+    out: _Out,
+    bootstrap: BootstrapOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Fetch what an alert names, or all alerts of an incident, checked by offset and event time."""
+    operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
+    connection, topic = connection_to(operational), topics_of(operational).alerts
+    with _failures(out):
+        found = run_command(fetch_evidence(connection, topic, identity, out, tell=notice))
+    _report(found.pieces, out, found.alert)
+
+
+@app.command("records")
+def of_records(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PLACE",
+            help="A record by its coordinates, topic/partition/offset.",
+        ),
+    ],
+    *,
+    out: _Out,
+    bootstrap: BootstrapOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Fetch records by their coordinates, checked by offset alone."""
+    operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
+    topics = topics_of(operational)
+    _fetch(connection_to(operational), [_typed(_place(text), topics) for text in places], out)
+
+
+@app.command("decisions")
+def of_decisions(
+    recording: Annotated[Path, typer.Argument(metavar="FILE", help="What `vigil decisions` wrote.")],
+    *,
+    out: _Out,
+    about: Annotated[
+        list[str] | None,
         typer.Option(
-            "--decisions",
-            metavar="FILE",
-            help="All records that the decisions of a recording name; with PLACE: of those that name one of these.",
+            "--about",
+            metavar="PLACE",
+            help="Only of decisions that name this record, topic/partition/offset; may be repeated.",
         ),
     ] = None,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Fetch frames and texts as they were sent, checked by offset and event time.
-
-    A PLACE without --decisions has no event time to be checked by.
-    """
+    """Fetch what the decisions of a recording name, checked by offset and event time."""
     operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
-    connection, topics = connection_to(operational), topics_of(operational)
-    names = wanted or []
-    places = [place for place in map(_place, names) if place is not None]
-    if (names and len(places) not in {0, len(names)}) or (not places and len(names) + (decisions is not None) != 1):
-        message = "expected one ALERT, or PLACEs (topic/partition/offset), or --decisions FILE"
-        raise CommandError(f"{message}, found {' '.join(names) or 'none'}", status=USAGE)
+    with _failures(out):
+        pieces = _named(recording, [_place(text) for text in about or ()])
+    _fetch(connection_to(operational), pieces, out)
+
+
+def _fetch(connection: Connection, pieces: Sequence[Piece], out: Path) -> None:
+    with _failures(out):
+        _refuse_evidence(out)
+        found = run_command(fetch_pieces(connection, pieces, out))
+    _report(found, out)
+
+
+@contextmanager
+def _failures(out: Path) -> Iterator[None]:
     try:
-        if places or decisions is not None:
-            pieces = _named(decisions, places) if decisions is not None else [_typed(place, topics) for place in places]
-            _refuse_evidence(out)
-            _report(run_command(fetch_pieces(connection, pieces, out)), out)
-            return
-        found = run_command(fetch_evidence(connection, topics.alerts, names[0], out, tell=notice))
+        yield
     except (TopicMissingError, NoSuchAlertError, EvidenceError, RecordingError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror or error}") from error
-    _report(found.pieces, out, found.alert)
-
-
-def _place(text: str) -> _Place | None:
-    topic, partition, offset = ([*text.rsplit("/", 2), "", ""])[:3]
-    is_place = topic and partition.isdecimal() and offset.isdecimal()
-    return _Place(topic, int(partition), int(offset)) if is_place else None
 
 
 def _typed(place: _Place, topics: Topics) -> Piece:

@@ -1,27 +1,21 @@
-"""`vigil watch`: alerts as they come, or which cameras have gone silent.
+"""`vigil watch`: alerts as they come.
 
 In: options. Out: one line per alert, readable in a terminal or JSON for pipes. Ctrl-C is its ordinary end: status 0.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.reading.alerts import (
     AlertView,
-    CameraStatus,
-    InputStatus,
     NoticeView,
     TopicMissingError,
     Wanted,
-    input_status,
     watch_alerts,
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
@@ -36,8 +30,6 @@ _STYLES = {"opened": "bold red", "updated": "yellow", "closed": "green"}
 _COLUMNS = "{:<24} {:<8} {:<12} {:<12} {:>5} {:>3}  {:<20} {}"
 #: In terminals that are narrower than this an alert has two lines: the second begins under the phase, with the id.
 _WIDE = 130
-#: So many places that cannot be read are named; the dead letters name all.
-_MAX_UNREADABLE = 10
 _SECOND_LINE = "\n" + " " * 25
 
 
@@ -62,40 +54,32 @@ def watch(  # noqa: PLR0913 - one parameter an option
         bool, typer.Option("--from-beginning", help="Begin with the oldest alert that is kept.")
     ] = False,
     at_most: Annotated[int | None, typer.Option("--max", min=1, help="End after so many.")] = None,
-    status: Annotated[
-        bool, typer.Option("--status", help="Instead: when each camera and zone was last heard of, once.")
-    ] = False,
-    silent_after_s: Annotated[
-        float, typer.Option("--silent-after", metavar="SECONDS", help="With --status: from when on a camera is silent.")
-    ] = 10.0,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
     """Show committed alerts as they come, until Ctrl-C."""
     operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
-    connection, topics = connection_to(operational), topics_of(operational)
     unknown = sorted(set(phase or ()) - set(_STYLES))
     if unknown:
         raise CommandError(f"--phase: expected {', '.join(_STYLES)}, found {', '.join(unknown)}", status=USAGE)
     counts = _Counts()
     try:
-        if status:
-            now_ms = time.time_ns() // 1_000_000
-            found = run_command(input_status(connection, topics, now_ms=now_ms, tell=notice))
-            _show_status(found, now_ms, round(silent_after_s * 1_000), as_json=as_json)
-            return
         wanted = Wanted(zones=frozenset(zone or ()), labels=frozenset(label or ()), phases=frozenset(phase or ()))
         watching = _watch(
-            connection, topics.alerts, wanted, counts, as_json=as_json, from_beginning=from_beginning, at_most=at_most
+            connection_to(operational),
+            topics_of(operational).alerts,
+            wanted,
+            counts,
+            as_json=as_json,
+            from_beginning=from_beginning,
+            at_most=at_most,
         )
         run_command(watching)
     except TopicMissingError as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
-        if status:
-            raise
-        # Its ordinary end: nothing was asked for that was not done.
+        pass  # its ordinary end: nothing was asked for that was not done
     foreign = f", {counts.foreign} records were neither alerts nor notices" if counts.foreign else ""
     echo(f"vigil: {counts.shown} shown{foreign}", err=True)
 
@@ -159,43 +143,3 @@ def alert_line(content: AlertView | NoticeView, *, is_narrow: bool = False) -> T
 def _line(*cells: str) -> str:
     first, newline, second = _COLUMNS.format(*cells).partition("\n")
     return first.rstrip() + newline + second if newline else first
-
-
-def _show_status(found: InputStatus, now_ms: int, silent_after_ms: int, *, as_json: bool) -> None:
-    if as_json:
-        echo_json({"now_ms": now_ms, **msgspec.structs.asdict(found)})
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("zone", "camera", "partition", "last frame", ""):
-        table.add_column(heading, overflow="fold")
-    for camera in found.cameras:
-        age_ms = now_ms - camera.newest_ms
-        word = Text("silent", style="bold red") if age_ms > silent_after_ms else Text("ok", style="green")
-        table.add_row(visible(camera.zone), visible(camera.camera or "-"), str(camera.partition), _age(age_ms), word)
-    for text in found.texts:
-        table.add_row(visible(text.zone), "(texts)", str(text.partition), _age(now_ms - text.newest_ms), "")
-    screen = console()
-    screen.print(table)
-    if found.blind_zones:
-        names = visible(", ".join(found.blind_zones))
-        screen.print(Text(f"texts but no frames in the last ten minutes: {names}", style="bold red"))
-    for place in found.unreadable[:_MAX_UNREADABLE]:
-        screen.print(Text(f"cannot be read: {place}", style="bold red"))
-    if len(found.unreadable) > _MAX_UNREADABLE:
-        screen.print(Text(f"and {len(found.unreadable) - _MAX_UNREADABLE} more", style="bold red"))
-    silent = sum(1 for camera in found.cameras if _is_silent(camera, now_ms, silent_after_ms))
-    echo(
-        f"{len(found.cameras)} cameras, {silent} silent, by the last {found.looked_at} records; "
-        "a camera whose frames lie further back is not listed"
-    )
-
-
-def _is_silent(camera: CameraStatus, now_ms: int, silent_after_ms: int) -> bool:
-    return now_ms - camera.newest_ms > silent_after_ms
-
-
-def _age(age_ms: int) -> str:
-    seconds = max(age_ms, 0) // 1_000
-    if seconds < 120:
-        return f"{seconds} s ago"
-    return f"{seconds // 60} min ago" if seconds < 7_200 else f"{seconds // 3_600} h ago"

@@ -28,7 +28,7 @@ from stream_app.demo.summary import show
 from stream_app.demo.truth import Outputs, PlantedIncident, Published, Window
 from stream_app.demo.workers import Worker
 from stream_app.local_kafka import LocalKafka
-from stream_app.terminal.console import words_column
+from stream_app.terminal.console import PicturedConsole, words_column
 from stream_app.terminal.sanitise import visible
 from stream_app.wiring.clients import connection_to
 
@@ -56,20 +56,22 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     kill_at: float | None
 
 
-async def run_demo(scene: Scene, settings: DemoSettings, console: Console) -> bool:
+async def run_demo(scene: Scene, settings: DemoSettings, console: PicturedConsole) -> bool:
     """Run the demo.
 
     Args:
         scene: what is played.
         settings: where and how; the folder ``out`` exists.
-        console: for people.
+        console: for people; what it shows is kept as a picture, too.
 
     Returns:
         Whether everything came out as promised.
     """
     connection = connection_to(Operational(bootstrap=settings.bootstrap))
     await create_topics(connection, plan_topics(settings.topics, _PARTITIONS))
-    return await _play(scene, settings, console, connection)
+    is_right = await _play(scene, settings, console, connection)
+    (settings.out / "summary.svg").write_text(console.svg("vigil demo"), "utf-8")
+    return is_right
 
 
 @contextmanager
@@ -117,10 +119,11 @@ async def _play(scene: Scene, settings: DemoSettings, console: Console, connecti
     faults = [*problems, *judge(published, outputs, settings.window)]
     if settings.kill_at is None and decoded != books.distinct_frames_scored:
         faults.append(f"{decoded} frames decoded, but {books.distinct_frames_scored} distinct frames in decisions")
-    show(console, published, outputs, books, watcher.alerts, faults)
+    is_killed = _victim(killing) is not None
+    show(console, published, outputs, books, watcher.alerts, faults, is_killed=is_killed)
     console.print(f"       frames decoded by the workers that lived to the end: {decoded}")
-    kept = f"What was published and what came out: {settings.out}/published.json, outputs.json, worker-*.log"
-    console.print(kept, soft_wrap=True)
+    kept = "published.json, outputs.json, worker-*.log; this screen: summary.svg"
+    console.print(f"What was published and what came out: {settings.out}/{kept}", soft_wrap=True)
     console.print("Next: your own Kafka and cameras, README.md; how it works, docs/architecture.md", soft_wrap=True)
     return not faults and books.is_balanced
 
@@ -167,8 +170,11 @@ async def _decoded(workers: list[Worker]) -> int:
 
 
 def _has_died(worker: Worker, killing: asyncio.Task[Worker | None]) -> bool:
-    is_victim = killing.done() and not killing.cancelled() and killing.result() is worker
-    return not worker.is_running and not is_victim
+    return not worker.is_running and _victim(killing) is not worker
+
+
+def _victim(killing: asyncio.Task[Worker | None]) -> Worker | None:
+    return killing.result() if killing.done() and not killing.cancelled() else None
 
 
 async def _with_progress(player: Player, scene: Scene, console: Console) -> Published:

@@ -65,8 +65,20 @@ def show(
     books: Books,
     seen: Sequence[SeenAlert],
     faults: Sequence[str],
+    *,
+    is_killed: bool,
 ) -> None:
-    """Print the last screen."""
+    """Print the last screen.
+
+    Args:
+        console: for people.
+        published: what was played.
+        outputs: what came out.
+        books: where every frame and text ended.
+        seen: alerts with the times at which a subscriber had them.
+        faults: what the judge found.
+        is_killed: a worker was killed on the way; that is said beside the latencies that it made longer.
+    """
     table = Table(title="What the demo showed", show_header=False, title_justify="left")
     phases = [str(alert["phase"]) for alert in outputs.alerts if "phase" in alert]
     table.add_row("frames, texts published", f"{len(published.frames)}, {len(published.texts)}")
@@ -85,7 +97,8 @@ def show(
     times = latencies(published, seen)
     if times:
         shown = ", ".join(f"p{percent} {percentile(times, percent)} ms" for percent in _PERCENTILES)
-        table.add_row("newest evidence → alert", f"{shown}, max {times[-1]} ms (append to subscriber)")
+        killed = "\na worker was killed on the way: its tasks waited to be taken over" if is_killed else ""
+        table.add_row("newest evidence → alert", Text(f"{shown}, max {times[-1]} ms (append to subscriber){killed}"))
     providers = sorted({str(decision["provider"]) for decision in outputs.decisions})
     table.add_row("provider", ", ".join(providers) or "none: nothing was scored")
     console.print(table)

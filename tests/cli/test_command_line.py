@@ -21,6 +21,7 @@ COMMANDS = (
     "topics",
     "feed",
     "watch",
+    "status",
     "decisions",
     "evidence",
     "task",

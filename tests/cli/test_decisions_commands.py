@@ -209,15 +209,15 @@ def test_records_are_fetched_by_coordinates_and_by_what_a_recording_names(
         return f"{deployment.names[topic]}/{partition}/{offset}"
 
     typed = tmp_path / "typed"
-    assert deployment.run("evidence", place("texts", 0), place("frames", 2), "--out", str(typed)) == 0
+    assert deployment.run("evidence", "records", place("texts", 0), place("frames", 2), "--out", str(typed)) == 0
     found = json.loads((typed / "evidence.json").read_text("utf-8"))
     assert [(piece["kind"], piece["offset"]) for piece in found] == [("text", 0), ("frame", 2)]
     assert json.loads((typed / found[0]["file"]).read_text("utf-8"))["text"] == "zwei Männer"
     assert (typed / found[1]["file"]).read_bytes() == sorted(folder.iterdir())[2].read_bytes()
     assert not (typed / "alert.json").exists()
-    assert deployment.run("evidence", place("texts", 2), "--out", str(tmp_path / "typo")) == 1
+    assert deployment.run("evidence", "records", place("texts", 2), "--out", str(tmp_path / "typo")) == 1
     assert "ends at 2: mistyped, or the topic was recreated" in capsys.readouterr().out
-    assert deployment.run("evidence", place("texts", 1), "--out", str(typed)) == 1
+    assert deployment.run("evidence", "records", place("texts", 1), "--out", str(typed)) == 1
     assert "expected a folder without evidence" in capsys.readouterr().err
 
     recording = tmp_path / "d.jsonl"
@@ -232,28 +232,35 @@ def test_records_are_fetched_by_coordinates_and_by_what_a_recording_names(
     assert deployment.run("decisions", "--out", str(recording)) == 0
     capsys.readouterr()
     one = tmp_path / "one"
-    assert deployment.run("evidence", place("texts", 0), "--decisions", str(recording), "--out", str(one)) == 0
+    assert deployment.run("evidence", "decisions", str(recording), "--about", place("texts", 0), "--out", str(one)) == 0
     assert "2 of 2 pieces" in capsys.readouterr().out
     # The second text came a second later than the decision says.
-    assert deployment.run("evidence", "--decisions", str(recording), "--out", str(tmp_path / "all")) == 1
+    assert deployment.run("evidence", "decisions", str(recording), "--out", str(tmp_path / "all")) == 1
     shown = capsys.readouterr()
     assert "2 of 3 pieces" in shown.out
     assert "found another: the topic was recreated" in shown.out
-    assert deployment.run("evidence", place("texts", 5), "--decisions", str(recording), "--out", str(one)) == 1
+    assert deployment.run("evidence", "decisions", str(recording), "--about", place("texts", 5), "--out", str(one)) == 1
     assert "expected a decision about one of these places, found none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected one ALERT, or PLACEs (topic/partition/offset), or --decisions FILE, found none"),
-        (["a1", "a2"], "found a1 a2"),
-        (["a1", "vigil.texts/0/1"], "found a1 vigil.texts/0/1"),
-        (["a1", "--decisions", "d.jsonl"], "found a1"),
-        (["elsewhere/0/1"], "expected a place on vigil.texts or vigil.frames, found one on elsewhere"),
+        (["alert"], "Missing argument 'ID'"),
+        (["alert", "a1", "a2"], "unexpected extra argument(s) (a2)"),
+        (["alert", "a1", "--about", "vigil.texts/0/1"], "No such option: --about"),
+        (["records"], "Missing argument 'PLACE'"),
+        (["records", "vigil.texts/0/1", "a1"], "expected a place, topic/partition/offset, found 'a1'"),
+        (["records", "elsewhere/0/1"], "expected a place on vigil.texts or vigil.frames, found one on elsewhere"),
+        (["decisions"], "Missing argument 'FILE'"),
+        (["decisions", "d.jsonl", "vigil.texts/0/1"], "unexpected extra argument(s) (vigil.texts/0/1)"),
+        (["decisions", "d.jsonl", "--about", "a1"], "expected a place, topic/partition/offset, found 'a1'"),
+        (["vigil.texts/0/1"], "No such command 'vigil.texts/0/1'"),
     ],
 )
-def test_what_is_no_alert_and_no_place_is_wrong_usage(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_what_a_kind_of_evidence_does_not_take_is_wrong_usage(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
     command = [*VIGIL, "evidence", *arguments, "--out", str(tmp_path / "e"), "--bootstrap", "127.0.0.1:9"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, message in " ".join(ended.stderr.split())) == (2, True)

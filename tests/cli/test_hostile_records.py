@@ -27,7 +27,7 @@ def test_names_on_the_alerts_topic_do_not_steer_the_terminal(
     for command in (
         ["watch", "--from-beginning", "--max", "2"],
         ["watch", "--from-beginning", "--max", "2", "--json"],
-        ["evidence", "a1", "--out", str(tmp_path / "e")],
+        ["evidence", "alert", "a1", "--out", str(tmp_path / "e")],
     ):
         deployment.run(*command)
         shown = capsys.readouterr()
@@ -53,7 +53,7 @@ def test_a_recording_does_not_write_outside_of_the_folder(
         for kind in ("text", kind)
     )
     recording.write_text(good + bad)
-    assert deployment.run("evidence", "--decisions", str(recording), "--out", str(folder)) == 1
+    assert deployment.run("evidence", "decisions", str(recording), "--out", str(folder)) == 1
     assert f"{recording}, line 2: expected a decision (docs/wire.md), found: " in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["d.jsonl", "words.txt"]
 
@@ -61,7 +61,7 @@ def test_a_recording_does_not_write_outside_of_the_folder(
     folder.mkdir(parents=True)
     planted = folder / f"text-{partition}-0.json"
     planted.symlink_to(tmp_path / "victim")
-    assert deployment.run("evidence", "--decisions", str(recording), "--out", str(folder)) == 0
+    assert deployment.run("evidence", "decisions", str(recording), "--out", str(folder)) == 0
     assert not planted.is_symlink()
     assert json.loads(planted.read_text("utf-8"))["text"] == "smoke"
     assert not (tmp_path / "victim").exists()

@@ -152,7 +152,7 @@ def test_a_missing_topic_and_a_missing_broker_are_said(
     deployment: Deployment, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment.options += ["--set", "alerts_topic=no.such.alerts", "--set", "frames_topic=no.such.frames"]
-    for command in (("watch",), ("evidence", "a1", "--out", str(folder)), ("feed", str(folder))):
+    for command in (("watch",), ("evidence", "alert", "a1", "--out", str(folder)), ("feed", str(folder))):
         assert deployment.run(*command) == 1
         assert "expected the topic no.such." in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
@@ -210,11 +210,11 @@ def test_watch_status_names_silent_cameras_and_zones_without_frames(
     assert deployment.run("feed", str(folder), "--zone", "dock", "--speed", "0") == 0
     deployment.publish("texts", b"Rauch")
     capsys.readouterr()
-    assert deployment.run("watch", "--status", "--json") == 0
+    assert deployment.run("status", "--json") == 0
     status = json.loads(capsys.readouterr().out)
     assert [(camera["zone"], camera["camera"]) for camera in status["cameras"]] == [("dock", "gate")]
     assert (status["blind_zones"], status["looked_at"]) == (["yard"], 4)
-    assert deployment.run("watch", "--status", "--silent-after", "-1") == 0
+    assert deployment.run("status", "--silent-after", "-1") == 0
     assert "1 cameras, 1 silent" in capsys.readouterr().out
 
 
@@ -239,17 +239,17 @@ def test_evidence_is_fetched_by_its_coordinates_and_checked(
         alert(3, evidence=[{**named, "offset": 99}]),
     )
     out = tmp_path / "out"
-    assert deployment.run("evidence", "a1", "--out", str(out)) == 0
+    assert deployment.run("evidence", "alert", "a1", "--out", str(out)) == 0
     (written,) = out.glob("frame-*.jpg")
     assert written.read_bytes() == sorted(folder.iterdir())[1].read_bytes()
     assert json.loads((out / "alert.json").read_text("utf-8"))["id"] == "a1"
-    assert deployment.run("evidence", "a2", "--out", str(out)) == 1
+    assert deployment.run("evidence", "alert", "a2", "--out", str(out)) == 1
     assert "found another: the topic was recreated" in capsys.readouterr().out
-    assert deployment.run("evidence", "i1", "--out", str(out)) == 1
+    assert deployment.run("evidence", "alert", "i1", "--out", str(out)) == 1
     shown = capsys.readouterr()
     assert "1 of 3 pieces" in shown.out
     assert "EVIDENCE MISSING: 2 of 3" in shown.err
-    assert deployment.run("evidence", "nobody", "--out", str(out)) == 1
+    assert deployment.run("evidence", "alert", "nobody", "--out", str(out)) == 1
     assert "expected an alert or incident nobody" in capsys.readouterr().err
 
 
@@ -269,7 +269,7 @@ def test_evidence_whose_retention_has_passed_is_said_loudly(
         await admin.close()
 
     asyncio.run(expire())
-    assert deployment.run("evidence", "a1", "--out", str(tmp_path / "out")) == 1
+    assert deployment.run("evidence", "alert", "a1", "--out", str(tmp_path / "out")) == 1
     shown = capsys.readouterr()
     assert "retention has passed" in shown.out
     assert "EVIDENCE MISSING" in shown.err

@@ -1,6 +1,5 @@
 """`vigil-export keys`: a pair whose halves fit, never overwritten; a signature is in a bundle whole or not at all."""
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import onnx
 import pytest
 
 from export.cli import main
-from export.files import new_folder, write_whole
 from export.packing.folder import add_file, publish_folder
 from export.packing.pack import write_bundle
 from stream_app.bundle import BundleError
@@ -167,42 +165,6 @@ def test_a_kill_while_a_bundle_is_written_leaves_none_and_it_can_be_written_agai
     publish_folder(out, {"a": b"1"}, verify=lambda _: None)
     assert sorted(out.parent.iterdir()) == sorted([out, *others])
     assert [path.name for path in out.iterdir()] == ["a"]
-
-
-def test_a_killed_writer_of_a_file_leaves_a_draft_that_the_next_one_removes(tmp_path: Path) -> None:
-    program = (
-        "import os, signal, sys; from pathlib import Path; from export import files; "
-        "files.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL); "
-        "files.write_whole(Path(sys.argv[1]), b'1')"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.txt")], check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL
-    assert len([*tmp_path.iterdir()]) == 1
-    write_whole(tmp_path / "a.txt", b"2")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", b"2")]
-
-
-def test_a_draft_whose_writer_lives_is_left_alone(tmp_path: Path) -> None:
-    out = tmp_path / "site" / "1"
-    program = (
-        "import sys; from pathlib import Path; from export.files import new_folder\n"
-        "with new_folder(Path(sys.argv[1])) as draft:\n"
-        "    (draft / 'a').write_bytes(b'theirs')\n"
-        "    print('begun', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    command = [sys.executable, "-c", program, str(out)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"begun\n"
-        (draft,) = out.parent.iterdir()
-        with contextlib.suppress(KeyboardInterrupt), new_folder(out):
-            raise KeyboardInterrupt
-        assert [*out.parent.iterdir()] == [draft]
-        assert (draft / "a").read_bytes() == b"theirs"
-        writer.communicate()
-    assert writer.returncode == 0
-    assert (out / "a").read_bytes() == b"theirs"
 
 
 def test_a_file_is_added_whole_or_what_was_there_stays(tmp_path: Path) -> None:

@@ -131,12 +131,12 @@ def test_int8_quantises_the_encoders_and_leaves_the_head(
     make_bundle(replace(source, open_validation=_forbidden), tmp_path / "fp32", Order("colours", "1"), say=_silent)
     small, whole = load_bundle(chosen[0]), load_bundle(tmp_path / "fp32")
     assert small.manifest.metrics["variant"] == "int8"
-    assert small.fusion_head == whole.fusion_head
-    kinds = {node.op_type for node in onnx.load_from_string(small.image_encoder).graph.node}
+    assert small.graphs[FUSION_HEAD] == whole.graphs[FUSION_HEAD]
+    kinds = {node.op_type for node in onnx.load_from_string(small.graphs[IMAGE_ENCODER]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
     weights = [
         onnx.numpy_helper.to_array(tensor)
-        for tensor in onnx.load_from_string(small.image_encoder).graph.initializer
+        for tensor in onnx.load_from_string(small.graphs[IMAGE_ENCODER]).graph.initializer
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4
     ]
     assert weights
@@ -156,8 +156,8 @@ def test_guided_pooling_and_a_saturating_head_can_be_made_smaller_too(source: So
     assert 0 < found.variants["fp16"].logit_difference < 0.01
     assert found.variants["int8"].logit_difference < 0.5
     bundle = load_bundle(tmp_path / "probe")
-    assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(bundle.image_encoder).graph.node}
-    assert "Tanh" in {node.op_type for node in onnx.load_from_string(bundle.fusion_head).graph.node}
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(bundle.graphs[IMAGE_ENCODER]).graph.node}
+    assert "Tanh" in {node.op_type for node in onnx.load_from_string(bundle.graphs[FUSION_HEAD]).graph.node}
     assert measure(bundle, Graphs(bundle, intra_op_threads=1), batch_sizes=THOROUGH_BATCHES).is_within_tolerance
 
 
@@ -401,7 +401,7 @@ def test_a_bundle_in_memory_says_what_the_one_on_disk_says(chosen: tuple[Path, A
     assert np.array_equal(
         Graphs(twin, intra_op_threads=1).encode_images(images), Graphs(bundle, intra_op_threads=1).encode_images(images)
     )
-    assert len(twin.graphs[IMAGE_ENCODER]) == len(bundle.image_encoder)
+    assert len(twin.graphs[IMAGE_ENCODER]) == len(bundle.graphs[IMAGE_ENCODER])
 
 
 def test_every_part_is_timed_for_every_batch(chosen: tuple[Path, Any]) -> None:

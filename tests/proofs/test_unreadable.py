@@ -98,7 +98,7 @@ def _run(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _assert_commands_survive(rig: Rig, places: list[Any]) -> None:
-    status = _run(rig, "watch", "--status")
+    status = _run(rig, "status")
     assert status.returncode == 0, status.stderr
     assert "batch-size" in status.stdout
     assert "expected a name in UTF-8" in status.stdout
@@ -113,9 +113,9 @@ def _assert_commands_survive(rig: Rig, places: list[Any]) -> None:
         done = _run(rig, *arguments)
         assert done.returncode == 0, (number, done.stderr)
     (frames, named), (texts, bombed) = places
-    readable = _run(rig, "evidence", f"{frames}/{_PARTITION}/{named}", "--out", str(rig.folder / "named"))
+    readable = _run(rig, "evidence", "records", f"{frames}/{_PARTITION}/{named}", "--out", str(rig.folder / "named"))
     assert readable.returncode == 0, readable.stderr
-    lost = _run(rig, "evidence", f"{texts}/{_PARTITION}/{bombed}", "--out", str(rig.folder / "lost"))
+    lost = _run(rig, "evidence", "records", f"{texts}/{_PARTITION}/{bombed}", "--out", str(rig.folder / "lost"))
     assert lost.returncode == 1
     assert "Traceback" not in lost.stderr
     assert "cannot be read: batch-size, offsets" in lost.stdout

@@ -26,7 +26,9 @@ SHOWN = r"\x1b]0;owned\x07\x9b2J\u202e"
         ["config", "check", "--set", f"bundle={HOSTILE}"],
         ["feed", "--texts", HOSTILE],
         ["feed", "--zone", "z", f"{HOSTILE}.mp4"],
-        ["evidence", HOSTILE, HOSTILE, "--out", "x"],
+        ["evidence", HOSTILE],
+        ["evidence", "alert", "a", HOSTILE, "--out", "x"],
+        ["evidence", "records", HOSTILE, "--out", "x"],
         ["bundle", "show", HOSTILE],
     ],
 )

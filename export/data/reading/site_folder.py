@@ -9,11 +9,11 @@ import numpy as np
 
 from export.data.reading.write import write_lines
 from export.data.rows import SPLIT_NAMES, Progress, SplitName
-from export.files import new_folder
 from stream_app.drawn_site import LABELS, Row, sample
 from stream_app.drawn_site.samples import ROWS_PER_CAMERA
 from stream_app.drawn_site.wording import LANGUAGES, compose
 from stream_app.drawn_site.wording.compose import Wording
+from stream_app.files import new_folder
 
 # Seeds of one order's splits, and equal splits of two orders, must share no camera.
 _SEEDS_PER_ORDER = 16

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from export.data.rows import Dataset, Progress, Row
-from export.files import new_folder
+from stream_app.files import new_folder
 
 # Names that a column of the files has already; a facet of that name comes from a column that was not used.
 _OURS = ("file_name", "text", "label", "labels", "group", "sequence", "lang", "split")

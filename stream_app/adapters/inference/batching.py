@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -34,12 +33,11 @@ class LaneBrokenError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class LaneStats:
-    """Counts since the start, and what waits now; ``last_batch_at_s`` is on the monotonic clock, 0 before the first."""
+    """Counts since the start, and what waits now."""
 
     batches: int
     items: int
     waiting: int
-    last_batch_at_s: float
 
 
 class Lane(Generic[_In, _Out]):
@@ -73,7 +71,6 @@ class Lane(Generic[_In, _Out]):
         self._is_scheduled = False
         self._broken: LaneBrokenError | None = None
         self._batches = self._items = 0
-        self._last_batch_at_s = 0.0
         self._runs = 0
         self._run_in_work: int | None = None
 
@@ -87,7 +84,7 @@ class Lane(Generic[_In, _Out]):
 
     def stats(self) -> LaneStats:
         """Return the counts so far."""
-        return LaneStats(self._batches, self._items, len(self._waiting), self._last_batch_at_s)
+        return LaneStats(self._batches, self._items, len(self._waiting))
 
     async def submit(self, item: _In) -> _Out:
         """Return the result of one item.
@@ -130,7 +127,6 @@ class Lane(Generic[_In, _Out]):
             outcomes = self._compute([item for item, _ in batch])
             self._run_in_work = None
             self._items += len(batch)
-            self._last_batch_at_s = time.monotonic()
             loop.call_soon_threadsafe(self._deliver, [future for _, future in batch], outcomes)
         with self._lock:
             self._is_scheduled = bool(self._waiting)

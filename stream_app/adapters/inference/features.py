@@ -54,11 +54,6 @@ class FeatureCache:
         """Let a record go; who waits for it still gets it."""
         self._entries.pop(key, None)
 
-    def forget_epoch(self, epoch: int) -> None:
-        """Let all records of one task's epoch go (the first number of their keys)."""
-        for key in [key for key in self._entries if key[0] == epoch]:
-            del self._entries[key]
-
     async def close(self) -> None:
         """Cancel what runs and let everything go."""
         self._entries.clear()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,17 +86,14 @@ class ScorerStats:
     """Counts since the start, and what is there now.
 
     ``batches`` and ``waiting`` are per stage (image, text, fusion). ``failures`` counts records by reason, each once.
-    ``last_batch_age_s`` is the time since the last batch of any stage ended, None before the first.
     """
 
     items_scored: int
-    images_decoded: int
     images_encoded: int
     texts_encoded: int
     rows_fused: int
     in_flight: int
     cached: int
-    last_batch_age_s: float | None
     batches: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
@@ -139,7 +135,7 @@ class BatchingScorer:
         row_bytes = 4 * max(math.prod(features.image), math.prod(features.text)) + _ENTRY_OVERHEAD_BYTES
         self._cache = FeatureCache(most=settings.cache_bytes // row_bytes)
         self._room = asyncio.Semaphore(settings.max_in_flight)
-        self._in_flight = self._items_scored = self._images_decoded = self._rows_fused = 0
+        self._in_flight = self._items_scored = self._rows_fused = 0
         self._failures: Counter[str] = Counter()
         stages = {
             "image encoder": lambda: self._images.batch_in_work,
@@ -180,10 +176,6 @@ class BatchingScorer:
         """Let the features of a record go; a key that is not known is ignored."""
         self._cache.forget(key)
 
-    def forget_epoch(self, epoch: int) -> None:
-        """Let the features of all records of one task's epoch go."""
-        self._cache.forget_epoch(epoch)
-
     def oldest_batch_s(self) -> float:
         """Return how long the oldest running batch has been running, in seconds; 0 if none is."""
         return self._watchdog.oldest_s
@@ -191,16 +183,13 @@ class BatchingScorer:
     def stats(self) -> ScorerStats:
         """Return the counts so far."""
         lanes = {lane.name: lane.stats() for lane in (self._images, self._texts, self._fusion)}
-        last = max(stats.last_batch_at_s for stats in lanes.values())
         return ScorerStats(
             items_scored=self._items_scored,
-            images_decoded=self._images_decoded,
             images_encoded=lanes["image"].items,
             texts_encoded=lanes["text"].items,
             rows_fused=self._rows_fused,
             in_flight=self._in_flight,
             cached=len(self._cache),
-            last_batch_age_s=time.monotonic() - last if last else None,
             batches={name: stats.batches for name, stats in lanes.items()},
             waiting={name: stats.waiting for name, stats in lanes.items()},
             failures=dict(self._failures),
@@ -222,7 +211,6 @@ class BatchingScorer:
         if isinstance(decoded, DecodeFailure):
             self._failures[decoded.reason] += 1
             return decoded.reason
-        self._images_decoded += 1
         return await self._encoded(self._images, decoded)
 
     async def _encode_text(self, text: TextInput) -> Encoded:

@@ -1,47 +1,37 @@
-"""Record batches as a broker sends them, unpacked record by record, whatever they hold.
+"""The records of a batch as a broker sends it, one by one, whatever they hold.
 
-In: the bytes of a fetch response for one partition. Out: records, and an `Unreadable` in the place of each record, or
-rest of a batch, that cannot be read. A pure function of a batch's bytes and the bound: whoever reads it, and however
-often, gets the same. Nothing in the bytes is believed: neither lengths nor counts nor offsets.
+In: a batch, whose head :mod:`stream_app.adapters.kafka.batches` read. Out: records, and an `Unreadable` in the place of
+each record, or rest of a batch, that cannot be read. A pure function of a batch's bytes and the bound: whoever reads
+it, and however often, gets the same. Nothing in the bytes is believed: neither lengths nor counts nor offsets.
 
 The format: https://kafka.apache.org/documentation/#messageformat
 """
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from stream_app.adapters.kafka.batches import HEAD_BYTES, head_of_unpacked
+from stream_app.adapters.kafka.fields import BrokenError, record_length, sized_bytes, varint
 from stream_app.adapters.kafka.inflate import CODECS, InflateError, TooLargeError, inflate
 from stream_app.core.types import BATCH_REASONS, NO_TIME_MS, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stream_app.adapters.kafka.batches import Batch
+
 #: What a record costs in memory beside its bytes, and what a header does: a batch of empty ones is a bomb too.
 RECORD_BYTES: Final = 512
 HEADER_BYTES: Final = 128
 CRC, FORMAT, CODEC, SIZE = BATCH_REASONS
 
-# Base offset 8 bytes, length 4 (of what follows), leader epoch 4, magic 1, CRC 4; then what the CRC covers: attributes
-# 2, last offset delta 4, first and newest timestamp 8 each, producer id 8, epoch 2, base sequence 4, records 4.
-_HEAD: Final = Struct(">qiibIhiqqqhii")
-HEAD_BYTES: Final = _HEAD.size
-COVERED_FROM: Final = 21
-_LENGTH: Final = Struct(">qi")
-#: All formats have the magic at the same place.
-_MAGIC_AT: Final = 16
-_BEFORE_LENGTH_COUNTS: Final = 12
-_MAGIC: Final = 2
-_CODEC_MASK, _IS_APPEND_TIME, _IS_TRANSACTIONAL, _IS_CONTROL = 0x07, 0x08, 0x10, 0x20
 #: The last time that RFC 3339 can write.
 _MAX_TIME_MS: Final = 253_402_300_799_999
-_VARINT_BYTES: Final = 10
 _LEAST_HEADER_BYTES: Final = 2
 _SHOWN_BYTES: Final = 40
 
@@ -59,36 +49,6 @@ class UnreadableRecord(Unreadable, frozen=True, kw_only=True):
         return f"{self.topic}/{self.partition}/{offsets}"
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """The head of a batch, and where its bytes are: `begin` to `end` of the response. ``flaw``: it has no such head."""
-
-    begin: int
-    end: int
-    base_offset: int
-    crc: int = 0
-    attributes: int = 0
-    last_offset: int = 0
-    first_ms: int = NO_TIME_MS
-    newest_ms: int = NO_TIME_MS
-    producer_id: int = -1
-    count: int = 0
-    flaw: str = ""
-
-    @property
-    def is_transactional(self) -> bool:
-        """Whether it belongs to a transaction."""
-        return bool(self.attributes & _IS_TRANSACTIONAL)
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it is a transaction's marker, which is no record."""
-        return bool(self.attributes & _IS_CONTROL)
-
-
-class _BrokenError(Exception):
-    """The bytes of a record are not what the format says; never leaves this module."""
-
-
 class _Found:
     """What could be read of one record so far."""
 
@@ -102,35 +62,6 @@ class _Found:
         self.headers: list[tuple[str, bytes | None]] = []
         self.reason = ""
         self.flaw = ""
-
-
-def split(records: bytes) -> Iterator[Batch]:
-    """Yield the whole batches of a response; the last one may be cut off, and is fetched again then."""
-    at, size = 0, len(records)
-    while at + _MAGIC_AT < size:
-        base_offset, length = _LENGTH.unpack_from(records, at)
-        end = at + _BEFORE_LENGTH_COUNTS + length
-        if end > size:
-            return
-        magic = records[at + _MAGIC_AT]
-        if length <= _MAGIC_AT - _BEFORE_LENGTH_COUNTS or (magic == _MAGIC and end - at < HEAD_BYTES):
-            # Nobody knows where the next one begins.
-            yield Batch(at, size, base_offset, last_offset=base_offset, flaw=f"claims a length of {length} bytes")
-            return
-        if magic != _MAGIC:
-            flaw = f"expected message format {_MAGIC} (Kafka 0.11), found {magic}"
-            yield Batch(at, end, base_offset, last_offset=base_offset, flaw=flaw)
-        else:
-            yield _batch(records, at, end)
-        at = end
-
-
-def _batch(records: bytes, at: int, end: int) -> Batch:
-    base_offset, _, _, _, crc, attributes, last_delta, first_ms, newest_ms, producer_id, _, _, count = (
-        _HEAD.unpack_from(records, at)
-    )
-    last_offset = base_offset + max(last_delta, 0)
-    return Batch(at, end, base_offset, crc, attributes, last_offset, first_ms, newest_ms, producer_id, count)
 
 
 def unpack(
@@ -150,9 +81,9 @@ def unpack(
         yield lost(batch, tp, SIZE, str(error))
         return
     except InflateError as error:
-        yield lost(batch, tp, CODEC, f"{CODECS.get(batch.attributes & _CODEC_MASK, 'codec')}: {error}")
+        yield lost(batch, tp, CODEC, f"{CODECS.get(batch.codec, 'codec')}: {error}")
         return
-    except _BrokenError as error:
+    except BrokenError as error:
         yield lost(batch, tp, FORMAT, str(error))
         return
     room = bound - (end - at) - batch.count * RECORD_BYTES
@@ -169,10 +100,7 @@ def _read_whole(
     body: bytes, at: int, end: int, batch: Batch, tp: TopicPartition
 ) -> list[ConsumerRecord[bytes, bytes]] | None:
     """Return all records as aiokafka's C code reads them, a tenth of the time; None where it does not like one."""
-    head = _HEAD.pack(
-        *(batch.base_offset, end - at + HEAD_BYTES - _BEFORE_LENGTH_COUNTS, 0, _MAGIC, 0),
-        *(batch.attributes & ~_CODEC_MASK, 0, batch.first_ms, batch.newest_ms, -1, -1, -1, batch.count),
-    )
+    head = head_of_unpacked(batch, end - at)
     records: list[ConsumerRecord[bytes, bytes]] = []
     lowest, highest = batch.base_offset, batch.last_offset - batch.count + 1
     try:
@@ -195,14 +123,14 @@ def _read_each(
     lowest = batch.base_offset
     for left in range(batch.count - 1, -1, -1):
         try:
-            length, at = _record_length(body, at, end)
-        except _BrokenError as error:
+            length, at = record_length(body, at, end)
+        except BrokenError as error:
             yield lost(batch, tp, FORMAT, str(error), first_offset=lowest)
             return
         found = _Found(lowest)
         try:
             room -= _read(body, at, at + length, found, batch, (lowest, batch.last_offset - left), room)
-        except _BrokenError as error:
+        except BrokenError as error:
             found.reason, found.flaw = "record", str(error)
         yield _record(found, batch, tp)
         lowest = found.offset + 1
@@ -241,22 +169,21 @@ def _body(records: bytes, batch: Batch, bound: int) -> tuple[bytes, int, int]:
 
     Raises:
         InflateError: if they cannot be unpacked, or not within the bound.
-        _BrokenError: if the head cannot be true.
+        BrokenError: if the head cannot be true.
     """
     if batch.flaw:
-        raise _BrokenError(batch.flaw)
+        raise BrokenError(batch.flaw)
     most = batch.last_offset - batch.base_offset + 1
     if not 0 <= batch.count <= most:
         message = f"claims {batch.count} records for {most} offsets"
-        raise _BrokenError(message)
+        raise BrokenError(message)
     room = bound - batch.count * RECORD_BYTES
     if room <= 0:
         message = f"{batch.count} records take more than {bound} bytes unpacked"
         raise TooLargeError(message)
     begin = batch.begin + HEAD_BYTES
-    codec = batch.attributes & _CODEC_MASK
-    if codec:
-        body = inflate(codec, records[begin : batch.end], room)
+    if batch.codec:
+        body = inflate(batch.codec, records[begin : batch.end], room)
         return body, 0, len(body)
     if batch.end - begin > room:
         message = f"takes more than {bound} bytes unpacked"
@@ -264,57 +191,49 @@ def _body(records: bytes, batch: Batch, bound: int) -> tuple[bytes, int, int]:
     return records, begin, batch.end
 
 
-def _record_length(body: bytes, at: int, end: int) -> tuple[int, int]:
-    length, at = _varint(body, at, end)
-    if not 0 < length <= end - at:
-        message = f"a record claims {length} bytes of {end - at}"
-        raise _BrokenError(message)
-    return length, at
-
-
 def _read(body: bytes, at: int, end: int, found: _Found, batch: Batch, offsets: tuple[int, int], room: int) -> int:
     """Read one record into `found`; return what its headers cost.
 
     Raises:
-        _BrokenError: with what could be had in `found`.
+        BrokenError: with what could be had in `found`.
     """
-    delta_ms, at = _varint(body, at + 1, end)
-    timestamp = batch.newest_ms if batch.attributes & _IS_APPEND_TIME else batch.first_ms + delta_ms
+    delta_ms, at = varint(body, at + 1, end)
+    timestamp = batch.newest_ms if batch.is_append_time else batch.first_ms + delta_ms
     if NO_TIME_MS <= timestamp <= _MAX_TIME_MS:
         found.timestamp = timestamp
-    delta, at = _varint(body, at, end)
+    delta, at = varint(body, at, end)
     offset = batch.base_offset + delta
     # Compaction leaves holes; what it never does is to change the order or to leave the batch.
     if offsets[0] <= offset <= offsets[1]:
         found.offset = offset
-    found.key, at = _bytes(body, at, end)
-    found.value, at = _bytes(body, at, end)
+    found.key, at = sized_bytes(body, at, end)
+    found.value, at = sized_bytes(body, at, end)
     cost = _read_headers(body, at, end, found, room)
     if found.timestamp != timestamp:
         message = f"claims a time of {timestamp} ms"
-        raise _BrokenError(message)
+        raise BrokenError(message)
     if found.offset != offset:
         message = f"claims offset {offset}, expected {offsets[0]}-{offsets[1]}"
-        raise _BrokenError(message)
+        raise BrokenError(message)
     return cost
 
 
 def _read_headers(body: bytes, at: int, end: int, found: _Found, room: int) -> int:
-    count, at = _varint(body, at, end)
+    count, at = varint(body, at, end)
     if not 0 <= count <= (end - at) // _LEAST_HEADER_BYTES:
         message = f"claims {count} headers in {end - at} bytes"
-        raise _BrokenError(message)
+        raise BrokenError(message)
     cost = count * HEADER_BYTES
     if cost > room:
         found.reason, found.flaw = "headers", f"{count} headers are more than its batch has room for"
         return 0
     for _ in range(count):
-        name, at = _bytes(body, at, end)
+        name, at = sized_bytes(body, at, end)
         # Kafka's own client, and aiokafka's, take any negative length of a header's value for none.
-        content, at = _bytes(body, at, end, is_any_negative_none=True)
+        content, at = sized_bytes(body, at, end, is_any_negative_none=True)
         if name is None:
             message = "a header has no name"
-            raise _BrokenError(message)
+            raise BrokenError(message)
         try:
             found.headers.append((name.decode(), content))
         except UnicodeDecodeError:
@@ -322,7 +241,7 @@ def _read_headers(body: bytes, at: int, end: int, found: _Found, room: int) -> i
             found.reason, found.flaw = "headers", f"expected a name in UTF-8, found {name[:_SHOWN_BYTES]!r}"
     if at != end:
         message = f"{end - at} bytes are left over"
-        raise _BrokenError(message)
+        raise BrokenError(message)
     return cost
 
 
@@ -358,7 +277,7 @@ def _sound(
         tp.partition,
         offset,
         timestamp,
-        1 if batch.attributes & _IS_APPEND_TIME else 0,
+        int(batch.is_append_time),
         key,
         value,
         None,
@@ -366,29 +285,3 @@ def _sound(
         -1 if value is None else len(value),
         headers,
     )
-
-
-def _bytes(body: bytes, at: int, end: int, *, is_any_negative_none: bool = False) -> tuple[bytes | None, int]:
-    size, at = _varint(body, at, end)
-    if size == -1 or (size < 0 and is_any_negative_none):
-        return None, at
-    if not 0 <= size <= end - at:
-        message = f"a length of {size} bytes, where {end - at} are left"
-        raise _BrokenError(message)
-    return body[at : at + size], at + size
-
-
-def _varint(body: bytes, at: int, end: int) -> tuple[int, int]:
-    """Read a zigzag number of at most 64 bits: https://protobuf.dev/programming-guides/encoding/#signed-ints."""
-    if at < end:
-        found = body[at]
-        if found < 0x80:
-            return (found >> 1) ^ -(found & 1), at + 1
-        found &= 0x7F
-        for place in range(1, min(_VARINT_BYTES, end - at)):
-            byte = body[at + place]
-            found |= (byte & 0x7F) << (7 * place)
-            if byte < 0x80:
-                return (found >> 1) ^ -(found & 1), at + place + 1
-    message = "a number has no end"
-    raise _BrokenError(message)

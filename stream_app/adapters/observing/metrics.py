@@ -119,10 +119,6 @@ class Metrics:
         """Show another collector's samples on the page too."""
         self._registry.register(collector)
 
-    def dropped(self, reason: str, amount: int = 1) -> None:
-        """Count records or results that were dropped for a reason that no task's counters hold."""
-        self._dropped.labels(self._reason(reason)).inc(amount)
-
     # -- within ------------------------------------------------------------------------------------------------
 
     def _make_flow(self) -> None:

@@ -27,7 +27,7 @@ from stream_app.core.admit import admit
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.settings import Semantic
 from stream_app.core.types import RawRecord, Refused, Side
-from stream_app.files import write_below
+from stream_app.files import open_below, write_below
 
 _FETCH_S = 15.0
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}
@@ -129,7 +129,7 @@ async def fetch_pieces(connection: Connection, named: Sequence[Piece], out: Path
     """
     async with consumer(connection, auto_offset_reset="none") as client:
         there = await client.topics()
-        await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(open_below, out)
         taken: set[str] = set()
         pieces = [await _fetch(client, piece, out, taken, there) for piece in named]
     await asyncio.to_thread(_write_index, out, pieces)
@@ -137,7 +137,7 @@ async def fetch_pieces(connection: Connection, named: Sequence[Piece], out: Path
 
 
 def _write_alert(out: Path, value: bytes) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    open_below(out)
     write_below(out, "alert.json", msgspec.json.format(value) + b"\n")
 
 

@@ -91,7 +91,7 @@ def test_the_engine_names_the_provider_of_its_sessions(bundle: Bundle) -> None:
 
 
 def test_a_model_that_gives_no_number_on_known_inputs_is_refused(bundle: Bundle) -> None:
-    model = onnx.load_from_string(bundle.fusion_head)
+    model = onnx.load_from_string(bundle.graphs[FUSION_HEAD])
     for weights in model.graph.initializer:
         if weights.data_type == onnx.TensorProto.FLOAT:
             numbers = np.full_like(onnx.numpy_helper.to_array(weights), np.nan)
@@ -102,7 +102,7 @@ def test_a_model_that_gives_no_number_on_known_inputs_is_refused(bundle: Bundle)
 
 
 def test_a_model_whose_rows_depend_on_their_batch_is_said(bundle: Bundle) -> None:
-    model = onnx.load_from_string(bundle.fusion_head)
+    model = onnx.load_from_string(bundle.graphs[FUSION_HEAD])
     (last,) = (node for node in model.graph.node if list(node.output) == ["logits"])
     last.output[0] = "plain"
     little = onnx.numpy_helper.from_array(np.array([1e-6], dtype=np.float32), "little")

@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import inspect
-import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -130,9 +127,3 @@ async def until(claim: Callable[[], bool], *, timeout_s: float = 60.0, what: str
             message = f"did not come true within {timeout_s} s: {what or claim}"
             raise AssertionError(message)
         await asyncio.sleep(0.01)
-
-
-def names_in(thing: Any) -> set[str]:  # noqa: ANN401 - a class of an untyped library
-    """Every attribute that a class has or that its own or its bases' code sets on instances."""
-    sources = [inspect.getsource(one) for one in thing.__mro__ if one is not object and one.__module__ != "typing"]
-    return set(dir(thing)) | set(re.findall(r"self\.(\w+)\b[^=\n]*=", "\n".join(sources)))

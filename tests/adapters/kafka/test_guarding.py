@@ -1,27 +1,30 @@
-"""A guarded consumer passes over what cannot be read, says so, and fetches on; and the names that it stands on."""
+"""A guarded consumer passes over what cannot be read, says so, and fetches on."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
-import inspect
 import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.protocol.fetch import FetchRequest, FetchResponse_v4
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.memory_records import MemoryRecords
 
 import stream_app
-from stream_app.adapters.kafka.guarding import STANDS_ON, Fetched, Readout, guard
+from stream_app.adapters.kafka.guarding import guard
+from stream_app.adapters.kafka.readout import Fetched, Readout
 from stream_app.adapters.kafka.unpacking import UnreadableRecord
 from tests.adapters.batches import batch, bomb, record
-from tests.adapters.kafka.source_rig import names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _TP = TopicPartition("vigil.texts", 3)
 _BOUND = 1 << 24
@@ -115,9 +118,9 @@ class Client:
 class Assignment:
     """One partition, read from offset 0."""
 
-    active = True
-
     def __init__(self) -> None:
+        self.active = True
+        self.has_valid_position = True
         self.position = 0
         self.paused = False
 
@@ -136,10 +139,12 @@ class FakeFetcher:
         self._assignment = assignment
         self._records: dict[TopicPartition, FetchResult] = {}
 
-    async def _proc_fetch_request(self, _assignment: Any, node_id: int, request: Any) -> bool:  # noqa: ANN401
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:  # noqa: ANN401
         response = await self._client.send(node_id, request)
         for topic, partitions in response.topics:
-            for partition, *_, aborted, records in partitions:
+            for partition, error, *_, aborted, records in partitions:
+                if error or not records or assignment.position != 0:
+                    return bool(error)
                 tp = TopicPartition(topic, partition)
                 theirs = PartitionRecords(tp, MemoryRecords(records), aborted, 0, None, None, False, 1)  # noqa: FBT003
                 self._records[tp] = FetchResult(tp, partition_records=theirs, assignment=self._assignment, backoff=0)
@@ -163,12 +168,12 @@ class Consumer:
 _FETCH = FetchRequest(100, 1, 1_000_000, 1, [(_TP.topic, [(_TP.partition, 0, 1_000_000)])])
 
 
-def _response(data: bytes) -> FetchResponse_v4:
-    return FetchResponse_v4(throttle_time_ms=0, topics=[(_TP.topic, [(_TP.partition, 0, 9, 9, [], data)])])
+def _response(data: bytes, *, error: int = 0) -> FetchResponse_v4:
+    return FetchResponse_v4(throttle_time_ms=0, topics=[(_TP.topic, [(_TP.partition, error, 9, 7, [], data)])])
 
 
 async def _fetched(consumer: Any) -> list[tuple[int, str]]:  # noqa: ANN401
-    await consumer._fetcher._proc_fetch_request(None, 0, _FETCH)
+    await consumer._fetcher._proc_fetch_request(consumer.assignment, 0, _FETCH)
     found = consumer._fetcher._records[_TP].getall()
     return [(one.offset, one.reason if isinstance(one, UnreadableRecord) else "") for one in found]
 
@@ -209,24 +214,102 @@ def test_a_batch_that_does_not_fit_its_crc_is_fetched_again_and_then_given_up() 
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("thing", "names"), STANDS_ON.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_the_names_of_aiokafka_that_the_guard_stands_on_are_there(thing: Any, names: frozenset[str]) -> None:  # noqa: ANN401
-    version = importlib.metadata.version("aiokafka")
-    gone = names - names_in(thing)
-    assert not gone, f"aiokafka {version} changed inside: {gone} gone; look at stream_app/adapters/kafka/guarding.py"
+class Noted:
+    """What a guard says of each fetch."""
+
+    def __init__(self) -> None:
+        self.fetches: list[tuple[dict[TopicPartition, Fetched], bool]] = []
+
+    def __call__(self, accepted: Mapping[TopicPartition, Fetched], has_news: bool) -> None:  # noqa: FBT001
+        self.fetches.append((dict(accepted), has_news))
 
 
-def test_aiokafka_asks_the_guard_where_the_guard_expects_it() -> None:
-    assert "check_crcs=self._check_crcs" in inspect.getsource(AIOKafkaConsumer.start)
-    assert "self._fetcher = Fetcher(" in inspect.getsource(AIOKafkaConsumer.start)
-    assert "self._proc_fetch_request(assignment, node_id, request)" in inspect.getsource(Fetcher)
-    proc = inspect.getsource(Fetcher._proc_fetch_request)
-    assert "response = await self._client.send(node_id, request)" in proc
-    assert "self._records[tp] = FetchResult(" in proc
-    # A swap is safe only while nothing is awaited between the results and the end.
-    assert " await " not in proc.split("records = MemoryRecords(part_data[-1])")[1]
-    used = set(re.findall(r"self\._partition_records\.(\w+)", inspect.getsource(FetchResult)))
-    assert used == {"next_fetch_offset"}, "the read-out has to have what a result asks of it"
+def _moved(assignment: Assignment) -> None:
+    assignment.position = 5
+
+
+def _lost(assignment: Assignment) -> None:
+    assignment.has_valid_position = False
+
+
+def _revoked(assignment: Assignment) -> None:
+    assignment.active = False
+
+
+@pytest.mark.parametrize("meanwhile", [_moved, _lost, _revoked])
+def test_an_answer_that_comes_after_a_seek_or_a_rebalance_is_not_told_of(
+    meanwhile: Callable[[Assignment], None],
+) -> None:
+    async def scenario() -> None:
+        consumer, noted = cast("Any", Consumer()), Noted()
+        send = consumer._client.send
+
+        async def send_meanwhile(*request: Any, **options: Any) -> Any:  # noqa: ANN401
+            meanwhile(consumer.assignment)
+            return await send(*request, **options)
+
+        consumer._client.send = send_meanwhile
+        guard(consumer, _BOUND, noted)
+        await consumer.start()
+        consumer._client.response = _response(batch([record(0)]))
+        await consumer._fetcher._proc_fetch_request(consumer.assignment, 0, _FETCH)
+        assert [accepted for accepted, _ in noted.fetches if accepted] == []
+
+    asyncio.run(scenario())
+
+
+def test_an_accepted_answer_is_told_of_with_the_time_before_its_request_was_sent() -> None:
+    async def scenario() -> None:
+        consumer, noted = cast("Any", Consumer()), Noted()
+        sent: list[float] = []
+        send = consumer._client.send
+
+        async def send_and_look(*request: Any, **options: Any) -> Any:  # noqa: ANN401
+            sent.append(time.monotonic())
+            return await send(*request, **options)
+
+        consumer._client.send = send_and_look
+        guard(consumer, _BOUND, noted)
+        await consumer.start()
+        for data, error in ((b"", 0), (b"", 1), (batch([record(0)]), 0)):
+            consumer._client.response = _response(data, error=error)
+            await consumer._fetcher._proc_fetch_request(consumer.assignment, 0, _FETCH)
+        (nothing, is_news), (refused, is_error_news), (something, _) = noted.fetches
+        assert (nothing[_TP].records, nothing[_TP].stable_end, is_news) == (b"", 7, False)
+        assert (refused, is_error_news) == ({}, True)
+        assert something[_TP].records
+        assert nothing[_TP].sent_at <= sent[0] <= nothing[_TP].received_at <= sent[1]
+        assert sent[1] <= something[_TP].sent_at <= sent[2] <= something[_TP].received_at
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_with_a_rotten_batch_is_told_of_only_once_it_is_given_up() -> None:
+    async def scenario() -> None:
+        consumer, noted = cast("Any", Consumer()), Noted()
+        guard(consumer, _BOUND, noted)
+        await consumer.start()
+        good = batch([record(0)])
+        consumer._client.response = _response(good[:-3] + bytes((good[-3] ^ 1,)) + good[-2:])
+        for _ in range(2):
+            with pytest.raises(CorruptRecordException):
+                await _fetched(consumer)
+        assert noted.fetches == []
+        await _fetched(consumer)
+        assert [accepted.keys() for accepted, _ in noted.fetches] == [{_TP}]
+
+    asyncio.run(scenario())
+
+
+def test_a_fetch_that_is_cancelled_does_not_cancel_who_waits_for_it() -> None:
+    async def scenario() -> None:
+        consumer: Any = Consumer()
+        consumer._client.send = AsyncMock(side_effect=asyncio.CancelledError)
+        guard(consumer, _BOUND)
+        await consumer.start()
+        assert await consumer._fetcher._proc_fetch_request(consumer.assignment, 0, _FETCH) is False
+
+    asyncio.run(scenario())
 
 
 def test_every_consumer_is_made_through_the_guard() -> None:
@@ -234,5 +317,4 @@ def test_every_consumer_is_made_through_the_guard() -> None:
     makers = {
         str(path.relative_to(root)) for path in root.rglob("*.py") if re.search(r"AIOKafkaConsumer\(", path.read_text())
     }
-    assert makers == {"adapters/guarding.py"}
-    assert "guard(consumer, " in (root / "adapters/source/driver.py").read_text()
+    assert makers == {"adapters/kafka/guarding.py"}

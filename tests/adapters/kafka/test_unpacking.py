@@ -10,7 +10,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.adapters.kafka.unpacking import HEADER_BYTES, RECORD_BYTES, UnreadableRecord, split, unpack
+from stream_app.adapters.kafka.batches import split
+from stream_app.adapters.kafka.unpacking import HEADER_BYTES, RECORD_BYTES, UnreadableRecord, unpack
 from stream_app.config import Operational
 from stream_app.core.types import NO_TIME_MS
 from tests.adapters.batches import APPENDED_MS, COMPRESS, batch, bomb, field, record, varint

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from stream_app.adapters.observing.metrics import Metrics
 from stream_app.config import Operational
 from stream_app.core.settings import Semantic
@@ -113,13 +115,19 @@ def test_a_gap_is_seen_until_the_task_runs_again() -> None:
 
 def test_reasons_are_bounded() -> None:
     metrics = Metrics(now_ms=lambda: NOW_MS)
-    for number in range(100):
-        metrics.dropped(f"reason-{number}")
-    found = samples(metrics)
-    assert found['vigil_dropped_total{reason="other"}'] == 36
+    task = play(metrics)
+    task.receive(Side.TEXT, [Raw(2, b"")])
+    task.pump()
+    step = task.commit_due()
+    assert step is not None
+    totals = {f"dead.reason-{number}": 1 for number in range(99)}
+    metrics.committed(3, msgspec.structs.replace(view_of(task), totals=totals), step, 0.02)
+    # One reason, `empty`, was there before.
+    assert samples(metrics)['vigil_dropped_total{reason="other"}'] == 36
 
 
 def test_two_workers_in_one_process_share_nothing() -> None:
     one, two = Metrics(now_ms=lambda: NOW_MS), Metrics(now_ms=lambda: NOW_MS)
-    one.dropped("late")
-    assert 'vigil_dropped_total{reason="late"}' not in samples(two)
+    play(one)
+    assert 'vigil_dropped_total{reason="empty"}' in samples(one)
+    assert 'vigil_dropped_total{reason="empty"}' not in samples(two)

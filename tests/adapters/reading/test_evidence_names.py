@@ -93,28 +93,6 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
-@pytest.mark.parametrize("is_there", [{"victim"}, set()], ids=["leads to a file", "leads nowhere"])
-def test_a_link_that_lies_there_is_replaced_and_not_followed(tmp_path: Path, is_there: set[str]) -> None:
-    victim, folder = tmp_path / "victim", tmp_path / "out"
-    folder.mkdir()
-    for _ in is_there:
-        victim.write_bytes(b"precious")
-    (folder / "evidence.json").symlink_to(victim)
-    write_below(folder, "evidence.json", b"new")
-    assert (folder / "evidence.json").read_bytes() == b"new"
-    assert not (folder / "evidence.json").is_symlink()
-    assert victim.exists() == bool(is_there)
-    assert not is_there or victim.read_bytes() == b"precious"
-    assert [path.name for path in folder.iterdir()] == ["evidence.json"]
-
-
-def test_a_file_that_cannot_be_written_leaves_no_draft(tmp_path: Path) -> None:
-    (tmp_path / "evidence.json").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_below(tmp_path, "evidence.json", b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["evidence.json"]
-
-
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/hostname", "link.jpg", "..", "."])
 def test_a_folder_of_evidence_names_no_file_outside_of_it(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "evidence"

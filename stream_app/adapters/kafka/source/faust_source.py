@@ -16,34 +16,23 @@ from typing import Any, Final, cast
 import faust
 from aiokafka import TopicPartition
 
-from stream_app.adapters.kafka.source.driver import GatedConsumer, GatedTransport, Wiring
+from stream_app.adapters.kafka.source.app import ReadingApp, Undecoded
+from stream_app.adapters.kafka.source.driver import GatedConsumer, GatedTransport, ReadingThread, Wiring
 from stream_app.adapters.kafka.source.errors import BatchLostError, SourceError
 from stream_app.adapters.kafka.source.gate import Gate
 from stream_app.adapters.kafka.source.reading import FetchedBatch, Reading
 from stream_app.adapters.kafka.source.settings import SourceSettings
-from stream_app.adapters.kafka.source.whole_batches import Undecoded, WholeBatches
 from stream_app.core.types import Side
 from stream_app.runtime.ports.source import NotOurPartitionError, Progress, SourceHandler
 
 _log = logging.getLogger(__name__)
 
-#: Batches are bounded by the fetch size in bytes; this bound in records must never cut one short.
-_MAX_POLL_RECORDS: Final = 100_000
-#: Faust leaves the group when it has not polled for so long; a worker may rightly hold all its partitions for hours.
-_MAX_POLL_INTERVAL_S: Final = 86_400.0 * 20
 #: A crash in the consumer thread sets an event without waking this loop, so the wait looks for itself.
 _LOOK_INTERVAL_S: Final = 0.5
 #: Leaving the group takes milliseconds; brokers that do not answer are not waited for longer than this, in seconds.
 _LEAVE_S: Final = 1.5
 #: For Faust to end its services, which loses nothing once the group is left, in seconds.
 _CLOSE_S: Final = 1.0
-
-
-class _App(faust.App):
-    """Makes no folder for tables, in the current directory or elsewhere: there are none."""
-
-    def _create_directories(self) -> None:
-        return
 
 
 class FaustSource:
@@ -70,8 +59,6 @@ class FaustSource:
         self._ended = asyncio.Event()
         self._last_seek = 0
         self._handed_over: dict[TopicPartition, int] = {}
-        #: Records that were fetched before a seek or a revocation and therefore not delivered.
-        self.stale_records = 0
 
     async def start(self) -> None:
         """Join the group. Returns after the first assignment, which the handler hears of before that.
@@ -114,12 +101,12 @@ class FaustSource:
         self._ended.set()
 
     async def _leave_group(self) -> None:
-        consumer = self._consumer()
-        leaving = asyncio.ensure_future(consumer.leave())
+        thread = self._thread()
+        leaving = asyncio.ensure_future(thread.leave())
         await asyncio.wait({leaving}, timeout=_LEAVE_S)
         if not leaving.done():
             leaving.cancel()
-        if consumer.may_be_member:
+        if thread.may_be_member:
             _log.warning(
                 "the brokers did not confirm within %.1f s that we left the group %s; it finds out after %d ms",
                 _LEAVE_S,
@@ -167,7 +154,7 @@ class FaustSource:
         self._gate.expect(tp, seek_number)
         self._handed_over[tp] = 0
         try:
-            await self._consumer().seek_for(tp, offset, seek_number=seek_number, epoch=epoch)
+            await self._thread().seek_for(tp, offset, seek_number=seek_number, epoch=epoch)
         except BaseException:
             if self._gate.seek_number(tp) == seek_number:
                 self._gate.close(tp)
@@ -213,37 +200,9 @@ class FaustSource:
 
     def _build(self) -> faust.App:
         settings = self._settings
-        app = _App(
-            settings.group,
-            env={},  # Faust lets the environment overrule these arguments otherwise
-            broker=settings.faust_brokers(),
-            broker_credentials=settings.faust_credentials(),
-            broker_client_id=settings.connection.client_id or "vigil",
-            broker_session_timeout=settings.session_ms / 1000,
-            broker_heartbeat_interval=settings.heartbeat_ms / 1000,
-            broker_max_poll_records=_MAX_POLL_RECORDS,
-            broker_max_poll_interval=_MAX_POLL_INTERVAL_S,
-            consumer_max_fetch_size=settings.fetch_bytes,
-            # No jump to another offset behind our back: the driver decides what a lost position means.
-            consumer_auto_offset_reset="none",
-            ConsumerScheduler=WholeBatches,
-            processing_guarantee="at_least_once",
-            stream_buffer_maxsize=64,
-            stream_wait_empty=False,
-            table_standby_replicas=1,  # without it the assignor gives the two sides of a task to different workers
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            web_enabled=False,
-            autodiscover=False,
-        )
+        app = ReadingApp(settings.group, settings.connection.bootstrap)
         transport = GatedTransport(app.conf.broker_consumer, app)
-        transport.wiring = Wiring(
-            gate=self._gate,
-            reading=self._reading,
-            fetch_wait_ms=settings.fetch_wait_ms,
-            batch_bytes=settings.connection.batch_bytes,
-            on_broken=self._fail,
-        )
+        transport.wiring = Wiring(settings, self._gate, self._reading, on_broken=self._fail)
         app.transport = transport
         for signal, handle in (
             (app.on_partitions_assigned, self._on_assigned),
@@ -271,8 +230,7 @@ class FaustSource:
     def _deliver(self, batch: FetchedBatch) -> None:
         tp = batch.tp
         if self._is_stopping or self._failure is not None or batch.seek_number != self._gate.seek_number(tp):
-            self.stale_records += len(batch)
-            return
+            return  # it was fetched before a seek or a revocation
         expected = self._handed_over[tp] + 1
         if batch.ordinal != expected:
             message = (
@@ -328,8 +286,8 @@ class FaustSource:
         if self._failure is not None:
             raise self._failure
 
-    def _consumer(self) -> GatedConsumer:
+    def _thread(self) -> ReadingThread:
         if self._app is None or not isinstance(self._app.consumer, GatedConsumer):
             message = "this source is not started"
             raise SourceError(message)
-        return self._app.consumer
+        return self._app.consumer.reading_thread

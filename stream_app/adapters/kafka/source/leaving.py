@@ -7,7 +7,7 @@ group as a ghost, which then holds up the others and owns tasks that nobody runs
 - the group is left with whatever member id the broker gave, over a connection of its own: the broker answers requests
   of one connection in order, so behind a join that is held up it would wait as long.
 
-A static member (with an instance id) does not leave: that is what it is for.
+It is not for static members (with an instance id), which do not leave.
 """
 
 # aiokafka hands its coordinator and answers over untyped:
@@ -67,14 +67,14 @@ class Membership:
         await asyncio.wait([answer, coordinator._closing], return_when=asyncio.FIRST_COMPLETED)
         # The first answer brings the id to leave with; a broker gives it at once, whatever the group does.
         has_id = coordinator.member_id != JoinGroupRequest.UNKNOWN_MEMBER_ID
-        if answer.done() or not (has_id or coordinator._group_instance_id):
+        if answer.done() or not has_id:
             return await answer
         answer.cancel()
         raise _LeavingError
 
     async def _leave_group(self) -> None:
         coordinator = self._coordinator
-        if coordinator.member_id != JoinGroupRequest.UNKNOWN_MEMBER_ID and coordinator._group_instance_id is None:
+        if coordinator.member_id != JoinGroupRequest.UNKNOWN_MEMBER_ID:
             try:
                 await self._send_leaving(coordinator.member_id)
             except KafkaError as error:

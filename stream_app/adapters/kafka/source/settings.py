@@ -1,9 +1,7 @@
 """What a source needs to be told, typed. It reads no file, no environment and no flags."""
 
-import faust
 import msgspec
 from aiokafka import TopicPartition
-from faust.types.auth import CredentialsT
 
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.core.types import Side
@@ -14,7 +12,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         connection: addresses and credentials.
-        group: the consumer group, and the id of the Faust app.
+        group: the consumer group.
         fetch_bytes: at most so many bytes per partition in one fetch (a larger record still comes, alone).
         fetch_wait_ms: how long the broker may hold back the answer to a fetch while it has nothing new. It bounds how
             old `Progress.fetched_at` gets on an idle partition.
@@ -38,20 +36,3 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
     def topic_partition(self, side: Side, partition: int) -> TopicPartition:
         """Return where one side of one task is read from."""
         return TopicPartition(self.topic_of(side), partition)
-
-    def faust_brokers(self) -> str:
-        """Return the addresses as Faust wants them."""
-        return ";".join(f"kafka://{address.strip()}" for address in self.connection.bootstrap.split(","))
-
-    def faust_credentials(self) -> CredentialsT | None:
-        """Return the credentials as Faust wants them, None for plaintext."""
-        arguments = self.connection.client_arguments()
-        tls = arguments.get("ssl_context")
-        if "sasl_mechanism" in arguments:
-            return faust.SASLCredentials(
-                username=arguments["sasl_plain_username"],
-                password=arguments["sasl_plain_password"],
-                mechanism=arguments["sasl_mechanism"],
-                ssl_context=tls,
-            )
-        return None if tls is None else faust.SSLCredentials(tls)
