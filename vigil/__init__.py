@@ -1,4 +1,4 @@
-"""What other programs may import of Vigil; everything else (`stream_app`, the export) is private and may change.
+"""What other programs may import from Vigil. Everything else (`stream_app`, the export) is private and may change.
 
 `vigil.alerts("kafka-1:9092")` is an async iterator over the alerts of a deployment. It needs `pip install vigil-fusion`
 and no extra: neither inference nor OpenCV nor Faust.

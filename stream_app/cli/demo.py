@@ -56,7 +56,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="With --video: the reports, one sentence a line. [default: six that come along]",
+            help="With --video: the reports, one sentence a line. [default: six bundled ones]",
         ),
     ] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length of the play.")] = 60,

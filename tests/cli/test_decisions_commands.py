@@ -114,7 +114,7 @@ def test_a_topic_that_was_made_again_does_not_go_on_an_old_recording(
     assert deployment.run("decisions", "--append", "--out", str(out)) == 1
     said = capsys.readouterr().err
     assert found in said
-    assert "the topic was made again; record into a new file" in said
+    assert "the topic was recreated; record into a new file" in said
     assert lines(out) == [older]
 
 
@@ -216,7 +216,7 @@ def test_records_are_fetched_by_coordinates_and_by_what_a_recording_names(
     assert (typed / found[1]["file"]).read_bytes() == sorted(folder.iterdir())[2].read_bytes()
     assert not (typed / "alert.json").exists()
     assert deployment.run("evidence", "records", place("texts", 2), "--out", str(tmp_path / "typo")) == 1
-    assert "ends at 2: mistyped, or the topic was made again" in capsys.readouterr().out
+    assert "ends at 2: mistyped, or the topic was recreated" in capsys.readouterr().out
     assert deployment.run("evidence", "records", place("texts", 1), "--out", str(typed)) == 1
     assert "expected a folder without evidence" in capsys.readouterr().err
 
@@ -238,7 +238,7 @@ def test_records_are_fetched_by_coordinates_and_by_what_a_recording_names(
     assert deployment.run("evidence", "decisions", str(recording), "--out", str(tmp_path / "all")) == 1
     shown = capsys.readouterr()
     assert "2 of 3 pieces" in shown.out
-    assert "found another: the topic was made again" in shown.out
+    assert "found another: the topic was recreated" in shown.out
     assert deployment.run("evidence", "decisions", str(recording), "--about", place("texts", 5), "--out", str(one)) == 1
     assert "expected a decision about one of these places, found none" in capsys.readouterr().err
 

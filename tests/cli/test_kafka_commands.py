@@ -247,7 +247,7 @@ def test_evidence_is_fetched_by_its_coordinates_and_checked(
     assert written.read_bytes() == sorted(folder.iterdir())[1].read_bytes()
     assert json.loads((out / "alert.json").read_text("utf-8"))["id"] == name(1)
     assert deployment.run("evidence", "alert", name(2), "--out", str(out)) == 1
-    assert "found another: the topic was made again" in capsys.readouterr().out
+    assert "found another: the topic was recreated" in capsys.readouterr().out
     assert deployment.run("evidence", "alert", name(0), "--out", str(out)) == 1
     shown = capsys.readouterr()
     assert "1 of 3 pieces" in shown.out

@@ -82,7 +82,7 @@ class Confirmations:
         self._open += 1
 
     def done(self, *, is_confirmed: bool) -> None:
-        """A record is confirmed, or given up with an error that somebody else says."""
+        """A record is confirmed, or abandoned with an error that is reported elsewhere."""
         self._open -= 1
         if not is_confirmed:
             return

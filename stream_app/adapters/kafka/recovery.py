@@ -159,14 +159,14 @@ class KafkaRecovery:
             log_start, log_end = bounds[side]
             if positions[side] > log_end:
                 message = (
-                    f"{where}: the checkpoint stands at offset {positions[side]}, but the log ends at {log_end}: the "
-                    f"topic was deleted and made again, or truncated. To give up what is missing: vigil task reset"
+                    f"{where}: the checkpoint is at offset {positions[side]}, but the log ends at {log_end}: the "
+                    f"topic was deleted and recreated, or truncated. To skip what is missing: vigil task reset"
                 )
                 raise GapError(message)
             if lowest[side] < log_start:
                 message = (
                     f"{where}: offset {lowest[side]} is still needed, but the log starts at {log_start}: retention has "
-                    f"passed over it. To give up what is missing: vigil task reset"
+                    f"passed it. To skip what is missing: vigil task reset"
                 )
                 raise GapError(message)
             if committed[side] != lowest[side]:
@@ -191,7 +191,7 @@ class KafkaRecovery:
             if offset is not None and not bounds[side][0] <= offset <= bounds[side][1]:
                 message = (
                     f"{where}: no checkpoint, and the committed offset {offset} lies outside the log "
-                    f"{bounds[side][0]}-{bounds[side][1]}. To start anew: vigil task reset"
+                    f"{bounds[side][0]}-{bounds[side][1]}. To start over: vigil task reset"
                 )
                 raise GapError(message)
             wanted = self._settings.start_from

@@ -94,7 +94,7 @@ async def record_decisions(
     Raises:
         BrokerUnreachableError: if no broker answers, or none any longer.
         TopicMissingError: if there is no such topic.
-        RecordingError: if the topic is not the one of ``after`` any more: it was made again.
+        RecordingError: if the topic is not the one of ``after`` any more: it was recreated.
     """
     done = Recorded()
     async with consumer(connection) as client:
@@ -127,7 +127,7 @@ def _start(place: TopicPartition, begin: int, end: int, mark: Mark | None, done:
     if end <= mark.offset:
         message = (
             f"expected {place.topic}/{place.partition} to go on behind offset {mark.offset}, found its end at {end}: "
-            "the topic was made again; record into a new file"
+            "the topic was recreated; record into a new file"
         )
         raise RecordingError(message)
     if begin > mark.offset + 1:
@@ -140,7 +140,7 @@ def _require_same(record: Any, mark: Mark) -> None:  # noqa: ANN401 - aiokafka h
     if record.offset == mark.offset and found != mark.time:
         message = (
             f"expected the decision at {record.topic}/{record.partition}/{record.offset} to be of {mark.time}, as "
-            f"recorded, found {found}: the topic was made again; record into a new file"
+            f"recorded, found {found}: the topic was recreated; record into a new file"
         )
         raise RecordingError(message)
 

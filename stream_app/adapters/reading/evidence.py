@@ -2,7 +2,7 @@
 
 In: a connection and an alert or incident id, or coordinates. Out: files in a folder, and for each piece whether it was
 found. A record is taken for evidence only if its offset and its event time are those that the alert names: after a
-topic was deleted and made again, another record lies at the same place.
+topic was deleted and recreated, another record lies at the same place.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ async def _record_at(client: Any, piece: Piece) -> Any:  # noqa: ANN401 - aiokaf
         return f"retention has passed: the log of {piece.topic}/{piece.partition} starts at {begin}"
     if piece.offset >= end:
         # Only what an alert or a decision named is known to have been there.
-        why = "the topic was made again" if piece.time else "mistyped, or the topic was made again"
+        why = "the topic was recreated" if piece.time else "mistyped, or the topic was recreated"
         return f"the log of {piece.topic}/{piece.partition} ends at {end}: {why}"
     client.seek(place, piece.offset)
     try:
@@ -212,7 +212,7 @@ def _unlike(record: Any, piece: Piece) -> str:  # noqa: ANN401 - aiokafka has no
         return f"expected offset {piece.offset}, found {record.offset} next: the record is gone"
     found_ms = _event_ms(record, piece)
     if found_ms is not None and piece.time and found_ms != parse_event_time(piece.time):
-        return f"expected event time {piece.time}, found another: the topic was made again"
+        return f"expected event time {piece.time}, found another: the topic was recreated"
     return ""
 
 

@@ -179,7 +179,7 @@ def test_the_newest_checkpoint_is_found_behind_hundreds_of_others(in_world: InWo
 def test_a_checkpoint_beyond_the_end_of_the_log_is_a_gap(in_world: InWorld) -> None:
     async def body(world: World) -> None:
         await world.step(world.state(10, 0))
-        with pytest.raises(GapError, match="deleted and made again"):
+        with pytest.raises(GapError, match="deleted and recreated"):
             await world.recovery().find(0)
 
     in_world(body)
