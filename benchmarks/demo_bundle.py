@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.data.reading.site_folder import write_site
-from export.packing.bundle import Order as Packing
-from export.packing.bundle import make_bundle
-from export.packing.card import About
-from export.packing.folder import refuse_existing
-from export.packing.source import open_source
-from export.training.config import read_config
-from export.training.fit import fit
-from export.training.predict import predict_run
-from export.training.run import RunFolder
 from stream_app.bundle.manifest import Manifest
+from vigil_export.data.reading.site_folder import write_site
+from vigil_export.packing.bundle import Order as Packing
+from vigil_export.packing.bundle import make_bundle
+from vigil_export.packing.card import About
+from vigil_export.packing.folder import refuse_existing
+from vigil_export.packing.source import open_source
+from vigil_export.training.config import read_config
+from vigil_export.training.fit import fit
+from vigil_export.training.predict import predict_run
+from vigil_export.training.run import RunFolder
 
 CONFIG = Path(__file__).parent / "models" / "site.toml"
 """How it is trained; paths and seed come from the order."""

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 import torch
 
-from export.models.fusions import FUSIONS, FusionKind, FusionSpec
-from export.models.layers import Form
-from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
-from export.packing.onnx_export import GRAPH_NAMES, export_graphs
+from vigil_export.models.fusions import FUSIONS, FusionKind, FusionSpec
+from vigil_export.models.layers import Form
+from vigil_export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from vigil_export.packing.onnx_export import GRAPH_NAMES, export_graphs
 
 TOLERANCE = 1e-4
 FEATURES, MAX_TOKENS, VOCABULARY, LABELS = 16, 16, 40, ("fight", "fire", "smoke")

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from export.models.fusions import FusionKind
+from vigil_export.models.fusions import FusionKind
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "figures"
 

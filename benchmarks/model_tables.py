@@ -20,23 +20,23 @@ import numpy as np
 
 from benchmarks import demo_bundle
 from benchmarks.measured import this_machine
-from export.evaluation.calibrated import Calibrated, load_calibrated
-from export.evaluation.compare import Comparison, compare
-from export.evaluation.intervals import RESAMPLES, Resampling
-from export.evaluation.metrics import FIGURES, auroc
-from export.evaluation.pool import FOLD
-from export.evaluation.predictions import Predictions, load_predictions
-from export.evaluation.report.page import span
-from export.packing.bench import measure_bundle
-from export.packing.bundle import Order, make_bundle
-from export.packing.source import open_source
-from export.training.config import read_config
-from export.training.crossval import crossval
-from export.training.fit import fit
-from export.training.predict import predict_run
-from export.training.run import RunFolder
 from stream_app.bundle.load import load_bundle
 from stream_app.bundle.manifest import Presence
+from vigil_export.evaluation.calibrated import Calibrated, load_calibrated
+from vigil_export.evaluation.compare import Comparison, compare
+from vigil_export.evaluation.intervals import RESAMPLES, Resampling
+from vigil_export.evaluation.metrics import FIGURES, auroc
+from vigil_export.evaluation.pool import FOLD
+from vigil_export.evaluation.predictions import Predictions, load_predictions
+from vigil_export.evaluation.report.page import span
+from vigil_export.packing.bench import measure_bundle
+from vigil_export.packing.bundle import Order, make_bundle
+from vigil_export.packing.source import open_source
+from vigil_export.training.config import read_config
+from vigil_export.training.crossval import crossval
+from vigil_export.training.fit import fit
+from vigil_export.training.predict import predict_run
+from vigil_export.training.run import RunFolder
 
 _CONFIGS = Path(__file__).parent / "models"
 _BATCH = 16

@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from export.cli import app as vigil_export
 from stream_app.cli import app as vigil
 from stream_app.terminal.outcome import CommandError
+from vigil_export.cli import app as vigil_export
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)

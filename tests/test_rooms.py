@@ -7,6 +7,8 @@ import sys
 import tomllib
 from importlib import import_module
 from importlib.metadata import requires
+from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
@@ -71,3 +73,13 @@ def test_an_installation_without_extras_has_what_the_subscriber_and_the_reading_
     loaded = {canonicalize_name(name) for name in json.loads(done.stdout)}
     assert "aiokafka" in loaded
     assert loaded - _with_what_they_require(project["dependencies"]) <= {"vigil-fusion", "pip", "setuptools"}
+
+
+def test_what_is_installed_collides_with_nobody(tmp_path: Path) -> None:
+    """A top-level module called `export`, say, would shadow, or be shadowed by, somebody else's."""
+    build = "from hatchling.build import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
+    command = [sys.executable, "-c", build, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    wheel = tmp_path / done.stdout.split()[-1]
+    tops = {name.partition("/")[0] for name in ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"stream_app", "vigil", "vigil_export"}

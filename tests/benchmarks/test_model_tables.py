@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("torch")
 
 from benchmarks import demo_bundle, model_tables
-from export.models.encoders import make_tokenizer
-from export.models.fusions import FUSIONS
-from export.models.model import ModelSpec, build_model
-from export.training.config import read_config
 from tests.export.folders import imagefolder
+from vigil_export.models.encoders import make_tokenizer
+from vigil_export.models.fusions import FUSIONS
+from vigil_export.models.model import ModelSpec, build_model
+from vigil_export.training.config import read_config
 
 _TINY = """
 [data]

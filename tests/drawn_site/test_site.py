@@ -150,5 +150,5 @@ def test_the_site_imports_nothing_else_of_the_project() -> None:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for name in names:
-                assert not name.startswith(("torch", "export")), path
+                assert not name.startswith(("torch", "vigil_export")), path
                 assert not name.startswith("stream_app") or name.startswith("stream_app.drawn_site"), path

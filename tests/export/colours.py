@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from export.data import Split
-from export.data.preparing.tokens import train_tokenizer
-from export.evaluation.calibrated import Calibrated
-from export.models.fusions import FusionSpec
-from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
-from export.training.config import encode_config, make_config
-from export.training.load import ModelFile, write_model
-from export.training.rows import open_rows, rows_sha256
-from export.training.run import RunFolder
 from stream_app.bundle.manifest import Calibration, Label, Scaling, TextSpec
 from tests.export.folders import imagefolder
+from vigil_export.data import Split
+from vigil_export.data.preparing.tokens import train_tokenizer
+from vigil_export.evaluation.calibrated import Calibrated
+from vigil_export.models.fusions import FusionSpec
+from vigil_export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from vigil_export.training.config import encode_config, make_config
+from vigil_export.training.load import ModelFile, write_model
+from vigil_export.training.rows import open_rows, rows_sha256
+from vigil_export.training.run import RunFolder
 
 LABELS = ("red", "green")
 TEXT = TextSpec(max_tokens=12, pad_id=0)

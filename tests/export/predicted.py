@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.data.rows import Task
-from export.evaluation.predictions import Predictions
+from vigil_export.data.rows import Task
+from vigil_export.evaluation.predictions import Predictions
 
 LABELS: dict[Task, tuple[str, ...]] = {
     "binary": ("fight",),

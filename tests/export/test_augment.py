@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.data.preparing import augment as effects
-from export.data.preparing.augment import AugmentSpec, Picture, augment, names_side
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
 from stream_app.drawn_site import sample
+from vigil_export.data.preparing import augment as effects
+from vigil_export.data.preparing.augment import AugmentSpec, Picture, augment, names_side
 
 NONE = dict.fromkeys(AugmentSpec.__struct_fields__, 0.0)
 ALL = dict.fromkeys(AugmentSpec.__struct_fields__, 1.0)

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from export.data.preparing.augment_text import TextAugmentSpec, TextChanges
-from export.data.preparing.tokens import train_tokenizer, word_tokenizer
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
+from vigil_export.data.preparing.augment_text import TextAugmentSpec, TextChanges
+from vigil_export.data.preparing.tokens import train_tokenizer, word_tokenizer
 
 _SPEC = TextSpec(max_tokens=12, pad_id=0, max_chars=200)
 _TEXTS = (

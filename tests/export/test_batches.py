@@ -9,14 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 
-from export.data import NO_IMAGE, Split  # noqa: E402 - the skips above come first
-from export.data.preparing.augment import AugmentSpec  # noqa: E402
-from export.data.preparing.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
-from export.data.preparing.tokens import train_tokenizer  # noqa: E402
-from export.training.batches import Batches  # noqa: E402
-from export.training.losses import class_weights, row_losses  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
+from vigil_export.data import NO_IMAGE, Split  # noqa: E402 - the skips above come first
+from vigil_export.data.preparing.augment import AugmentSpec  # noqa: E402
+from vigil_export.data.preparing.augment_text import TextAugmentSpec, TextChanges  # noqa: E402
+from vigil_export.data.preparing.tokens import train_tokenizer  # noqa: E402
+from vigil_export.training.batches import Batches  # noqa: E402
+from vigil_export.training.losses import class_weights, row_losses  # noqa: E402
 
 
 def _split(image_of: list[int]) -> Split:

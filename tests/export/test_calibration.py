@@ -11,13 +11,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from export.data.preparing.access import TestSplitError
-from export.data.rows import Task
-from export.evaluation.calibrated import CalibratedError, fit, load_calibrated, shortages
-from export.evaluation.calibration import METHODS, Method, calibrate, fit_scaling
-from export.evaluation.predictions import Predictions, PredictionsError
-from export.evaluation.scores import score
-from export.evaluation.thresholds import F1
 from stream_app.bundle.calibration import micro_logits
 from stream_app.bundle.manifest import PRESENCES, Calibration, Manifest, check_manifest, parse_manifest
 from stream_app.core.outcome import Outcome
@@ -25,6 +18,13 @@ from stream_app.core.score import mean
 from stream_app.core.types import Scored
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.export.predicted import draw
+from vigil_export.data.preparing.access import TestSplitError
+from vigil_export.data.rows import Task
+from vigil_export.evaluation.calibrated import CalibratedError, fit, load_calibrated, shortages
+from vigil_export.evaluation.calibration import METHODS, Method, calibrate, fit_scaling
+from vigil_export.evaluation.predictions import Predictions, PredictionsError
+from vigil_export.evaluation.scores import score
+from vigil_export.evaluation.thresholds import F1
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 HELPING: tuple[Method, ...] = ("platt", "temperature", "isotonic")

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.evaluation.calibrated import fit
-from export.evaluation.compare import Run, compare
-from export.evaluation.pool import pool
-from export.evaluation.predictions import Predictions, PredictionsError, load_predictions, sides_of
-from export.evaluation.thresholds import F1
 from stream_app.bundle.manifest import Presence
 from tests.export.predicted import draw
+from vigil_export.evaluation.calibrated import fit
+from vigil_export.evaluation.compare import Run, compare
+from vigil_export.evaluation.pool import pool
+from vigil_export.evaluation.predictions import Predictions, PredictionsError, load_predictions, sides_of
+from vigil_export.evaluation.thresholds import F1
 
 
 def _run(predictions: Predictions, **validation: float) -> Run:

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.evaluation.predictions import Predictions
-from export.packing.correction import corrected
 from stream_app.bundle.manifest import Calibration, Presence, Scaling
+from vigil_export.evaluation.predictions import Predictions
+from vigil_export.packing.correction import corrected
 
 _PLAIN = Scaling(scale=(2.0, 0.5), offset=(0.25, -1.0))
 _KNOTS = (((-1.0, -2.0), (1.0, 0.5)), ((-1.0, -1.0), (1.0, 1.0)))

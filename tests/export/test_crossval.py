@@ -14,26 +14,26 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 
-from export.cli import main  # noqa: E402 - the skips above come first
-from export.data import open_dataset  # noqa: E402
-from export.data.rows import Task  # noqa: E402
-from export.evaluation.calibrated import Calibrated, load_calibrated  # noqa: E402
-from export.evaluation.metrics import accuracy  # noqa: E402
-from export.evaluation.pool import pool  # noqa: E402
-from export.evaluation.predictions import Predictions, PredictionsError, load_predictions  # noqa: E402
-from export.evaluation.scores import score  # noqa: E402
-from export.evaluation.thresholds import choose, make_label, parse_rule  # noqa: E402
-from export.training.claim import claim  # noqa: E402
-from export.training.config import ConfigError, TrainConfig, make_config, read_config  # noqa: E402
-from export.training.crossval import crossval  # noqa: E402
-from export.training.fit import fit  # noqa: E402
-from export.training.load import load_run  # noqa: E402
-from export.training.rows import open_rows  # noqa: E402
-from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import MODEL_CARD, Calibration, Label, Scaling  # noqa: E402
 from stream_app.core.score import micro_logit  # noqa: E402
 from tests.export.folders import full_disk, imagefolder  # noqa: E402
+from vigil_export.cli import main  # noqa: E402 - the skips above come first
+from vigil_export.data import open_dataset  # noqa: E402
+from vigil_export.data.rows import Task  # noqa: E402
+from vigil_export.evaluation.calibrated import Calibrated, load_calibrated  # noqa: E402
+from vigil_export.evaluation.metrics import accuracy  # noqa: E402
+from vigil_export.evaluation.pool import pool  # noqa: E402
+from vigil_export.evaluation.predictions import Predictions, PredictionsError, load_predictions  # noqa: E402
+from vigil_export.evaluation.scores import score  # noqa: E402
+from vigil_export.evaluation.thresholds import choose, make_label, parse_rule  # noqa: E402
+from vigil_export.training.claim import claim  # noqa: E402
+from vigil_export.training.config import ConfigError, TrainConfig, make_config, read_config  # noqa: E402
+from vigil_export.training.crossval import crossval  # noqa: E402
+from vigil_export.training.fit import fit  # noqa: E402
+from vigil_export.training.load import load_run  # noqa: E402
+from vigil_export.training.rows import open_rows  # noqa: E402
+from vigil_export.training.run import RunError, RunFolder  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

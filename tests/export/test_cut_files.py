@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 
-from export.cli import main  # noqa: E402 - the skips above come first
-from export.training.crossval import crossval  # noqa: E402
-from export.training.fit import fit  # noqa: E402
-from export.training.loop import _Training  # noqa: E402
-from export.training.run import RunFolder  # noqa: E402
-from export.training.standing import read_checkpoint  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
+from vigil_export.cli import main  # noqa: E402 - the skips above come first
+from vigil_export.training.crossval import crossval  # noqa: E402
+from vigil_export.training.fit import fit  # noqa: E402
+from vigil_export.training.loop import _Training  # noqa: E402
+from vigil_export.training.run import RunFolder  # noqa: E402
+from vigil_export.training.standing import read_checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

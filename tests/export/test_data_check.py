@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.cli import main
-from export.data import ReadOptions, open_dataset
-from export.data.checking.check import KINDS, Report, check
-from export.data.checking.duplicates import NEAR_BITS, NEAR_CELL, NEAR_COLOUR, fingerprint, near_pairs, normalise
-from export.data.dividing.partition import split
-from export.data.dividing.ties import tie_pictures
-from export.data.rows import SplitName
-from export.evaluation.report import sheet_page
 from tests.export.folders import fights, imagefolder, picture
+from vigil_export.cli import main
+from vigil_export.data import ReadOptions, open_dataset
+from vigil_export.data.checking.check import KINDS, Report, check
+from vigil_export.data.checking.duplicates import NEAR_BITS, NEAR_CELL, NEAR_COLOUR, fingerprint, near_pairs, normalise
+from vigil_export.data.dividing.partition import split
+from vigil_export.data.dividing.ties import tie_pictures
+from vigil_export.data.rows import SplitName
+from vigil_export.evaluation.report import sheet_page
 
 
 def _scene(seed: int) -> npt.NDArray[np.uint8]:

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from export.cli import main
-from export.data import ReadOptions, open_dataset
-from export.data.checking.check import crossing_groups
-from export.data.reading.read import open_datasets
 from tests.conftest import REPOSITORY
 from tests.export.folders import fights, full_disk, imagefolder, picture
+from vigil_export.cli import main
+from vigil_export.data import ReadOptions, open_dataset
+from vigil_export.data.checking.check import crossing_groups
+from vigil_export.data.reading.read import open_datasets
 
 
 def run(*arguments: str | Path) -> int:
@@ -37,10 +37,10 @@ def _lines(path: Path) -> list[Mapping[str, object]]:
 
 def test_help_lists_the_commands_and_loads_none() -> None:
     program = (
-        "import sys; from export.cli import main\n"
+        "import sys; from vigil_export.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'cv2', 'sklearn', 'scipy', 'matplotlib', 'export.cli.data'} & set(sys.modules)\n"
+        "heavy = {'torch', 'cv2', 'sklearn', 'scipy', 'matplotlib', 'vigil_export.cli.data'} & set(sys.modules)\n"
         "sys.exit(f'loaded for nothing: {heavy}' if heavy else 0)\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -202,7 +202,17 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, capsys: pytest.C
 
 
 def test_an_interrupted_command_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "export", "data", "site", "--out", str(tmp_path / "site"), "--train", "100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "vigil_export",
+        "data",
+        "site",
+        "--out",
+        str(tmp_path / "site"),
+        "--train",
+        "100000",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
     try:
         deadline = time.monotonic() + 60

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from export.cli import main
-from export.data import DataError, Row, open_dataset
-from export.data.review.decisions import Outcome, judge, read_decisions
-from export.data.review.evidence import read_evidence, text_of
-from export.data.review.verdicts import read_verdicts
 from stream_app.adapters.reading import evidence as live
 from tests.conftest import REPOSITORY
 from tests.export.folders import full_disk, picture
+from vigil_export.cli import main
+from vigil_export.data import DataError, Row, open_dataset
+from vigil_export.data.review.decisions import Outcome, judge, read_decisions
+from vigil_export.data.review.evidence import read_evidence, text_of
+from vigil_export.data.review.verdicts import read_verdicts
 
 FIGHT_TEXT = b'{"text": "two men fighting", "severity": 4}'
 RECORDS = {("text", 17): FIGHT_TEXT, ("text", 18): "有人打架".encode(), ("frame", 40): b"", ("frame", 41): b""}

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.data import DataError, Dataset, Row
-from export.data.checking.check import crossing_groups
-from export.data.dividing.partition import folds, split
-from export.data.rows import SplitName
+from vigil_export.data import DataError, Dataset, Row
+from vigil_export.data.checking.check import crossing_groups
+from vigil_export.data.dividing.partition import folds, split
+from vigil_export.data.rows import SplitName
 
 _SHARES: dict[SplitName, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
 

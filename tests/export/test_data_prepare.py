@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.data import DataError, Dataset, Split, Splits, TestSplitError, open_dataset
-from export.data.preparing.prepare import picture_store, prepare
 from stream_app.bundle.image import decode_image
 from stream_app.bundle.manifest import ImageSpec
 from tests.export.folders import fights, full_disk, imagefolder
+from vigil_export.data import DataError, Dataset, Split, Splits, TestSplitError, open_dataset
+from vigil_export.data.preparing.prepare import picture_store, prepare
 
 SPEC = ImageSpec(height=24, width=32)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from export.data import DataError, ReadOptions, open_dataset
 from tests.export.folders import fights, imagefolder, picture
+from vigil_export.data import DataError, ReadOptions, open_dataset
 
 
 def _labelled(folder: Path, *labels: Any) -> Path:  # noqa: ANN401 - a label, or a list of them

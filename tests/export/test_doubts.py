@@ -12,16 +12,16 @@ from scipy.optimize import minimize
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 
-from export.cli import main  # noqa: E402 - the skips above come first
-from export.data.rows import Task  # noqa: E402
-from export.evaluation.predictions import Predictions  # noqa: E402
-from export.training.config import Recipe  # noqa: E402
-from export.training.doubts import LARGEST_LOGIT, doubts_of_result  # noqa: E402
-from export.training.fit import fit  # noqa: E402
-from export.training.losses import class_weights, row_losses  # noqa: E402
-from export.training.run import RunFolder, TrainingError  # noqa: E402
 from tests.export.predicted import draw  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
+from vigil_export.cli import main  # noqa: E402 - the skips above come first
+from vigil_export.data.rows import Task  # noqa: E402
+from vigil_export.evaluation.predictions import Predictions  # noqa: E402
+from vigil_export.training.config import Recipe  # noqa: E402
+from vigil_export.training.doubts import LARGEST_LOGIT, doubts_of_result  # noqa: E402
+from vigil_export.training.fit import fit  # noqa: E402
+from vigil_export.training.losses import class_weights, row_losses  # noqa: E402
+from vigil_export.training.run import RunFolder, TrainingError  # noqa: E402
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 

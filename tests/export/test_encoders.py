@@ -15,7 +15,7 @@ timm = pytest.importorskip("timm")
 import huggingface_hub.constants  # noqa: E402 - the skips above come first
 from safetensors.torch import save_file  # noqa: E402
 
-from export.models.encoders import (  # noqa: E402
+from vigil_export.models.encoders import (  # noqa: E402
     Encoder,
     ImageEncoderSpec,
     SpecError,
@@ -24,9 +24,9 @@ from export.models.encoders import (  # noqa: E402
     build_image_encoder,
     build_text_encoder,
 )
-from export.models.encoders.weights import is_hub_reachable  # noqa: E402
-from export.models.layers import Form  # noqa: E402
-from export.training.config import encode_config, make_config  # noqa: E402
+from vigil_export.models.encoders.weights import is_hub_reachable  # noqa: E402
+from vigil_export.models.layers import Form  # noqa: E402
+from vigil_export.training.config import encode_config, make_config  # noqa: E402
 
 LITE0 = Path(__file__).resolve().parents[3] / "shared" / "data" / "weights" / "efficientnet_lite0.safetensors"
 FORMS: tuple[Form, ...] = ("pooled", "tokens")

@@ -14,14 +14,14 @@ pytest.importorskip("timm")
 onnx = pytest.importorskip("onnx")
 
 from benchmarks.demo_bundle import FUSIONS, Order, make_demo_bundle  # noqa: E402
-from export.data.preparing.tokens import train_tokenizer  # noqa: E402 - the skips above come first
-from export.models.model import FusionModel, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
 from stream_app.bundle.verify import measure as run_self_check  # noqa: E402
 from stream_app.drawn_site import LABELS, sample  # noqa: E402
+from vigil_export.data.preparing.tokens import train_tokenizer  # noqa: E402 - the skips above come first
+from vigil_export.models.model import FusionModel, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
 
 TINY = Order(
     train=96,
@@ -120,8 +120,8 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_serving_would_refuse_leaves_nothing_behind(tiny: Path, tmp_path: Path) -> None:
-    from export.packing.pack import write_bundle  # noqa: PLC0415
     from stream_app.bundle import BundleError  # noqa: PLC0415
+    from vigil_export.packing.pack import write_bundle  # noqa: PLC0415
 
     manifest = load_bundle(tiny).manifest
     files = {name: (tiny / name).read_bytes() for name in manifest.files}

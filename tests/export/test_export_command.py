@@ -15,21 +15,21 @@ import pytest
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("timm")
 
-from export.cli import main  # noqa: E402 - the skips above come first
-from export.data import Split  # noqa: E402
-from export.evaluation.calibrated import load_calibrated  # noqa: E402
-from export.evaluation.predictions import Predictions  # noqa: E402
-from export.evaluation.scores import score  # noqa: E402
-from export.packing.bundle import Order, make_bundle  # noqa: E402
-from export.packing.source import open_source  # noqa: E402
-from export.training.load import LoadedRun, load_run  # noqa: E402
-from export.training.predict import predict_run  # noqa: E402
-from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import MODEL_CARD  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_public_key  # noqa: E402
 from tests.export import colours  # noqa: E402
 from tests.export.folders import full_disk  # noqa: E402
+from vigil_export.cli import main  # noqa: E402 - the skips above come first
+from vigil_export.data import Split  # noqa: E402
+from vigil_export.evaluation.calibrated import load_calibrated  # noqa: E402
+from vigil_export.evaluation.predictions import Predictions  # noqa: E402
+from vigil_export.evaluation.scores import score  # noqa: E402
+from vigil_export.packing.bundle import Order, make_bundle  # noqa: E402
+from vigil_export.packing.source import open_source  # noqa: E402
+from vigil_export.training.load import LoadedRun, load_run  # noqa: E402
+from vigil_export.training.predict import predict_run  # noqa: E402
+from vigil_export.training.run import RunError, RunFolder  # noqa: E402
 
 if TYPE_CHECKING:
     pass

@@ -11,7 +11,7 @@ pytest.importorskip("timm")
 pytest.importorskip("onnx")
 
 from benchmarks import export_grid  # noqa: E402 - the skips above come first
-from export.models.fusions import FUSIONS  # noqa: E402
+from vigil_export.models.fusions import FUSIONS  # noqa: E402
 
 # Each encoder at least once, each fusion once; what takes long to export is not exported twice.
 QUICK: list[export_grid.Choice] = [

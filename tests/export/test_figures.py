@@ -12,7 +12,7 @@ pytest.importorskip("timm")
 pytest.importorskip("matplotlib")
 
 from benchmarks.fusion_figures import FIGURES, FOLDER, main
-from export.models.fusions import FUSIONS
+from vigil_export.models.fusions import FUSIONS
 
 
 def _texts(svg: Path) -> list[str]:

@@ -17,21 +17,21 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from export.data import Split
-from export.models.encoders import make_tokenizer
-from export.models.encoders.timm_backbone import TimmEncoder
-from export.models.model import FusionModel, FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
-from export.training.batches import Batches
-from export.training.config import TrainConfig, make_config
-from export.training.fit import fit
-from export.training.frozen import Keep, keep_images, keep_texts
-from export.training.guide import teach_guide
-from export.training.load import load_run
-from export.training.predict import predict, predict_run
-from export.training.run import RunFolder
 from stream_app.bundle.manifest import TextSpec
 from stream_app.bundle.text import Tokenizer
 from tests.export.folders import fights, imagefolder
+from vigil_export.data import Split
+from vigil_export.models.encoders import make_tokenizer
+from vigil_export.models.encoders.timm_backbone import TimmEncoder
+from vigil_export.models.model import FusionModel, FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model
+from vigil_export.training.batches import Batches
+from vigil_export.training.config import TrainConfig, make_config
+from vigil_export.training.fit import fit
+from vigil_export.training.frozen import Keep, keep_images, keep_texts
+from vigil_export.training.guide import teach_guide
+from vigil_export.training.load import load_run
+from vigil_export.training.predict import predict, predict_run
+from vigil_export.training.run import RunFolder
 
 transformers: Any = pytest.importorskip("transformers")
 

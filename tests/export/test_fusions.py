@@ -12,11 +12,11 @@ pytest.importorskip("timm")
 if TYPE_CHECKING:
     from torch import Tensor
 
-from export.models.fusions import FUSIONS, FusionKind, FusionSpec  # noqa: E402 - the skips above come first
-from export.models.fusions.bilinear import BilinearHead  # noqa: E402
-from export.models.fusions.decision import DecisionHead  # noqa: E402
-from export.models.fusions.gated import GatedHead  # noqa: E402
-from export.models.fusions.head import FusionHead  # noqa: E402
+from vigil_export.models.fusions import FUSIONS, FusionKind, FusionSpec  # noqa: E402 - the skips above come first
+from vigil_export.models.fusions.bilinear import BilinearHead  # noqa: E402
+from vigil_export.models.fusions.decision import DecisionHead  # noqa: E402
+from vigil_export.models.fusions.gated import GatedHead  # noqa: E402
+from vigil_export.models.fusions.head import FusionHead  # noqa: E402
 
 IMAGE = {"pooled": (12,), "tokens": (6, 12)}
 TEXT = {"pooled": (10,), "tokens": (5, 11)}

@@ -145,7 +145,7 @@ def _train(folder: Path, out: str, endpoint: str, *, bert: str = BERT) -> subpro
     environment.pop("HF_HUB_OFFLINE", None)
     command = ("train", "--data", str(folder / "data"), "--out", str(folder / out), "--epochs", "1")
     return subprocess.run(
-        [sys.executable, "-m", "export", *command, "--image-weights", "pretrained", *chosen],
+        [sys.executable, "-m", "vigil_export", *command, "--image-weights", "pretrained", *chosen],
         env=environment,
         capture_output=True,
         text=True,

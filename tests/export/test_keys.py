@@ -9,14 +9,14 @@ import msgspec
 import onnx
 import pytest
 
-from export.cli import main
-from export.packing.folder import add_file, publish_folder
-from export.packing.pack import write_bundle
 from stream_app.bundle import BundleError
 from stream_app.bundle import manifest as m
 from stream_app.bundle.load import load_bundle
 from stream_app.bundle.signature import check_signature, read_private_key, read_public_key, require_trusted
 from tests.bundle.tiny_bundle import write_tiny_bundle
+from vigil_export.cli import main
+from vigil_export.packing.folder import add_file, publish_folder
+from vigil_export.packing.pack import write_bundle
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -152,7 +152,7 @@ def test_an_interruption_leaves_nothing_half_written_and_a_folder_that_came_mean
 def test_a_kill_while_a_bundle_is_written_leaves_none_and_it_can_be_written_again(tmp_path: Path) -> None:
     out = tmp_path / "site" / "1"
     program = (
-        "import os, signal, sys; from pathlib import Path; from export.packing.folder import publish_folder; "
+        "import os, signal, sys; from pathlib import Path; from vigil_export.packing.folder import publish_folder; "
         "publish_folder(Path(sys.argv[1]), {'a': b'1'}, verify=lambda _: os.kill(os.getpid(), signal.SIGKILL))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(out)], check=False, timeout=60)

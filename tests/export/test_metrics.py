@@ -10,18 +10,18 @@ import pytest
 from scipy.stats import binom
 from sklearn import metrics as known
 
-from export.data.rows import Task
-from export.evaluation import metrics
-from export.evaluation.calibrated import fit
-from export.evaluation.calibration import calibrate
-from export.evaluation.evaluate import FACET_VALUES, evaluate
-from export.evaluation.intervals import Interval, Resampling, resample
-from export.evaluation.operating_points import operating_points
-from export.evaluation.predictions import PredictionsError
-from export.evaluation.scores import Scored, score
-from export.evaluation.thresholds import F1
 from stream_app.core.score import micro_logit
 from tests.export.predicted import draw
+from vigil_export.data.rows import Task
+from vigil_export.evaluation import metrics
+from vigil_export.evaluation.calibrated import fit
+from vigil_export.evaluation.calibration import calibrate
+from vigil_export.evaluation.evaluate import FACET_VALUES, evaluate
+from vigil_export.evaluation.intervals import Interval, Resampling, resample
+from vigil_export.evaluation.operating_points import operating_points
+from vigil_export.evaluation.predictions import PredictionsError
+from vigil_export.evaluation.scores import Scored, score
+from vigil_export.evaluation.thresholds import F1
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("timm")
 
-from export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, SpecError, TextEncoderSpec, build_model
+from vigil_export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, SpecError, TextEncoderSpec, build_model
 
 FULL = ModelSpec(
     task="multiclass",

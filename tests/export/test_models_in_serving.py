@@ -11,10 +11,6 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 pytest.importorskip("timm")
 pytest.importorskip("onnx")
 
-from export.models.encoders import make_tokenizer  # noqa: E402 - the skips above come first
-from export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
-from export.packing.onnx_export import OPSET, TOLERANCE, export_graphs  # noqa: E402
-from export.packing.pack import self_check_cases, write_bundle  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import (  # noqa: E402
@@ -29,6 +25,10 @@ from stream_app.bundle.manifest import (  # noqa: E402
 )
 from stream_app.bundle.text import Tokenizer  # noqa: E402
 from stream_app.bundle.verify import THOROUGH_BATCHES, measure  # noqa: E402
+from vigil_export.models.encoders import make_tokenizer  # noqa: E402 - the skips above come first
+from vigil_export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from vigil_export.packing.onnx_export import OPSET, TOLERANCE, export_graphs  # noqa: E402
+from vigil_export.packing.pack import self_check_cases, write_bundle  # noqa: E402
 
 TEXTS = ("two men fight at the gate", "大门口有人在打架", "all quiet")
 

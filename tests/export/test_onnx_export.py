@@ -18,16 +18,16 @@ onnx = pytest.importorskip("onnx")
 if TYPE_CHECKING:
     from torch import Tensor
 
-from export.models.fusions import FusionKind, FusionSpec  # noqa: E402 - the skips above come first
-from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
-from export.packing import onnx_export  # noqa: E402
-from export.packing.onnx_export import Exported, ExportRefusedError, export_graphs  # noqa: E402
 from stream_app.bundle.manifest import FUSION_HEAD, IMAGE_ENCODER, TEXT_ENCODER, sha256_hex  # noqa: E402
+from vigil_export.models.fusions import FusionKind, FusionSpec  # noqa: E402 - the skips above come first
+from vigil_export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from vigil_export.packing import onnx_export  # noqa: E402
+from vigil_export.packing.onnx_export import Exported, ExportRefusedError, export_graphs  # noqa: E402
 
 _HASH = """
 from stream_app.bundle.manifest import sha256_hex
 from tests.export.test_onnx_export import small_model
-from export.packing.onnx_export import export_graphs
+from vigil_export.packing.onnx_export import export_graphs
 for name, data in sorted(export_graphs(small_model("concat")).graphs.items()):
     print(name, sha256_hex(data))
 """

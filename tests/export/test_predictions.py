@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.evaluation.predictions import Predictions, PredictionsError, load_predictions
+from vigil_export.evaluation.predictions import Predictions, PredictionsError, load_predictions
 
 
 def _predictions() -> Predictions:

@@ -12,27 +12,27 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training side needs the extra `export`")
 
-from export.data import Split, Task  # noqa: E402 - the skips above come first
-from export.data.preparing.tokens import train_tokenizer  # noqa: E402
-from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.models.encoders.pooling import GuidedEnd  # noqa: E402
-from export.models.encoders.spec import SpecError  # noqa: E402
-from export.models.encoders.timm_backbone import TimmEncoder  # noqa: E402
-from export.models.fusions import DecisionHead, FusionSpec  # noqa: E402
-from export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
-from export.packing.onnx_export import export_graphs  # noqa: E402
-from export.training import probe  # noqa: E402
-from export.training.batches import Batches  # noqa: E402
-from export.training.config import ConfigError, Recipe, TrainConfig, make_config  # noqa: E402
-from export.training.fit import fit  # noqa: E402
-from export.training.frozen import Keep  # noqa: E402
-from export.training.guide import movements, teach_guide  # noqa: E402
-from export.training.predict import across_sequences, predict, predict_run  # noqa: E402
-from export.training.probe import Inner  # noqa: E402
-from export.training.run import RunError, RunFolder  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
+from vigil_export.data import Split, Task  # noqa: E402 - the skips above come first
+from vigil_export.data.preparing.tokens import train_tokenizer  # noqa: E402
+from vigil_export.evaluation.predictions import load_predictions  # noqa: E402
+from vigil_export.models.encoders.pooling import GuidedEnd  # noqa: E402
+from vigil_export.models.encoders.spec import SpecError  # noqa: E402
+from vigil_export.models.encoders.timm_backbone import TimmEncoder  # noqa: E402
+from vigil_export.models.fusions import DecisionHead, FusionSpec  # noqa: E402
+from vigil_export.models.model import FusionModel, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from vigil_export.packing.onnx_export import export_graphs  # noqa: E402
+from vigil_export.training import probe  # noqa: E402
+from vigil_export.training.batches import Batches  # noqa: E402
+from vigil_export.training.config import ConfigError, Recipe, TrainConfig, make_config  # noqa: E402
+from vigil_export.training.fit import fit  # noqa: E402
+from vigil_export.training.frozen import Keep  # noqa: E402
+from vigil_export.training.guide import movements, teach_guide  # noqa: E402
+from vigil_export.training.predict import across_sequences, predict, predict_run  # noqa: E402
+from vigil_export.training.probe import Inner  # noqa: E402
+from vigil_export.training.run import RunError, RunFolder  # noqa: E402
 
 _TEXT = TextSpec(max_tokens=8, pad_id=0)
 

@@ -14,15 +14,15 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 
 from safetensors.torch import load_file  # noqa: E402 - the skips above come first
 
-from export.evaluation.calibrated import fit as fit_calibration  # noqa: E402
-from export.evaluation.metrics import accuracy  # noqa: E402
-from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.evaluation.scores import score  # noqa: E402
-from export.evaluation.thresholds import F1  # noqa: E402
-from export.training.fit import fit  # noqa: E402
-from export.training.run import RunFolder, TrainingError  # noqa: E402
 from tests.export.folders import imagefolder  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
+from vigil_export.evaluation.calibrated import fit as fit_calibration  # noqa: E402
+from vigil_export.evaluation.metrics import accuracy  # noqa: E402
+from vigil_export.evaluation.predictions import load_predictions  # noqa: E402
+from vigil_export.evaluation.scores import score  # noqa: E402
+from vigil_export.evaluation.thresholds import F1  # noqa: E402
+from vigil_export.training.fit import fit  # noqa: E402
+from vigil_export.training.run import RunFolder, TrainingError  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,22 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.cli import main
-from export.data.preparing.access import TestSplitError
-from export.data.reading.read import open_dataset
-from export.evaluation.calibrated import fit, load_calibrated
-from export.evaluation.compare import compare
-from export.evaluation.evaluate import evaluate, names_of_rows
-from export.evaluation.predictions import Predictions, load_predictions
-from export.evaluation.report import comparison_page, evaluation_page, read_history, read_samples
-from export.evaluation.report.page import PICTURES
-from export.evaluation.report.pictures import progress
-from export.evaluation.scores import score
-from export.evaluation.thresholds import F1, choose, parse_rule
-from export.training.run import RunFolder
 from tests.export.folders import imagefolder
 from tests.export.predicted import draw
 from tests.export.test_compare import only
+from vigil_export.cli import main
+from vigil_export.data.preparing.access import TestSplitError
+from vigil_export.data.reading.read import open_dataset
+from vigil_export.evaluation.calibrated import fit, load_calibrated
+from vigil_export.evaluation.compare import compare
+from vigil_export.evaluation.evaluate import evaluate, names_of_rows
+from vigil_export.evaluation.predictions import Predictions, load_predictions
+from vigil_export.evaluation.report import comparison_page, evaluation_page, read_history, read_samples
+from vigil_export.evaluation.report.page import PICTURES
+from vigil_export.evaluation.report.pictures import progress
+from vigil_export.evaluation.scores import score
+from vigil_export.evaluation.thresholds import F1, choose, parse_rule
+from vigil_export.training.run import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -444,7 +444,7 @@ def test_neither_command_imports_pytorch_for_a_run_that_has_predictions(tmp_path
     run = _run(tmp_path / "run", draw("binary", rows=60))
     code = f"""
 import sys
-from export.cli import main
+from vigil_export.cli import main
 for command in ("evaluate", "compare"):
     try:
         main([command, {str(run.path)!r}, "--resamples", "100"])

@@ -15,13 +15,13 @@ transformers = pytest.importorskip("transformers")
 
 import huggingface_hub.constants  # noqa: E402 - the skips above come first
 
-from export.data.preparing.tokens import count_words, train_tokenizer, word_tokenizer  # noqa: E402
-from export.models.encoders import SpecError, TextEncoderSpec, WeightsError, coverage, make_tokenizer  # noqa: E402
-from export.models.encoders.vectors import file_width, file_words, load_vectors  # noqa: E402
-from export.models.model import ModelSpec, build_model  # noqa: E402
 from stream_app.bundle.manifest import TextSpec  # noqa: E402
 from stream_app.bundle.text import Tokenizer, normalize_text  # noqa: E402
 from tests.export.folders import small_bert  # noqa: E402
+from vigil_export.data.preparing.tokens import count_words, train_tokenizer, word_tokenizer  # noqa: E402
+from vigil_export.models.encoders import SpecError, TextEncoderSpec, WeightsError, coverage, make_tokenizer  # noqa: E402
+from vigil_export.models.encoders.vectors import file_width, file_words, load_vectors  # noqa: E402
+from vigil_export.models.model import ModelSpec, build_model  # noqa: E402
 
 TRAINING = ["Two men are fighting at the gate.", "A fire, a FIRE at the gate!", "大门口有人在打架", "café closed"]
 TEXTS = [
@@ -198,7 +198,7 @@ def test_word_vectors_are_put_in_alike_in_whatever_order_they_come(
     found = []
     for turn in (1, -1):
         monkeypatch.setattr(
-            "export.models.encoders.build.load_vectors",
+            "vigil_export.models.encoders.build.load_vectors",
             lambda path, ids, turn=turn: dict(list(load_vectors(path, sorted(ids)).items())[::turn]),
         )
         torch.manual_seed(1)

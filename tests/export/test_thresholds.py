@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.evaluation.calibration import calibrate
-from export.evaluation.scores import Scored, score
-from export.evaluation.thresholds import Rule, RuleError, choose, parse_rule
 from stream_app.core.score import micro_logit
 from tests.export.predicted import draw
+from vigil_export.evaluation.calibration import calibrate
+from vigil_export.evaluation.scores import Scored, score
+from vigil_export.evaluation.thresholds import Rule, RuleError, choose, parse_rule
 
 THOUSANDTHS = [step / 1000 for step in range(1, 1000)]
 

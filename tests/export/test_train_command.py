@@ -14,10 +14,10 @@ timm = pytest.importorskip("timm")
 
 from safetensors.torch import load_file, save_file  # noqa: E402 - the skips above come first
 
-from export.cli import main  # noqa: E402
-from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.training.run import RunFolder  # noqa: E402
 from tests.export.folders import fights, full_disk, imagefolder  # noqa: E402
+from vigil_export.cli import main  # noqa: E402
+from vigil_export.evaluation.predictions import load_predictions  # noqa: E402
+from vigil_export.training.run import RunFolder  # noqa: E402
 
 _SMALL = ("image.height=32", "image.width=32", "text.width=8", "recipe.batch=4", "recipe.threads=1")
 
@@ -223,7 +223,7 @@ sys.meta_path.insert(0, Lacking())
 @pytest.mark.parametrize("command", ["train", "crossval"])
 def test_without_pytorch_it_says_what_to_install(command: str, data: Path, tmp_path: Path) -> None:
     arguments = [command, "--out", str(tmp_path / "out"), "--data", str(data)]
-    program = _WITHOUT_TORCH + f"from export.cli import main; main({arguments!r})"
+    program = _WITHOUT_TORCH + f"from vigil_export.cli import main; main({arguments!r})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (
         1,

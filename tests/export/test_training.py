@@ -20,25 +20,25 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 
 from safetensors.torch import load_file  # noqa: E402 - the skips above come first
 
-from export.cli import main  # noqa: E402
-from export.data import DataError, open_dataset  # noqa: E402
-from export.data.preparing.access import TestSplitError  # noqa: E402
-from export.evaluation.calibrated import load_calibrated  # noqa: E402
-from export.evaluation.predictions import load_predictions  # noqa: E402
-from export.models.fusions.concat import ConcatHead  # noqa: E402
-from export.training.config import ConfigError, Recipe, encode_config, make_config, read_config  # noqa: E402
-from export.training.crossval import crossval  # noqa: E402
-from export.training.fit import fit  # noqa: E402
-from export.training.load import load_run  # noqa: E402
-from export.training.loop import _said_clearly, require_precision  # noqa: E402
-from export.training.predict import across_sequences, predict_run  # noqa: E402
-from export.training.rows import content_sha256  # noqa: E402
-from export.training.run import RunError, RunFolder, TrainingError  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.signature import check_signature, create_key_pair, read_private_key  # noqa: E402
 from tests.export.folders import fights, full_disk, imagefolder  # noqa: E402
 from tests.export.trainings import small_config, write_rows  # noqa: E402
+from vigil_export.cli import main  # noqa: E402
+from vigil_export.data import DataError, open_dataset  # noqa: E402
+from vigil_export.data.preparing.access import TestSplitError  # noqa: E402
+from vigil_export.evaluation.calibrated import load_calibrated  # noqa: E402
+from vigil_export.evaluation.predictions import load_predictions  # noqa: E402
+from vigil_export.models.fusions.concat import ConcatHead  # noqa: E402
+from vigil_export.training.config import ConfigError, Recipe, encode_config, make_config, read_config  # noqa: E402
+from vigil_export.training.crossval import crossval  # noqa: E402
+from vigil_export.training.fit import fit  # noqa: E402
+from vigil_export.training.load import load_run  # noqa: E402
+from vigil_export.training.loop import _said_clearly, require_precision  # noqa: E402
+from vigil_export.training.predict import across_sequences, predict_run  # noqa: E402
+from vigil_export.training.rows import content_sha256  # noqa: E402
+from vigil_export.training.run import RunError, RunFolder, TrainingError  # noqa: E402
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -103,7 +103,7 @@ def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(dat
     fit(config, whole, say=lambda _: None)
     file = tmp_path / "config.toml"
     file.write_bytes(encode_config(config))
-    command = [sys.executable, "-m", "export", "train", str(file), "--out", str(killed.path)]
+    command = [sys.executable, "-m", "vigil_export", "train", str(file), "--out", str(killed.path)]
     with subprocess.Popen(command, cwd=_REPOSITORY, stderr=subprocess.DEVNULL) as process:
         until = time.monotonic() + 120
         while not (killed.checkpoints / "last.ckpt").is_file() and time.monotonic() < until:

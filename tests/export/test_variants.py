@@ -18,17 +18,6 @@ onnx = pytest.importorskip("onnx")
 
 import onnxruntime  # noqa: E402 - the skips above come first
 
-from export.data import Split  # noqa: E402 - the skips above come first
-from export.evaluation.scores import Scored, score  # noqa: E402
-from export.evaluation.variants import Variant, VariantFigures  # noqa: E402
-from export.models.encoders.pooling import GuidedEnd  # noqa: E402
-from export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
-from export.packing.bench import Report, measure_bundle  # noqa: E402
-from export.packing.bundle import Order, Source, make_bundle  # noqa: E402
-from export.packing.card import About  # noqa: E402
-from export.packing.measure import in_memory, measure_variant, predict, smallest_within  # noqa: E402
-from export.packing.onnx_export import ExportRefusedError, export_graphs  # noqa: E402
-from export.packing.variants import to_fp16  # noqa: E402
 from stream_app.bundle.graphs import Graphs  # noqa: E402
 from stream_app.bundle.load import load_bundle  # noqa: E402
 from stream_app.bundle.manifest import (  # noqa: E402
@@ -45,6 +34,17 @@ from stream_app.bundle.signature import check_signature, create_key_pair, read_p
 from stream_app.bundle.verify import THOROUGH_BATCHES, measure  # noqa: E402
 from tests.bundle.tiny_bundle import write_tiny_bundle  # noqa: E402
 from tests.export import colours  # noqa: E402
+from vigil_export.data import Split  # noqa: E402 - the skips above come first
+from vigil_export.evaluation.scores import Scored, score  # noqa: E402
+from vigil_export.evaluation.variants import Variant, VariantFigures  # noqa: E402
+from vigil_export.models.encoders.pooling import GuidedEnd  # noqa: E402
+from vigil_export.models.model import FusionSpec, ImageEncoderSpec, ModelSpec, TextEncoderSpec, build_model  # noqa: E402
+from vigil_export.packing.bench import Report, measure_bundle  # noqa: E402
+from vigil_export.packing.bundle import Order, Source, make_bundle  # noqa: E402
+from vigil_export.packing.card import About  # noqa: E402
+from vigil_export.packing.measure import in_memory, measure_variant, predict, smallest_within  # noqa: E402
+from vigil_export.packing.onnx_export import ExportRefusedError, export_graphs  # noqa: E402
+from vigil_export.packing.variants import to_fp16  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,7 +217,7 @@ def test_serving_survives_a_bundle_that_others_made_with_a_recurrent_encoder_in_
     )
     model = build_model(spec).eval()
     exact = export_graphs(model).graphs
-    monkeypatch.setattr("export.packing.variants._unsafe", lambda _: ())  # as another exporter would
+    monkeypatch.setattr("vigil_export.packing.variants._unsafe", lambda _: ())  # as another exporter would
     half = to_fp16(exact)
     assert not is_recurrent_float16(read_model(exact[TEXT_ENCODER], TEXT_ENCODER))
     assert [name for name, data in half.items() if is_recurrent_float16(read_model(data, name))] == [TEXT_ENCODER]
@@ -281,7 +281,7 @@ def test_the_card_says_what_is_known_and_what_nobody_said(chosen: tuple[Path, An
     ):
         assert words in card, words
     manifest = load_bundle(chosen[0]).manifest
-    from export.packing.card import write_card  # noqa: PLC0415
+    from vigil_export.packing.card import write_card  # noqa: PLC0415
 
     assert "Nobody stated one. The terms of the data and of the pretrained weights it began with (a-backbone)" in (
         write_card(manifest, About())

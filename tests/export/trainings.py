@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from export.training.config import TrainConfig, make_config
+from vigil_export.training.config import TrainConfig, make_config
 
 _WORDS = {"fight": ("men hit each other", "打架"), "normal": ("nobody is there", "没有人")}
 

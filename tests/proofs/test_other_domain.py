@@ -18,12 +18,12 @@ import pytest
 pytest.importorskip("torch", reason="the training side needs the extra `export`")
 pytest.importorskip("timm")
 
-from export.cli import main
 from stream_app.bundle.load import load_bundle
 from stream_app.core.score import probability
 from stream_app.demo.judge import judge
 from tests.proofs.offline import Offline
 from tests.proofs.rig import WINDOW, make_rig, now_ms
+from vigil_export.cli import main
 
 if TYPE_CHECKING:
     from stream_app.demo.truth import Outputs

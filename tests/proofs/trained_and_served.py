@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 import time
 
-from export.cli import main
 from stream_app.bundle.demo import demo_bundle_path
 from stream_app.bundle.graphs import Graphs
 from stream_app.bundle.load import load_bundle
+from vigil_export.cli import main
 
 _SMALL = (
     "image.kind=timm",

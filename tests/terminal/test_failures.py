@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from export.cli import main as vigil_export
 from stream_app.cli import main as vigil
+from vigil_export.cli import main as vigil_export
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\u202e"
 SHOWN = r"\x1b]0;owned\x07\x9b2J\u202e"
@@ -71,7 +71,7 @@ def test_settings_are_shown_as_they_are_and_nothing_of_them_steers(capsys: pytes
         assert "[red]" in written
 
 
-@pytest.mark.parametrize("package", ["stream_app", "export"])
+@pytest.mark.parametrize("package", ["stream_app", "vigil_export"])
 @pytest.mark.parametrize(
     ("how", "shown"),
     [

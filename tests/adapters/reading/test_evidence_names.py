@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.data.review.evidence import read_evidence
 from stream_app.adapters.reading.alerts import read_alert
 from stream_app.adapters.reading.decisions import RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import Piece, _file_name, _named_evidence
@@ -17,6 +16,7 @@ from stream_app.wire.alerts import Alert, decode_alert, render_alert
 from tests.cli.deployment import alert_message, decision_value
 from tests.cli.test_watch_lines import Record
 from tests.wire.test_events import CONTEXT, opened
+from vigil_export.data.review.evidence import read_evidence
 
 NAMED: dict[str, Any] = {
     "kind": "frame",

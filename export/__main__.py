@@ -1,5 +1,0 @@
-"""`python -m export` is `vigil-export`."""
-
-from export.cli import main
-
-main()

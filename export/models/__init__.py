@@ -1,1 +1,0 @@
-"""Models: encoders of both sides and a fusion head, put together from a spec (`export.models.model`)."""

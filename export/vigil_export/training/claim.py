@@ -1,0 +1,54 @@
+"""Takes the folder of a run, or of a cross-validation. In: a configuration, a folder. Out: a folder begun."""
+
+from __future__ import annotations
+
+import shutil
+
+from stream_app.files import write_whole
+from vigil_export.training.config import ConfigError, TrainConfig, encode_config, read_config
+from vigil_export.training.run import RunError, RunFolder, write_json
+
+
+def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
+    """Make the folder and write down what was asked for; or see that what is resumed was asked for in these words.
+
+    Args:
+        config: What is asked for.
+        run: Must not exist, unless it is resumed.
+        resume: Go on with what was cut short.
+
+    Raises:
+        RunError: The folder exists already, or is none that can be resumed.
+        ConfigError: What is to be resumed was asked for otherwise.
+        OSError: The disk is full, or refuses; there is no folder then.
+    """
+    if resume:
+        require_begun(run)
+        if read_config(run.config) != config:
+            raise ConfigError(f"{run.path}: expected its own configuration, found another: resume without changes")
+        return
+    if run.path.exists():
+        advice = "--resume what was cut short" if run.config.is_file() else "remove it"
+        raise RunError(f"expected no {run.path}, found one: choose another name, or {advice}")
+    run.path.mkdir(parents=True)
+    try:
+        write_whole(run.config, encode_config(config))
+        write_json(run.state, {"finished": False})
+    except OSError:  # without both it could neither be resumed nor begun again
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def require_begun(run: RunFolder) -> None:
+    """See that there is something to resume.
+
+    Raises:
+        RunError: There is no folder, or one without a configuration.
+    """
+    if not run.path.exists():
+        raise RunError(f"{run.path}: expected something to resume, found no such folder: begin without --resume")
+    if not run.config.is_file():
+        raise RunError(
+            f"{run.path}: expected something to resume, found no {run.config.name} in it: remove the folder, or choose "
+            "another name, and begin without --resume"
+        )
