@@ -6,8 +6,9 @@ and no extra: neither inference nor OpenCV nor Faust.
 
 from stream_app import __version__
 from stream_app.adapters.kafka.clients import BrokerUnreachableError
-from stream_app.adapters.reading.alerts import TopicMissingError
-from stream_app.wire.alerts import Alert, EvidenceRef, ModelRef, Notice
+from stream_app.adapters.kafka.to_the_end import TopicMissingError
+from stream_app.wire.alerts import Alert, Notice
+from stream_app.wire.references import EvidenceRef, ModelRef
 from vigil._alerts import alerts
 
 __all__ = [

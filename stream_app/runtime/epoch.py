@@ -20,7 +20,7 @@ from stream_app.runtime.ports.scoring import ImageInput, RecordKey, ScoreItem, T
 from stream_app.runtime.ports.source import NotOurPartitionError
 from stream_app.runtime.together import run_together
 from stream_app.runtime.waiting import wait_for, wait_for_any
-from stream_app.wire.events import render_step
+from stream_app.wire.step import render_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.publisher import PublisherSettings
 from stream_app.adapters.kafka.recovery import RecoverySettings
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 if TYPE_CHECKING:
     from stream_app.config import Operational

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from stream_app.adapters.reading.decisions import RecordingError, newest_of
-from tests.cli.deployment import VIGIL, Deployment
+from tests.cli.deployment import VIGIL, Deployment, decision_value
 
 # In a process of its own: the limit holds for every file that is written, and Kafka's client would rather not meet it.
 _IN_LITTLE_SPACE = (
@@ -30,7 +30,7 @@ def decision(deployment: Deployment, text: int, *frames: int, zone: str = "yard"
         {"kind": kind, "topic": deployment.names[topic], "partition": 0, "offset": at_offset, "time": _moment(at)}
         for kind, at_offset, topic in named
     ]
-    return json.dumps({"zone": zone, "evidence": evidence, "scores": {"fire": 0.5}}, indent=1).encode()
+    return decision_value(zone=zone, evidence=evidence)
 
 
 def _moment(at: str) -> str:
@@ -179,7 +179,7 @@ def test_no_broker_and_ctrl_c_leave_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"zone": "z", "evidence": []}\n', "line 1: expected a line that `vigil decisions` wrote"),
+        (b'{"zone": "z", "evidence": []}\n', "line 1: expected a line that `vigil decisions` wrote, found another"),
         (b'{"topic": "t", "partition": 0, "offset": 1, "time": "", "value": {}}', "found one that is cut off"),
         (b'{"topic": "u", "partition": 0, "offset": 1, "time": "", "value": {}}\n', "found one of u"),
     ],

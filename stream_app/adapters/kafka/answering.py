@@ -35,6 +35,11 @@ class Answers:
         self._waited: dict[Hashable, float] = {}
         self._silent_since: float | None = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was said last that they do not answer."""
+        return self._silent_since is not None
+
     def polled(self, began: float, marks: Mapping[Hashable, object]) -> None:
         """Take note of a poll, and speak where something has changed.
 

@@ -27,7 +27,8 @@ from stream_app.adapters.kafka.clients import POLL_MS, admin_client, consumer
 from stream_app.adapters.kafka.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.adapters.kafka.rights import unwritable
 from stream_app.adapters.kafka.topic_plans import MAX_MESSAGE_BYTES, TIMESTAMP_TYPE, compare_settings, plan_topics
-from stream_app.wire.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Topics
+from stream_app.wire.dead_letters import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES
+from stream_app.wire.topics import Topics
 
 _TOPIC_NOT_ALLOWED: Final = 29
 #: One fetch of so many bytes per partition is enough for a sample of keys, and bounds what a start downloads.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from stream_app.adapters.kafka.connection import Connection
-    from stream_app.wire.events import Message
+    from stream_app.wire.message import Message
 
 #: A producer that cannot be stopped in this time is abandoned; the next owner of the id fences it. In seconds.
 _STOP_S = 2.0

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stream_app.core.journal import JournalReset
-from stream_app.wire.events import Message
+from stream_app.wire.checkpoints import render_checkpoint, state_key
 from stream_app.wire.journal import SCHEMA, JournalRecord, encode_journal
+from stream_app.wire.message import Message
 
 if TYPE_CHECKING:
     from stream_app.adapters.kafka.publisher import KafkaPublisher
     from stream_app.adapters.kafka.recovery import KafkaRecovery
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 
 class Reset(msgspec.Struct, frozen=True):
@@ -57,11 +58,10 @@ async def reset_task(
     await publisher.start()
     try:
         text, frame = await recovery.positions(partition, start_from)
-        key = f"{deployment}/{partition}".encode()
         entry = JournalRecord(schema=SCHEMA, partition=partition, entries=(JournalReset(text, frame),))
         messages = [
-            Message(topics.journal, key, encode_journal(entry)),
-            Message(topics.state, key, None, (), partition),
+            Message(topics.journal, state_key(deployment, partition), encode_journal(entry)),
+            render_checkpoint(None, topics, deployment, partition),
         ]
         await publisher.publish(messages, {(topics.texts, partition): text, (topics.frames, partition): frame})
     finally:

@@ -17,7 +17,8 @@ from stream_app.core.settings import Semantic
 from stream_app.core.types import LabelRule, Model
 from stream_app.runtime.ports.publishing import EpochEndedError
 from stream_app.runtime.ports.recovery import GapError
-from stream_app.wire.events import Message, Topics
+from stream_app.wire.message import Message
+from stream_app.wire.topics import Topics
 from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings
 from tests.conftest import Broker
 
