@@ -79,7 +79,7 @@ def test_each_committed_alert_comes_once_and_what_is_no_alert_is_passed_over_by_
     assert found == ["1", "2"]
     assert [notice.detail for notice in notices] == ["more than 50/s"]
     (warning,) = [record.getMessage() for record in caplog.records if record.name == "vigil"]
-    assert warning.startswith(f"passed over {topic_prefix}/0/")
+    assert warning.startswith(f"skipped {topic_prefix}/0/")
 
 
 def test_a_group_goes_on_behind_the_last_alert_that_was_handled(kafka: Broker, topic_prefix: str) -> None:

@@ -229,8 +229,8 @@ async def _require_known(
     if not isinstance(found, Unreadable) and (found.offset, found.timestamp) != (offset, append_ms):
         message = (
             f"{where.topic}/{where.partition}: offset {offset} was judged with append time {append_ms}, but "
-            f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and made "
-            f"again, or truncated. To go on with the new one: vigil task reset"
+            f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and "
+            f"recreated, or truncated. To continue with the new one: vigil task reset"
         )
         raise GapError(message)
 

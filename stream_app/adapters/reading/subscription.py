@@ -80,7 +80,7 @@ async def _begin(client: Any, topic: str, group: str | None, *, from_beginning: 
 def _read(record: Any) -> Alert | Notice | None:  # noqa: ANN401 - aiokafka has no types
     seen = read_alert(record)
     if seen.unreadable:
-        _log.warning("passed over %s: %s", seen.place, seen.unreadable)
+        _log.warning("skipped %s: %s", seen.place, seen.unreadable)
     return seen.content
 
 
