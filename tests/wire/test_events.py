@@ -349,6 +349,8 @@ def test_a_dead_letter_is_cut_where_its_topic_would_not_take_it_whole(part: str)
     said = {"key": ("vigil_key_size", "250000"), "value": ("vigil_size", "250000")}
     name, content = said.get(part, ("vigil_headers_left_out", "1"))
     assert headers(message)[name] == content
+    sizes = {"vigil_key_size", "vigil_size", "vigil_headers_left_out"}
+    assert sizes & headers(message).keys() == {name}, "what went along whole is not said to be cut"
 
 
 def test_a_step_ends_with_its_checkpoint_on_the_task_s_own_partition() -> None:
