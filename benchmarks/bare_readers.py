@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.config import Operational
 from stream_app.core.types import Side
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 #: All readers ask for as much per partition and fetch: the worker's default.
 FETCH_BYTES = Operational().fetch_bytes

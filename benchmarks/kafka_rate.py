@@ -36,7 +36,7 @@ from stream_app.core.view import TaskView
 from stream_app.runtime.ports.task import Ports, RunnerSettings
 from stream_app.runtime.runner import TaskRunner
 from stream_app.runtime.shell import Shell
-from stream_app.wire.events import Context
+from stream_app.wire.context import Context
 from stream_app.wiring.clients import publisher_settings, recovery_settings
 from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.worker import source_settings

@@ -28,7 +28,7 @@ from stream_app.bundle.load import load_bundle
 from stream_app.core.event_time import format_event_time
 from stream_app.demo.collecting import AlertWatcher
 from stream_app.demo.workers import Worker
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 _FPS = 5
 _TEXT_EVERY_S = 5.0

@@ -7,7 +7,7 @@ import msgspec
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.topic_plans import plan_topics
 from stream_app.adapters.kafka.topics import create_topics
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 PARTITIONS = 4
 

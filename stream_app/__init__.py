@@ -1,6 +1,7 @@
 """Vigil, the live system: camera frames and alarm texts in, alerts out.
 
-Importing it keeps the libraries on board from calling their makers, in this process and in its children.
+Private: other programs import `vigil`. Importing this package keeps the libraries it uses from calling their makers,
+in this process and in its children.
 """
 
 import os

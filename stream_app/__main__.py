@@ -1,4 +1,4 @@
-"""So that `python -m stream_app` is `vigil`."""
+"""Makes `python -m stream_app` the same as `vigil`."""
 
 from stream_app.cli import main
 

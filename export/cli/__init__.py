@@ -18,7 +18,7 @@ class _VigilExport(Commands):
     parts: ClassVar = {
         "data": Part("export.cli.data", "Check, divide and make data sets."),
         "train": Part("export.cli.train", "Train a model on a data set."),
-        "crossval": Part("export.cli.crossval", "Train and test once for each part of a data set."),
+        "crossval": Part("export.cli.crossval", "Train and test once per held-out fold of a data set."),
         "evaluate": Part("export.cli.evaluate", "Measure a run, with a report to look at."),
         "compare": Part("export.cli.compare", "Compare runs: is fusing worth it?"),
         "export": Part("export.cli.export", "Pack a run as a bundle: graphs, card, signature."),

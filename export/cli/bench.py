@@ -1,4 +1,4 @@
-"""`vigil-export bench`: how fast a bundle is on this machine. Goes in: a bundle. Goes out: a table or JSON."""
+"""`vigil-export bench`: how fast a bundle is on this machine. In: a bundle. Out: a table or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vigil-export compare`: is fusing worth it? Goes in: runs. Goes out: the sentence first, then tables, and a page."""
+"""`vigil-export compare`: is fusing worth it? In: runs. Out: the sentence first, then tables, and a page."""
 
 from __future__ import annotations
 

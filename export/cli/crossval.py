@@ -42,7 +42,7 @@ def crossval(  # noqa: PLR0913 - one parameter an option
     settings: SettingsOption = None,
     resume: ResumeOption = False,
 ) -> None:
-    """Train and test once for each part of a data set; `evaluate` and `compare` read the result like a run."""
+    """Train and test once per held-out fold of a data set; `evaluate` and `compare` read the result like a run."""
     flags = {
         "data.path": data,
         "fusion.kind": fusion,

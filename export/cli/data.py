@@ -1,4 +1,4 @@
-"""`vigil-export data`: check, divide and make data sets. Goes in: arguments. Goes out: tables, folders, statuses."""
+"""`vigil-export data`: check, divide and make data sets. In: arguments. Out: tables, folders, statuses."""
 
 from __future__ import annotations
 

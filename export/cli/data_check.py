@@ -1,4 +1,4 @@
-"""`vigil-export data check`: counts and findings of a data set. Goes in: arguments. Goes out: tables, or JSON."""
+"""`vigil-export data check`: counts and findings of a data set. In: arguments. Out: tables, or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vigil-export evaluate`: figures and report of one run. Goes in: arguments. Goes out: tables, JSON, an HTML page."""
+"""`vigil-export evaluate`: figures and report of one run. In: arguments. Out: tables, JSON, an HTML page."""
 
 from __future__ import annotations
 

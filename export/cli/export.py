@@ -1,4 +1,4 @@
-"""`vigil-export export`: the bundle of a run. Goes in: a run's folder. Goes out: a bundle directory, or none."""
+"""`vigil-export export`: the bundle of a run. In: a run's folder. Out: a bundle directory, or none."""
 
 from __future__ import annotations
 

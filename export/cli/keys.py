@@ -1,4 +1,4 @@
-"""`vigil-export keys`: pairs of keys, and signatures of bundles that exist. Goes in: paths. Goes out: small files."""
+"""`vigil-export keys`: pairs of keys, and signatures of bundles that exist. In: paths. Out: small files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Puts the parts of a cross-validation together. In: each part's predictions and calibration. No PyTorch.
+"""Pools the folds of a cross-validation. In: each fold's predictions and calibration. No PyTorch.
 
-The parts come from different models, so their logits are calibrated first, each by its own model's calibration; what
+The folds come from different models, so their logits are calibrated first, each by its own model's calibration; what
 comes out needs none any more.
 """
 
@@ -18,11 +18,11 @@ from stream_app.bundle.calibration import LOGIT_LIMIT, scaled, through
 from stream_app.bundle.manifest import PRESENCES, Presence, Scaling
 
 FOLD = "fold"
-"""The facet that numbers the parts from 1, where the data set has none of that name."""
+"""The facet that numbers the folds from 1, if the data set has none of that name."""
 
 
 def pool(parts: Sequence[tuple[Predictions, Calibrated]], *, name: str, are_ids_unique: bool = True) -> Predictions:
-    """Put parts together.
+    """Pool folds.
 
     Args:
         parts: At least one; groups are numbered alike in all of them.

@@ -1,4 +1,4 @@
-"""How fast the graphs of a bundle run. Goes in: a loaded bundle. Goes out: rates and latencies by batch and provider.
+"""How fast the graphs of a bundle run. In: a loaded bundle. Out: rates and latencies by batch and provider.
 
 Serving's own sessions are timed, so a batch of one costs what it costs there (two rows). Times are medians.
 """

@@ -1,4 +1,4 @@
-"""Makes a bundle of a trained model: graphs, the wanted variant, card, manifest. Goes out: a directory, or none.
+"""Makes a bundle of a trained model: graphs, the wanted variant, card, manifest. Out: a directory, or none.
 
 One function per stage; nothing is written before `write_bundle` at the very end.
 """

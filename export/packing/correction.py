@@ -1,4 +1,4 @@
-"""Brings the logits of a smaller variant back to those of float32. Goes in: what both said. Goes out: a calibration.
+"""Brings the logits of a smaller variant back to those of float32. In: what both said. Out: a calibration.
 
 Rounding weights shifts and stretches logits a little, all alike: a straight line for each label takes that back. It is
 fitted to logits, not to what is true of the rows, so rows that the model was trained on serve as well as others.

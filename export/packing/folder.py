@@ -1,4 +1,4 @@
-"""Folders of bundles: there whole and verified, or not at all. Goes in: names and bytes. Goes out: a directory.
+"""Folders of bundles: there whole and verified, or not at all. In: names and bytes. Out: a directory.
 
 It must not know what a bundle is.
 """

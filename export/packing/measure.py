@@ -1,4 +1,4 @@
-"""What the graphs of a bundle are worth and how fast they are. Goes in: graphs, labelled rows. Goes out: figures.
+"""What the graphs of a bundle are worth and how fast they are. In: graphs, labelled rows. Out: figures.
 
 Everything runs as in serving: its preparation of texts, its sessions, its calibration to micro-logits. Figures of a
 variant are of single rows, each judged with what it has.

@@ -1,4 +1,4 @@
-"""Exports a model to its three ONNX graphs. Goes in: a trained model. Goes out: checked, stripped graphs as bytes.
+"""Exports a model to its three ONNX graphs. In: a trained model. Out: checked, stripped graphs as bytes.
 
 A graph leaves here only if ONNX's checker and shape inference accept it, its batch and token dimensions are dynamic, it
 agrees with PyTorch over a grid of shapes (an absent side may even hold NaN), and it tells nothing of the machine that

@@ -1,4 +1,4 @@
-"""Packs a bundle. Goes in: graphs, tokenizer, manifest fields, card. Goes out: a complete directory, or none.
+"""Packs a bundle. In: graphs, tokenizer, manifest fields, card. Out: a complete directory, or none.
 
 The directory is verified as serving verifies it before it gets its name: nobody ever sees half a bundle.
 """

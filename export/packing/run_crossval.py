@@ -1,4 +1,4 @@
-"""What a cross-validation says of a run that learned from all rows. Goes in: both folders. Goes out: metrics, as JSON.
+"""What a cross-validation says of a run that learned from all rows. In: both folders. Out: metrics, as JSON.
 
 A model that is trained on everything leaves no rows to measure it on. A cross-validation of the same configuration on
 the same rows is what is known of it; whether it is that is checked here.

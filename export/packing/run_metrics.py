@@ -1,4 +1,4 @@
-"""The metrics of a run as its manifest carries them. Goes in: predictions with their calibration. Goes out: JSON."""
+"""The metrics of a run as its manifest carries them. In: predictions with their calibration. Out: JSON."""
 
 from __future__ import annotations
 

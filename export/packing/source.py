@@ -1,4 +1,4 @@
-"""What a bundle is made of, read from the folder of a run. Goes in: a run and its model. Goes out: a `Source`.
+"""What a bundle is made of, read from the folder of a run. In: a run and its model. Out: a `Source`.
 
 Nothing of the machine goes on: files are named without their folders, and the data by its hash.
 """

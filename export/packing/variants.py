@@ -1,4 +1,4 @@
-"""Smaller graphs of one model: float16 and int8. Goes in: the float32 graphs. Goes out: graphs of the same contract.
+"""Smaller graphs of one model: float16 and int8. In: the float32 graphs. Out: graphs of the same contract.
 
 `fp16` halves weights and arithmetic; inputs and outputs stay float32, so serving notices nothing. It is meant for GPUs;
 a CPU widens what it has no kernel for. `int8` is static quantisation in QDQ form for CPUs: scales are measured on rows

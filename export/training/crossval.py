@@ -1,11 +1,11 @@
-"""Cross-validation: a run for each part of a data set, tested on that part. Out: a folder like that of one run.
+"""Cross-validation: one run per held-out fold of a data set, tested on that fold. Out: a folder like that of one run.
 
 ```
 OUT/fold-1 ...               runs, each with its own calibration
     predictions/test.npz     every row of the data set, judged by the model that did not see it, calibrated
-    folds.json               figures of each part, their mean and spread
-    calibration.json ...     as in a run; thresholds are chosen on the validation rows of all parts
-    predictions/validation.npz, validation-sequences.npz     those rows, to choose thresholds anew
+    folds.json               figures of each fold, their mean and spread
+    calibration.json ...     as in a run; thresholds are chosen on the validation rows of all folds
+    predictions/validation.npz, validation-sequences.npz     those rows, to choose thresholds again
 ```
 
 It has no weights: to export, train a run on everything.
@@ -48,17 +48,17 @@ class Spread:
 
 
 Figures = dict[Mode, dict[str, Spread]]
-"""Mode -> name in `export.evaluation.metrics.FIGURES` -> its spread over the parts."""
+"""Mode -> name in `export.evaluation.metrics.FIGURES` -> its spread over the folds."""
 
 
 def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = False) -> Figures:
-    """Train and test once for each part.
+    """Train and test once per held-out fold.
 
     Args:
-        config: What to do; `data.folds` says into how many parts, or `data.fold_column` names a column of them.
+        config: What to do; `data.folds` says into how many folds, or `data.fold_column` names a column of them.
         out: Where; the folder must not exist, unless a cross-validation that was cut short is resumed.
         say: Told one line after each step.
-        resume: Keep the parts that are finished, and go on.
+        resume: Keep the folds that are finished, and continue.
 
     Returns:
         Figures of the rows, and of the sequences where the data has some.
@@ -99,7 +99,7 @@ def crossval(config: TrainConfig, out: RunFolder, *, say: Say, resume: bool = Fa
 
 
 def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
-    """Return the configuration of each part."""
+    """Return the configuration of each fold."""
     data = config.data
     if data.uses_all_rows:
         raise ConfigError("data.uses_all_rows: expected false for a cross-validation, whose parts are not to be learnt")

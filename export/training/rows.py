@@ -38,7 +38,7 @@ def open_rows(config: TrainConfig) -> Dataset:
 
 
 def open_folds(config: TrainConfig) -> tuple[Dataset, ...]:
-    """Read the data set once for each part of a cross-validation, the part being its test split.
+    """Read the data set once per fold of a cross-validation, the fold being its test split.
 
     Raises:
         DataError: As `open_dataset` and `folds`.

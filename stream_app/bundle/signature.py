@@ -3,7 +3,7 @@
 The manifest holds the SHA-256 of every other file, so its signature covers them all. ``manifest.sig`` is the bare
 signature of 64 bytes (RFC 8032); keys are PEM files, so that OpenSSL can check what was signed here:
 ``openssl pkeyutl -verify -pubin -inkey KEY.pub -rawin -in manifest.json -sigfile manifest.sig``. It must not know
-settings; what to do about a refusal is said in the words of settings because a person reads it there.
+settings; its refusals name settings only because a person has to act on them.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def check_signature(bundle: Bundle, key: Ed25519PublicKey) -> None:
 
 
 def require_trusted(bundle: Bundle, *, key: Ed25519PublicKey | None, allows_unsigned: bool) -> Trust:
-    """Refuse a bundle that nobody vouches for.
+    """Refuse an untrusted bundle.
 
     Args:
         bundle: a loaded bundle.

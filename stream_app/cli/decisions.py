@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stream_app.adapters.reading.alerts import TopicMissingError
+from stream_app.adapters.kafka.to_the_end import TopicMissingError
 from stream_app.adapters.reading.decisions import Chosen, Mark, Recorded, RecordingError, newest_of, record_decisions
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.config import Operational

@@ -56,7 +56,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="With --video: the reports, one sentence a line. [default: six that come along]",
+            help="With --video: the reports, one sentence a line. [default: six bundled ones]",
         ),
     ] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length of the play.")] = 60,
@@ -80,7 +80,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
     from stream_app.demo.truth import Window  # noqa: PLC0415
     from stream_app.demo.workers import WorkerError  # noqa: PLC0415
     from stream_app.local_kafka import LocalKafkaError  # noqa: PLC0415
-    from stream_app.wire.events import Topics  # noqa: PLC0415 - so that --help is quick
+    from stream_app.wire.topics import Topics  # noqa: PLC0415 - so that --help is quick
 
     if texts is not None and not video:
         message = "--texts: expected --video with it; the drawn site says its own"

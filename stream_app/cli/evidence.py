@@ -15,10 +15,9 @@ from typing import Annotated, Literal, NamedTuple
 import typer
 
 from stream_app.adapters.kafka.connection import Connection
-from stream_app.adapters.reading.alerts import AlertView, TopicMissingError
-from stream_app.adapters.reading.decisions import NamedRecord, RecordingError, decisions_of
+from stream_app.adapters.kafka.to_the_end import TopicMissingError
+from stream_app.adapters.reading.decisions import RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import (
-    EvidenceError,
     NoSuchAlertError,
     Piece,
     fetch_evidence,
@@ -28,7 +27,9 @@ from stream_app.adapters.reading.evidence import (
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
-from stream_app.wire.events import Topics
+from stream_app.wire.alerts import Alert
+from stream_app.wire.references import EvidenceRef
+from stream_app.wire.topics import Topics
 
 app = typer.Typer(
     add_completion=False,
@@ -128,7 +129,7 @@ def _fetch(connection: Connection, pieces: Sequence[Piece], out: Path) -> None:
 def _failures(out: Path) -> Iterator[None]:
     try:
         yield
-    except (TopicMissingError, NoSuchAlertError, EvidenceError, RecordingError) as error:
+    except (TopicMissingError, NoSuchAlertError, RecordingError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror or error}") from error
@@ -160,7 +161,7 @@ def _named(recording: Path, places: Sequence[_Place]) -> list[Piece]:
     return [pieces[place] for place in sorted(pieces)]
 
 
-def _read(recording: Path) -> Iterator[tuple[NamedRecord, ...]]:
+def _read(recording: Path) -> Iterator[tuple[EvidenceRef, ...]]:
     try:
         with recording.open("rb") as lines:
             yield from decisions_of(lines)
@@ -170,7 +171,7 @@ def _read(recording: Path) -> Iterator[tuple[NamedRecord, ...]]:
         raise RecordingError(f"{recording}, {error}") from error
 
 
-def _at(record: NamedRecord) -> _Place:
+def _at(record: EvidenceRef) -> _Place:
     return _Place(record.topic, record.partition, record.offset)
 
 
@@ -180,7 +181,7 @@ def _refuse_evidence(out: Path) -> None:
         raise CommandError(f"{out}: expected a folder without evidence, found some there: choose another folder")
 
 
-def _report(pieces: Sequence[Piece], out: Path, alert: AlertView | None = None) -> None:
+def _report(pieces: Sequence[Piece], out: Path, alert: Alert | None = None) -> None:
     if alert is not None:
         echo(f"{alert.phase} {alert.label} in {alert.zone}, {alert.start} to {alert.end}, score {alert.score:.4f}")
     for piece in pieces:

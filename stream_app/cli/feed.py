@@ -37,7 +37,7 @@ from stream_app.runtime.together import run_together
 from stream_app.terminal.console import console, words_column
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import BROKER_UNREACHABLE, USAGE, CommandError, run_command
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 app = typer.Typer(add_completion=False, help="Send videos, images, cameras and texts to the input topics.")
 

@@ -13,7 +13,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.adapters.reading.alerts import CameraStatus, InputStatus, TopicMissingError, input_status
+from stream_app.adapters.kafka.to_the_end import TopicMissingError
+from stream_app.adapters.reading.alerts import CameraStatus, InputStatus, input_status
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json

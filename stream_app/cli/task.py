@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stream_app.adapters.kafka.connection import Connection
     from stream_app.adapters.kafka.reset import Reset
     from stream_app.config import Operational
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Look at tasks, and set one back after its input is gone."
@@ -132,7 +132,7 @@ async def _require_tasks(connection: Connection, topics: Topics, partitions: lis
 
 async def _show(operational: Operational) -> None:
     from stream_app.adapters.kafka.clients import BrokerUnreachableError  # noqa: PLC0415
-    from stream_app.adapters.reading.alerts import TopicMissingError  # noqa: PLC0415
+    from stream_app.adapters.kafka.to_the_end import TopicMissingError  # noqa: PLC0415
     from stream_app.adapters.reading.checkpoints import read_checkpoints  # noqa: PLC0415
     from stream_app.core.event_time import format_event_time  # noqa: PLC0415
 

@@ -11,18 +11,14 @@ import typer
 from rich.text import Text
 
 from stream_app.adapters.kafka.connection import Connection
-from stream_app.adapters.reading.alerts import (
-    AlertView,
-    NoticeView,
-    TopicMissingError,
-    Wanted,
-    watch_alerts,
-)
+from stream_app.adapters.kafka.to_the_end import TopicMissingError
+from stream_app.adapters.reading.alerts import Seen, Wanted, watch_alerts
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo, echo_json
 from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
 from stream_app.terminal.sanitise import visible
+from stream_app.wire.alerts import Alert, Notice
 
 app = typer.Typer(add_completion=False, help="Show alerts as they come.")
 
@@ -39,6 +35,7 @@ class _Counts:
     def __init__(self) -> None:
         self.shown = 0
         self.foreign = 0
+        self.unreadable = 0
 
 
 @app.command()
@@ -81,7 +78,8 @@ def watch(  # noqa: PLR0913 - one parameter an option
     except KeyboardInterrupt:
         pass  # its ordinary end: nothing was asked for that was not done
     foreign = f", {counts.foreign} records were neither alerts nor notices" if counts.foreign else ""
-    echo(f"vigil: {counts.shown} shown{foreign}", err=True)
+    unreadable = f", {counts.unreadable} cannot be read" if counts.unreadable else ""
+    echo(f"vigil: {counts.shown} shown{foreign}{unreadable}", err=True)
 
 
 async def _watch(
@@ -101,7 +99,7 @@ async def _watch(
         screen.print(_line("end", "phase", "label", "zone", "score", "sev", "cameras", alert), style="bold")
     async for seen in watch_alerts(connection, topic, from_beginning=from_beginning, tell=notice):
         if seen.content is None:
-            counts.foreign += 1
+            _show_other(seen, counts)
             continue
         if not wanted.takes(seen.content):
             continue
@@ -114,14 +112,23 @@ async def _watch(
             return
 
 
-def alert_line(content: AlertView | NoticeView, *, is_narrow: bool = False) -> Text:
+def _show_other(seen: Seen, counts: _Counts) -> None:
+    if not seen.unreadable:
+        counts.foreign += 1
+        return
+    # Beside the lines, never among them: those of --json are read by programs.
+    notice(f"cannot be read: {seen.place}: {seen.unreadable}")
+    counts.unreadable += 1
+
+
+def alert_line(content: Alert | Notice, *, is_narrow: bool = False) -> Text:
     """Return an alert or notice for a terminal; control characters of names are made visible.
 
     Args:
         content: what is shown.
         is_narrow: on two lines, the id on the second.
     """
-    if isinstance(content, NoticeView):
+    if isinstance(content, Notice):
         return Text(visible(f"notice: {content.notice} in zone {content.zone}: {content.detail}"), style="magenta")
     marks = [word for word, is_so in (("late", content.late), ("masked", content.masked)) if is_so]
     if content.reason:

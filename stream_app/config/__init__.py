@@ -1,6 +1,7 @@
-"""Settings: one typed, documented place. A file, the environment and flags go in; frozen, checked values come out.
+"""Settings, declared once. In: a file, the environment, flags. Out: frozen, checked values.
 
-Semantic settings (they change results and are part of the settings hash) and operational ones are kept apart.
+Nothing else reads settings from files or the environment. Semantic settings (they change results and are part of the
+settings hash) and operational ones are kept apart.
 """
 
 from stream_app.config.declared import BY_NAME, SETTINGS, Setting

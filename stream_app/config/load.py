@@ -1,7 +1,7 @@
 """The one loader of settings: defaults, then a TOML file, then the environment, then flags; the later wins.
 
 In: a path, the environment, flags. Out: typed, checked settings and where each value came from. Nothing else in Vigil
-reads files or the environment for settings. An unknown name is an error, wherever it stands.
+reads files or the environment for settings. An unknown name is an error, wherever it comes from.
 """
 
 from __future__ import annotations

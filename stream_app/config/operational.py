@@ -37,7 +37,7 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         str, Meta(description="Name of this deployment: prefix of transactional ids, part of incident ids.")
     ] = "vigil"
     group: Annotated[str, Meta(description="Kafka consumer group; empty: the deployment's name.")] = ""
-    instance_id: Annotated[
+    worker_name: Annotated[
         str, Meta(description="Name of this worker in logs and as Kafka client id; empty: host name and process id.")
     ] = ""
 
@@ -54,17 +54,17 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     )
 
     security_protocol: Annotated[SecurityProtocol, Meta(description="How to talk to Kafka.")] = "PLAINTEXT"
-    sasl_mechanism: Annotated[SaslMechanism, Meta(description="Where the protocol is SASL_*.")] = "SCRAM-SHA-512"
-    sasl_username: Annotated[str, Meta(description="Where the protocol is SASL_*.")] = ""
+    sasl_mechanism: Annotated[SaslMechanism, Meta(description="For SASL_* protocols.")] = "SCRAM-SHA-512"
+    sasl_username: Annotated[str, Meta(description="For SASL_* protocols.")] = ""
     sasl_password: Annotated[
         str,
         Meta(
-            description="Where the protocol is SASL_*. Never printed; give it by the environment.",
+            description="For SASL_* protocols. Never printed; set it in the environment.",
             extra={"secret": True},
         ),
     ] = ""
     ssl_cafile: Annotated[
-        str, Meta(description="PEM file with the authorities to trust where the protocol is *SSL; empty: the system's.")
+        str, Meta(description="PEM file with the authorities to trust, for *SSL protocols; empty: the system's.")
     ] = ""
 
     provider: Annotated[
@@ -113,18 +113,18 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         ),
     ] = 256 * 1024 * 1024
     watchdog_s: Annotated[
-        AtLeastOne, Meta(description="Seconds after which a batch that hangs ends the process, loudly.")
+        AtLeastOne, Meta(description="Seconds after which a batch that hangs ends the process with an error.")
     ] = 10
     decode_children: Annotated[AtLeastOne, Meta(description="Processes that decode images.")] = 2
     decode_timeout_ms: Annotated[AtLeastOne, Meta(description="Time one image may take to decode.")] = 2_000
     decode_memory_mb: Annotated[
         Annotated[int, Meta(ge=64, le=1024 * 1024)],
-        Meta(description="Memory that decoding may take in each of those processes, beside the process itself, MiB."),
+        Meta(description="Memory that decoding may take in each of those processes, beyond the process itself, MiB."),
     ] = 1_024
 
     commit_ms: Annotated[AtLeastOne, Meta(description="Time between commits while there is no alert.")] = 1_000
     idle_ms: Annotated[
-        AtLeastOne, Meta(description="How long both topics must be quiet before stream time is moved on.")
+        AtLeastOne, Meta(description="How long both topics must be quiet before stream time is advanced.")
     ] = 1_000
     caught_up_ms: Annotated[
         AtLeastOne, Meta(description="How old the last fetch may be for a topic to count as caught up.")
@@ -142,7 +142,8 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 32 * 1024 * 1024
     queue_records: Annotated[AtLeastOne, Meta(description="Records per task and topic read ahead.")] = 20_000
     fetch_bytes: Annotated[
-        AtLeastOne, Meta(description="Bytes asked of Kafka per partition and fetch. A larger record still comes.")
+        AtLeastOne,
+        Meta(description="Bytes asked of Kafka per partition and fetch. Larger records still arrive."),
     ] = 2 * 1024 * 1024
     batch_bytes: Annotated[
         Annotated[int, Meta(ge=1024 * 1024)],
@@ -157,11 +158,11 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Meta(description="What to do when a topic's records are not where Kafka's own partitioner puts their keys."),
     ] = "reject"
     session_timeout_ms: Annotated[
-        AtLeastOne, Meta(description="Kafka group: silence after which a worker is gone.")
+        AtLeastOne, Meta(description="Kafka group: silence after which a worker counts as gone.")
     ] = 10_000
     heartbeat_ms: Annotated[AtLeastOne, Meta(description="Kafka group: time between heartbeats.")] = 3_000
     transaction_timeout_ms: Annotated[
-        AtLeastOne, Meta(description="Kafka aborts a transaction that is open for longer.")
+        AtLeastOne, Meta(description="Kafka aborts transactions that stay open for longer.")
     ] = 10_000
     commit_timeout_ms: Annotated[
         AtLeastOne, Meta(description="A commit not confirmed within this time ends the task's epoch.")
@@ -170,7 +171,7 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     health_host: Annotated[str, Meta(description="Address of /health/live, /health/ready and /metrics.")] = "127.0.0.1"
     health_port: Annotated[_Port, Meta(description="Port of the same; 0: a free one, printed at the start.")] = 6066
     log_format: Annotated[LogFormat, Meta(description="`auto`: readable lines in a terminal, JSON elsewhere.")] = "auto"
-    log_level: Annotated[LogLevel, Meta(description="The least severe line that is logged.")] = "info"
+    log_level: Annotated[LogLevel, Meta(description="The least severe level that is logged.")] = "info"
 
     @property
     def group_id(self) -> str:

@@ -1,4 +1,4 @@
-"""The settings page `docs/settings.md`, written from the declarations: it cannot say anything else than they do."""
+"""The settings page `docs/settings.md`, written from the declarations, so that it cannot contradict them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _HEAD = """# Settings
 Written by `vigil config docs` from the declarations in `stream_app/config` and `stream_app/core/settings.py`: change
 those, not this page (a test compares the two).
 
-A value comes from, the later winning: its default; a TOML file (`--config FILE`, else the one that `VIGIL_CONFIG`
-names, else `./vigil.toml` where it exists); the environment (`VIGIL_` and the name in capitals; `VIGIL_BROKER` is
+A value comes from (later ones win): its default; a TOML file (`--config FILE`, else the one that `VIGIL_CONFIG`
+names, else `./vigil.toml` if it exists); the environment (`VIGIL_` and the name in capitals; `VIGIL_BROKER` is
 another name of `VIGIL_BOOTSTRAP`, which wins where both are set); the command line (`--set name=value`, any number of
 times, and the flags that some commands have). An unknown name is an error in each of them. `vigil config show` prints
-what is in force and where from, `vigil config check` only whether it holds.
+what is in force and where it came from, `vigil config check` only whether it is valid.
 
-Variables that Kubernetes sets for services called `vigil...` (`VIGIL_SERVICE_HOST`, `VIGIL_PORT=tcp://...`) are not
-taken for settings.
+Variables that Kubernetes sets for services called `vigil...` (`VIGIL_SERVICE_HOST`, `VIGIL_PORT=tcp://...`) are
+ignored.
 
 ```toml
 # vigil.toml

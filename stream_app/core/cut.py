@@ -39,7 +39,7 @@ class Position(msgspec.Struct, eq=False, gc=False):
 class Entry(msgspec.Struct, eq=False, gc=False):
     """One sequence number on its way to be decided: its position, its observations, and what else it puts out.
 
-    ``left`` are records that left the window, gave up their bytes, or never entered it; ``counts`` are for the books.
+    ``left`` are records that left the window, lost their bytes, or never entered it; ``counts`` go to the counters.
     Most entries put nothing out, so what is empty is the one empty tuple, not a list of its own.
     """
 

@@ -149,7 +149,7 @@ class Decide:
     def switch(self, in_force: InForce, stream_ms: int) -> list[Alert]:
         """Go by another model or other settings from this sequence number on.
 
-        Results of another model are not mixed with this one's: running outcomes start anew, and incidents whose label
+        Results of another model are not mixed with this one's: running outcomes start over, and incidents whose label
         no longer alerts close with reason ``model-changed``.
 
         Returns:

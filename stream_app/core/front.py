@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stream_app.core.merge import Intake
 
 _Counts = tuple[tuple[str, int], ...]
-# Lines of the books by side; made once, for there is one of them per record.
+# Counters by side; made once, since every record takes one.
 _RECEIVED: tuple[_Counts, _Counts] = ((("texts.received", 1),), (("frames.received", 1),))
 _LATE = tuple((*_RECEIVED[side], (f"{word}.late", 1)) for side, word in enumerate(("texts", "frames")))
 _DUPLICATE = tuple((*_RECEIVED[side], (f"{word}.duplicate", 1)) for side, word in enumerate(("texts", "frames")))

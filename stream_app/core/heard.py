@@ -52,7 +52,7 @@ class Heard:
         self.left_out = 0
 
     def note(self, partition: int, side: Side, raws: Iterable[RawRecord], now_ms: int) -> None:
-        """Take note of records; those without a key have no zone and are passed over.
+        """Take note of records; those without a key have no zone and are skipped.
 
         Args:
             partition: where they came from.

@@ -57,7 +57,7 @@ class JournalSwitch(msgspec.Struct, frozen=True, tag="switch", array_like=True, 
 
 
 class JournalReset(msgspec.Struct, frozen=True, tag="reset", array_like=True, gc=False):
-    """An operator gave up the task's state; it begins anew at these positions. No task writes this itself."""
+    """An operator dropped the task's state; it starts over at these positions. No task writes this itself."""
 
     next_text: int
     next_frame: int

@@ -25,7 +25,7 @@ Intake = Record | Refused
 
 
 class Merge:
-    """The two bounded queues of a task. The bound is the shell's to keep: it reads :meth:`is_full` and presses back."""
+    """The two bounded queues of a task. The bound is the shell's to keep: it reads :meth:`is_full` and pauses."""
 
     __slots__ = ("_bytes", "_is_caught_up", "_limits", "_queues")
 
@@ -65,7 +65,7 @@ class Merge:
         return not self._queues[0] and not self._queues[1] and self._is_caught_up[0] and self._is_caught_up[1]
 
     def is_full(self, side: Side) -> bool:
-        """Return whether this side's partition should be pressed back on. An empty queue is never full."""
+        """Return whether this side's partition should be paused. An empty queue is never full."""
         return (
             self._bytes[side] >= self._limits.queue_bytes or len(self._queues[side]) >= self._limits.queue_records
         ) and bool(self._queues[side])

@@ -11,7 +11,7 @@ import msgspec
 from stream_app.core.score import mean
 from stream_app.core.types import Contribution, Evidence, Scored
 
-#: An alert names at most this many records; how many more there were is said beside them.
+#: An alert names at most this many records; it counts the rest.
 MAX_EVIDENCE = 32
 
 

@@ -81,17 +81,15 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     open_texts: Annotated[
         AtLeastOne, Meta(description="How many texts must reach a label's threshold before an incident opens.")
     ] = 1
-    open_within_ms: Annotated[
-        AtLeastZero, Meta(description="Within what event time of one another those texts must be.")
-    ] = 10_000
+    open_within_ms: Annotated[AtLeastZero, Meta(description="How far apart in event time those texts may be.")] = 10_000
     max_ahead_ms: Annotated[
         AtLeastZero, Meta(description="An event time further ahead of its append time is refused.")
     ] = 2_000
     rate_per_s: Annotated[
         AtLeastOne,
-        Meta(description="Texts per second and zone that are treated in the long run; more go to the dead letters."),
+        Meta(description="Texts per second and zone that are judged in the long run; more go to the dead letters."),
     ] = 50
-    rate_burst: Annotated[AtLeastOne, Meta(description="Texts per zone that may come at once.")] = 1_000
+    rate_burst: Annotated[AtLeastOne, Meta(description="Texts per zone that may arrive at once.")] = 1_000
     window_bytes: Annotated[
         AtLeastOne,
         Meta(description="Bytes of frames held per task; beyond it images are dropped by the thinning rule."),
@@ -151,7 +149,7 @@ def _is_within(value: object, annotation: Any) -> bool:  # noqa: ANN401 - a type
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on memory and work per task; they change when results come, never which.
 
-    ``queue_bytes`` bounds each side's merge queue (a fuller queue presses back on its own partition only);
+    ``queue_bytes`` bounds each side's merge queue (a full queue pauses its own partition only);
     ``in_flight`` bounds the observations that wait for their scores; ``outputs`` bounds what was decided and waits to
     be committed, ``dead_letter_bytes`` what of it are bytes of refused records: a step must fit into one transaction.
     At any bound admission stops until there is room.

@@ -1,7 +1,7 @@
-"""The deciding half of a task: entries in, decisions and books out, in sequence order and never before their scores.
+"""The deciding half of a task: entries in, decisions and counters out, in sequence order and never before their scores.
 
 In: entries of the admitting half, and scores in any order. Out: what is to be published, the position of the cut, and
-the books. Its state is the state at the cut by construction.
+the counters. Its state is the state at the cut by construction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Settle:
     __slots__ = ("_decide", "_front", "_pins", "at", "cut", "dead_letter_bytes", "outputs", "totals")
 
     def __init__(self, front: Front, decide: Decide, pins: Pins, totals: dict[str, int]) -> None:
-        """Begin where the admitting half begins, with the books of the task so far."""
+        """Begin where the admitting half begins, with the task's counters so far."""
         self._front = front
         self._decide = decide
         self._pins = pins
@@ -91,7 +91,7 @@ class Settle:
             self._pins.unpin_both(observation)
 
     def _forget(self) -> None:
-        """Let go of what left the window at or before the cut, and close the books on it: once for many entries."""
+        """Forget what left the window at or before the cut, and count what became of it: once for many entries."""
         totals = self.totals
         for held in self._front.forget(self.at):
             name = _fate(held, has_failed=self._decide.forget(held.record))
@@ -115,7 +115,7 @@ class Settle:
 
 
 def _fate(held: Held, *, has_failed: bool) -> str:
-    """Name the line of the books that a record ends in; every record ends in exactly one."""
+    """Name the counter that a record ends in; every record ends in exactly one."""
     is_matched = held.matched != NEVER
     if held.record.side is Side.TEXT:
         return "texts.dead" if has_failed else "texts.paired" if is_matched else "texts.alone"

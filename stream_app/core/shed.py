@@ -45,7 +45,7 @@ class Shed:
             self.bytes -= held.record.size
 
     def choose(self, window: Iterable[Held], sequence: int) -> list[Held]:
-        """Mark and return the frames that give up their bytes, until an eighth of the bound is free again."""
+        """Mark and return the frames whose bytes are dropped, until an eighth of the bound is free again."""
         frames = sorted(
             (held for held in window if held.record.side is Side.FRAME and held.shed == NEVER), key=_by_offset
         )

@@ -6,7 +6,7 @@ knows no Kafka, no inference, no wall time; the same inputs give the same output
 this one object: a live task orders records itself (:meth:`Task.receive`), a replay gives the order (:meth:`Task.take`).
 
 Guarantees: a step contains everything decided up to its cut and nothing later; a task that is restored from a step's
-checkpoint and reads on from its positions goes on as if it had never stopped.
+checkpoint and reads on from its positions continues as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class Task:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether admission stands on work in flight while records wait: a sign of overload when it lasts."""
+        """Whether admission is blocked by work in flight while records wait: a sign of overload when it lasts."""
         waiting = self._merge.queued(Side.TEXT) + self._merge.queued(Side.FRAME)
         return waiting > 0 and self._settle.cut.in_flight >= self._limits.in_flight
 
@@ -272,7 +272,7 @@ class Task:
         return dict(self._settle.totals)
 
     def is_full(self, side: Side) -> bool:
-        """Return whether this side's partition should be pressed back on; never true of a side that is waited for."""
+        """Return whether this side's partition should be paused; never true of a side that is waited for."""
         return self._merge.is_full(side)
 
     def queued(self, side: Side) -> int:

@@ -5,25 +5,23 @@ Read_committed throughout: what is not committed was not published.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from stream_app.adapters.kafka.guarding import guarded_consumer
-from stream_app.adapters.reading.alerts import assign_all
+from stream_app.adapters.kafka.to_the_end import read_topic
 from stream_app.demo.truth import Outputs
+from stream_app.wire.dead_letters import decode_dead_letter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiokafka import AIOKafkaConsumer
-
     from stream_app.adapters.kafka.connection import Connection
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
-#: A topic whose end is not reached in this time is stuck behind an open transaction. In seconds.
+#: A topic of which nothing comes for this long before its end is stuck behind an open transaction. In seconds.
 _READ_S = 60.0
 
 
@@ -73,14 +71,14 @@ async def collect(connection: Connection, topics: Topics, *, isolation_level: st
         isolation_level: ``read_committed``, or ``read_uncommitted`` to see what subscribers without it would see.
 
     Raises:
-        TimeoutError: if the end of a topic is not reached in a minute.
+        EndNotReachedError: if nothing of a topic comes for a minute before its end.
     """
     consumer = guarded_consumer(connection, isolation_level=isolation_level, auto_offset_reset="earliest")
     await consumer.start()
     outputs = Outputs()
     try:
         for name in (topics.alerts, topics.decisions, topics.dead_letters, topics.state):
-            for record in await _read(consumer, name):
+            async for record in read_topic(consumer, name, silence_s=_READ_S):
                 if name == topics.alerts:
                     outputs.alerts.append(msgspec.json.decode(record.value))
                 elif name == topics.decisions:
@@ -94,24 +92,11 @@ async def collect(connection: Connection, topics: Topics, *, isolation_level: st
     return outputs
 
 
-async def _read(consumer: AIOKafkaConsumer, topic: str) -> list[Any]:
-    partitions = await assign_all(consumer, topic)
-    await consumer.seek_to_beginning(*partitions)
-    ends = await consumer.end_offsets(partitions)
-    found: list[Any] = []
-    async with asyncio.timeout(_READ_S):
-        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                found.extend(batch)
-    return found
-
-
 def _dead_letter(record: Any, topics: Topics) -> dict[str, str]:  # noqa: ANN401 - aiokafka's record
-    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
-    side = "text" if headers["vigil_topic"] == topics.texts else "frame"
+    letter = decode_dead_letter(record.headers)
     return {
-        "side": side,
-        "partition": headers["vigil_partition"],
-        "offset": headers["vigil_offset"],
-        "reason": headers["vigil_reason"],
+        "side": "text" if letter.topic == topics.texts else "frame",
+        "partition": str(letter.partition),
+        "offset": str(letter.offset),
+        "reason": letter.reason,
     }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from stream_app.adapters.kafka.connection import Connection
     from stream_app.demo.scenes import Scene
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 #: After the play: the window closes, incidents go quiet, and a dead worker's tasks are taken over. In seconds.
 _SETTLE_S = 90.0

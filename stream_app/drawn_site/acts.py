@@ -1,4 +1,4 @@
-"""Site, acts: what people and things do over time. Goes in: an act and a moment. Goes out: ink on the canvas.
+"""Site, acts: what people and things do over time. In: an act and a moment. Out: ink on the canvas.
 
 Each act draws in two steps: what the light of the place falls on (`draw_solid`), then what shines by itself
 (`draw_glow`). Both are pure functions of act, view and time.

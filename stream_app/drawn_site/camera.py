@@ -1,4 +1,4 @@
-"""Site, cameras. Goes in: a place, what goes on there, a moment. Goes out: the picture that the camera delivers.
+"""Site, cameras. In: a place, what goes on there, a moment. Out: the picture that the camera delivers.
 
 A picture is a pure function of the camera and the moment: asking twice, or in any order, gives the same bytes.
 """

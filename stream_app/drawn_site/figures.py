@@ -1,4 +1,4 @@
-"""Site, drawing of people. Goes in: a canvas, a place in pixels, a pose, clothes. Goes out: ink on the canvas.
+"""Site, drawing of people. In: a canvas, a place in pixels, a pose, clothes. Out: ink on the canvas.
 
 It must not know what the people are doing or why: poses are angles, and `acts` chooses them.
 """

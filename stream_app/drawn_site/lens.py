@@ -1,4 +1,4 @@
-"""Site, lens and sensor. Goes in: a picture as the light makes it. Goes out: the picture as a cheap camera delivers it.
+"""Site, lens and sensor. In: a picture as the light makes it. Out: the picture as a cheap camera delivers it.
 
 It must not know what the picture shows.
 """

@@ -1,4 +1,4 @@
-"""Site, places and light. Goes in: a seed and a view. Goes out: the empty yard as a picture, and its light.
+"""Site, places and light. In: a seed and a view. Out: the empty yard as a picture, and its light.
 
 The camera stands on a wall inside the yard and looks at the perimeter: near the open yard, then a fence with a gate
 and a boom barrier, behind it a street and buildings. It must not know who walks there.

@@ -1,4 +1,4 @@
-"""Site, samples: labelled rows for training and measuring. Goes in: a seed and a number. Goes out: pictures and texts.
+"""Site, samples: labelled rows for training and measuring. In: a seed and a number. Out: pictures and texts.
 
 Shares of the kinds of picture and of text are written down here, because every figure of a model depends on them.
 It must not know any model.

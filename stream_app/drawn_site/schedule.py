@@ -1,4 +1,4 @@
-"""Site, schedule: plants events, look-alikes and reports in time. Goes in: a seed and a duration. Goes out: the truth.
+"""Site, schedule: plants events, look-alikes and reports in time. In: a seed and a duration. Out: the truth.
 
 Each zone's time is cut into slots; a slot holds an incident, a false alarm, a look-alike or nothing, so that no two
 things overlap in a zone. It must not know how anything is drawn.

@@ -1,4 +1,4 @@
-"""Site, vocabulary: what can happen on the drawn site. Goes in: nothing. Goes out: labels, acts, places in time.
+"""Site, vocabulary: what can happen on the drawn site. In: nothing. Out: labels, acts, places in time.
 
 It must not know how anything is drawn or worded.
 """

@@ -1,6 +1,6 @@
-"""Site, drawing of things: vehicles, bags, flames, smoke, steam, lamps. Goes in: a canvas, a place in pixels, a phase.
+"""Site, drawing of things: vehicles, bags, flames, smoke, steam, lamps. In: a canvas, a place in pixels, a phase.
 
-Goes out: ink on the canvas. It must not know whether a thing is an event or ordinary life.
+Out: ink on the canvas. It must not know whether a thing is an event or ordinary life.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class LocalKafka:
         self._node(node).pause()
 
     def resume(self, node: int = 1) -> None:
-        """Let a paused node go on (SIGCONT)."""
+        """Resume a paused node (SIGCONT)."""
         self._node(node).resume()
 
     def __enter__(self) -> Self:
@@ -155,8 +155,8 @@ class LocalKafka:
         """Stop all nodes."""
         self.stop()
 
-    def release(self) -> None:
-        """Let go of the running nodes: they outlive this process, and this object no longer stops them."""
+    def detach(self) -> None:
+        """Leave the nodes running: they outlive this process, and this object no longer stops them."""
         atexit.unregister(self.stop)
         self._nodes = {}
         self._folder = None

@@ -74,7 +74,7 @@ def detached_up(nodes: int = 1, *, port: int | None = None, state_dir: Path) -> 
             state = _State(bootstrap=kafka.bootstrap, folder=str(kafka.folder), nodes=marks)
             _write(state, state_dir=state_dir)
             # Only now: until the state file is there, a Ctrl-C still takes the brokers down.
-            kafka.release()
+            kafka.detach()
         return _status(state)
 
 

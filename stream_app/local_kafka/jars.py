@@ -117,7 +117,7 @@ def _verify(expected: Mapping[str, str], *, repository: Path) -> None:
         if found != sha256:
             message = (
                 f"refusing to start: {path} is not the jar that this version of Vigil was tested with: "
-                f"expected SHA-256 {sha256}, found {found}. Delete the file and start again to download it anew."
+                f"expected SHA-256 {sha256}, found {found}. Delete the file and start again to download it again."
             )
             raise LocalKafkaError(message)
 

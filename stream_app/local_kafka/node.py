@@ -161,7 +161,7 @@ class Node:
             self.process = None
 
     def pause(self) -> None:
-        """Stop the running node (SIGSTOP); return when all of its threads stand still.
+        """Stop the running node (SIGSTOP); return when all of its threads are stopped.
 
         Raises:
             LocalKafkaError: the node does not run.
@@ -172,7 +172,7 @@ class Node:
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a paused node go on (SIGCONT).
+        """Resume a paused node (SIGCONT).
 
         Raises:
             LocalKafkaError: the node does not run.

@@ -1,1 +1,4 @@
-"""One task run live, without any client library: shell, runner, epoch, pacing, and the ports they speak through."""
+"""Runs tasks live: shell, runner, epoch, pacing, and the ports they speak through.
+
+It knows no client library and no clock but its port, so tests run it without a broker and move its time by hand.
+"""

@@ -20,7 +20,7 @@ from stream_app.runtime.ports.scoring import ImageInput, RecordKey, ScoreItem, T
 from stream_app.runtime.ports.source import NotOurPartitionError
 from stream_app.runtime.together import run_together
 from stream_app.runtime.waiting import wait_for, wait_for_any
-from stream_app.wire.events import render_step
+from stream_app.wire.step import render_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ class Epoch:
         self._work.set()
 
     def close(self) -> None:
-        """Drop everything that belongs to this epoch; results that still come are nobody's."""
+        """Drop everything that belongs to this epoch; late results are discarded."""
         for job in self._scoring:
             job.cancel()
         for side, offset in self._payloads:
@@ -204,7 +204,7 @@ class Epoch:
                 topic = self._settings.context.topics.of(side)
                 message = (
                     f"{topic}/{self._partition}: offset {expected} was expected next, but the log starts at "
-                    f"{log_start}: retention has passed over what was not yet read. To go on: vigil task reset"
+                    f"{log_start}: retention has passed what was not yet read. To continue: vigil task reset"
                 )
                 raise GapError(message)
 
@@ -276,7 +276,7 @@ class Epoch:
         topic = self._settings.context.topics.of(side)
         self._gap = GapError(
             f"{topic}/{self._partition}: offset {lost.offset} is still needed and can no longer be read: "
-            f"{lost.reason}, {lost.detail}. To give up what is missing: vigil task reset"
+            f"{lost.reason}, {lost.detail}. To skip what is missing: vigil task reset"
         )
         self._work.set()
 
@@ -284,6 +284,6 @@ class Epoch:
         topic = self._settings.context.topics.of(side)
         self._gap = GapError(
             f"{topic}/{self._partition}: expected offset {expected} or later, found {offset}: the topic was deleted "
-            f"and made again. To go on with the new one: vigil task reset"
+            f"and recreated. To continue with the new one: vigil task reset"
         )
         self._work.set()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Ticks come at most this often, in seconds.
 _TICK_EVERY_S = 1.0
-#: Admission that stands on work in flight for this long is overload; that long without it, and thinning relents.
+#: Admission blocked by work in flight for this long is overload; that long without it, and thinning relents.
 _OVERLOAD_S = 2.0
 _RELIEF_S = 30.0
 

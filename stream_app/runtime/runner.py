@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 #: A task that lost its epoch waits this long before it starts again, doubled up to the bound, in seconds.
 _RETRY_S = (0.2, 5.0)
-#: A task that stands at a gap looks this often whether it was reset, in seconds.
+#: A task halted at a gap checks this often whether it was reset, in seconds.
 _GAP_LOOK_S = 10.0
-#: What is given up at a stop may take this long to close its connections, in seconds.
+#: What is abandoned at a stop may take this long to close its connections, in seconds.
 _CLOSE_S = 1.0
 
 _ResultT = TypeVar("_ResultT")
@@ -57,7 +57,7 @@ class TaskRunner:
                 retry_s = _RETRY_S[0] if lasted_s > _RETRY_S[1] else min(retry_s * 2, _RETRY_S[1])
                 await wait_for(self._is_stopping, retry_s, self._ports.clock)
             except GapError as error:
-                # It stands until an operator resets it; looking again now and then finds that out.
+                # Halted until an operator resets it, which checking now and then finds out.
                 if str(error) != said:
                     said = str(error)
                     self._ports.telemetry.gap(self.partition, said)

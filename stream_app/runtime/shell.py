@@ -1,7 +1,7 @@
 """The shell of a worker: one runner per task that is ours, started and stopped as the group assigns and revokes.
 
 In: assignments and records from the source. Out: running tasks. A runner that breaks (anything but the end of an
-epoch or a gap) breaks the worker: crash and replay, never go on with half.
+epoch or a gap) breaks the worker: crash and replay, never carry on with half.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Jobs that belong together: they run at once, and where one fails, the others end. Goes in: awaitables.
+"""Jobs that belong together: they run concurrently, and when one fails, the others end. In: awaitables. Out: results.
 
 In place of :class:`asyncio.TaskGroup`, for two reasons. What fails comes out as itself, not in a group. And where a
 task of a TaskGroup fails, Pythons before 3.13 leave a request for cancellation with the task that waits: on 3.11.2

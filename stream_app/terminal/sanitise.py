@@ -1,4 +1,4 @@
-r"""The sanitiser: text of strangers becomes text that a terminal only shows. Goes in and out: a string.
+r"""The sanitiser: text of strangers becomes text that a terminal only shows. In and out: a string.
 
 Names of zones, cameras and labels, file names and error messages come from topics, recordings, data sets and bundles.
 Written as they are, an escape sequence in them retitles or clears the terminal, and a bidirectional override makes a

@@ -1,1 +1,1 @@
-"""What stands on the topics, written and read in one place. It knows the core and no client library."""
+"""What is on the topics: encoding and decoding of each record type in one place. It knows no client library."""

@@ -1,16 +1,17 @@
 """The journal as it stands on the wire: written and read in one place, and the order of admission that it tells.
 
-In: what a step journals, or the values of a task's journal records in the order of their topic. Out: bytes, or the
+In: what a step journals, or the values of a task's journal records in the order of their topic. Out: messages, or the
 places of the merge order one after the other. With the input topics, that is all a replay needs to admit the records
 as the live task did, and to commit where it committed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from stream_app import __version__
 from stream_app.core.journal import (
     JournalEntry,
     JournalReset,
@@ -20,35 +21,40 @@ from stream_app.core.journal import (
     JournalThinning,
     JournalTick,
 )
+from stream_app.wire.message import Message, WireError
+from stream_app.wire.references import Count, Name, Sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from stream_app.core.effects import Step
+    from stream_app.wire.context import Context
 
 #: Version of the journal's form; changes within it only add.
 SCHEMA = 1
 
 
-class JournalError(ValueError):
+class JournalError(WireError):
     """The journal cannot be read, or tells no order; the message says expected and found."""
 
 
 class JournalEpoch(msgspec.Struct, frozen=True, kw_only=True):
     """What an owner of the task brings along that no switch names: it is in outputs, or shapes them."""
 
-    version: str
-    provider: str
-    letter_bytes: int
-    settings: str
-    topics: dict[str, str]
+    version: Name
+    provider: Name
+    letter_bytes: Count
+    settings: Sha256
+    topics: dict[str, Name]
 
 
 class JournalStep(msgspec.Struct, frozen=True, kw_only=True):
     """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later."""
 
-    sequence: int
+    sequence: Annotated[int, msgspec.Meta(ge=1)]
     stream_ms: int
-    next_text: int
-    next_frame: int
+    next_text: Count
+    next_frame: Count
 
 
 class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,7 +64,7 @@ class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """
 
     schema: int
-    partition: int
+    partition: Count
     epoch: JournalEpoch | None = None
     entries: tuple[JournalEntry, ...]
     step: JournalStep | None = None
@@ -81,6 +87,28 @@ Place = Frames | Text | JournalTick | JournalThinning | JournalSwitch | JournalR
 
 class _Version(msgspec.Struct):
     schema: int
+
+
+def render_journal(step: Step, context: Context, *, is_first: bool) -> Message:
+    """Render what a step says of the merge order: its entries, its cut, and the epoch if it is the first of one."""
+    epoch = JournalEpoch(
+        version=__version__,
+        provider=context.provider,
+        letter_bytes=context.letter_bytes,
+        settings=context.settings_sha256,
+        topics=msgspec.structs.asdict(context.topics),
+    )
+    cut = JournalStep(
+        sequence=step.sequence, stream_ms=step.stream_ms, next_text=step.next_text, next_frame=step.next_frame
+    )
+    record = JournalRecord(
+        schema=SCHEMA,
+        partition=context.partition,
+        epoch=epoch if is_first else None,
+        entries=step.journal,
+        step=cut,
+    )
+    return Message(context.topics.journal, context.state_key, encode_journal(record))
 
 
 def encode_journal(record: JournalRecord) -> bytes:

@@ -1,1 +1,1 @@
-"""Composition: settings in, objects that know each other out. No logic of its own."""
+"""Composes a worker. In: settings. Out: objects that know each other. It has no logic of its own."""

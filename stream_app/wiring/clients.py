@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.publisher import PublisherSettings
 from stream_app.adapters.kafka.recovery import RecoverySettings
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 if TYPE_CHECKING:
     from stream_app.config import Operational
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def worker_name(operational: Operational) -> str:
     """Return the name of this process in logs, on health pages and to the brokers: the setting, else host and pid."""
-    return operational.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+    return operational.worker_name or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def connection_to(operational: Operational) -> Connection:

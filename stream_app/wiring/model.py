@@ -32,7 +32,7 @@ HUNG_STATUS = 70
 
 
 class Inference(msgspec.Struct, frozen=True):
-    """A scorer that is ready, and what stands behind it."""
+    """A scorer that is ready, and what it is made of."""
 
     scorer: BatchingScorer
     decoder: DecodePool
@@ -47,7 +47,7 @@ def bundle_directory(operational: Operational) -> Path:
 
 
 def trusted_bundle(operational: Operational) -> Bundle:
-    """Load the bundle and refuse one that nobody vouches for.
+    """Load the bundle and refuse an untrusted one.
 
     Raises:
         BundleError: if the bundle is damaged, its signature wrong, or missing where it is asked for.
@@ -57,7 +57,7 @@ def trusted_bundle(operational: Operational) -> Bundle:
     trust = require_trusted(bundle, key=key, allows_unsigned=operational.allow_unsigned)
     about = {"path": str(bundle.path), "sha256": bundle.sha256, "trust": trust}
     if trust == "allowed":
-        _log.warning("bundle", **about, notice="nobody's signature was checked: allow_unsigned is set")
+        _log.warning("bundle", **about, notice="no signature was checked: allow_unsigned is set")
     else:
         _log.info("bundle", **about, key=fingerprint(key) if key is not None and trust == "signed" else None)
     return bundle
@@ -113,7 +113,7 @@ async def inference(loaded: LoadedSettings) -> AsyncIterator[Inference]:
     """Load, verify and warm a model, and close everything after.
 
     Raises:
-        BundleError: if the bundle is refused, or nobody vouches for it.
+        BundleError: if the bundle is refused, or not trusted.
         ProviderError: if a required execution provider does not run.
         DecodePoolError: if decoding processes cannot be started.
     """

@@ -21,7 +21,7 @@ from stream_app.clock import SystemClock
 from stream_app.runtime.ports.task import Ports, RunnerSettings
 from stream_app.runtime.runner import TaskRunner
 from stream_app.runtime.shell import Shell
-from stream_app.wire.events import Context
+from stream_app.wire.context import Context
 from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings, topics_of, worker_name
 from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.model import inference

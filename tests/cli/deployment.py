@@ -1,19 +1,26 @@
 """Topics of one test on the real Kafka, and the commands run against them."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Collection
 from typing import Any, Protocol
 
+import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from stream_app.adapters.kafka.clients import consumer
 from stream_app.adapters.kafka.connection import Connection
+from stream_app.adapters.kafka.to_the_end import read_topic
 from stream_app.adapters.kafka.topics import partition_counts
 from stream_app.cli import main
 from stream_app.config import Operational
+from stream_app.wire.alerts import render_alert
+from stream_app.wire.decisions import render_decision
+from stream_app.wire.message import Message
 from stream_app.wiring.clients import connection_to
+from tests.wire.test_events import CONTEXT, decision, opened
 
 TOPICS = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
 VIGIL = [sys.executable, "-c", "from stream_app.cli import main; main()"]
@@ -30,6 +37,17 @@ async def until_known(connection: Connection, names: Collection[str]) -> None:
     """Wait for topics that the controller has made: the broker that answers learns of them a moment later."""
     while len(await partition_counts(connection, list(names))) < len(names):  # noqa: ASYNC110 - the broker tells nobody
         await asyncio.sleep(0.1)
+
+
+def alert_message(**changes: Any) -> Message:  # noqa: ANN401 - the properties of an alert
+    """An alert as a worker publishes it, with other properties."""
+    message = render_alert(opened(), CONTEXT)
+    return msgspec.structs.replace(message, value=json.dumps(json.loads(message.value or b"") | changes).encode())
+
+
+def decision_value(**changes: Any) -> bytes:  # noqa: ANN401 - the properties of a decision
+    """A decision as a worker publishes it, with other properties, on several lines."""
+    return json.dumps(json.loads(render_decision(decision(), CONTEXT).value or b"") | changes, indent=1).encode()
 
 
 class Deployment:
@@ -50,22 +68,16 @@ class Deployment:
     def records(self, topic: str) -> list[Any]:
         async def read() -> list[Any]:
             async with consumer(connection_to(Operational(bootstrap=self.bootstrap))) as client:
-                places = [TopicPartition(self.names[topic], number) for number in range(2)]
-                client.assign(places)
-                await client.seek_to_beginning(*places)
-                left = sum((await client.end_offsets(places)).values())
-                found: list[Any] = []
-                while len(found) < left:
-                    for batch in (await client.getmany(timeout_ms=500)).values():
-                        found += batch
-                return found
+                return [record async for record in read_topic(client, self.names[topic])]
 
         return asyncio.run(asyncio.wait_for(read(), 30))
 
-    def publish(self, topic: str, *values: bytes) -> None:
+    def publish(self, topic: str, *values: bytes | Message) -> None:
         async def send() -> None:
             async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
                 for value in values:
-                    await producer.send_and_wait(self.names[topic], value, key=b"yard")
+                    message = value if isinstance(value, Message) else Message(topic, None, value)
+                    headers = list(message.headers)
+                    await producer.send_and_wait(self.names[topic], message.value, key=b"yard", headers=headers)
 
         asyncio.run(send())

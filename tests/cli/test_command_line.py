@@ -193,7 +193,7 @@ def test_ctrl_c_ends_a_command_that_waits_and_in_time_one_that_is_stuck(body: st
 
 
 def test_every_line_of_a_worker_names_it_the_kafka_clients_too() -> None:
-    settings = ("log_format=json", "instance_id=gate-1", "health_port=0", "decode_children=1", "provider=cpu")
+    settings = ("log_format=json", "worker_name=gate-1", "health_port=0", "decode_children=1", "provider=cpu")
     ended = subprocess.run(
         [sys.executable, "-c", "from stream_app.cli import main; main()", "worker", "--bootstrap", "127.0.0.1:9"]
         + [argument for setting in settings for argument in ("--set", setting)],

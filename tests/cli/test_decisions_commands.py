@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from stream_app.adapters.reading.decisions import RecordingError, newest_of
-from tests.cli.deployment import VIGIL, Deployment
+from tests.cli.deployment import VIGIL, Deployment, decision_value
 
 # In a process of its own: the limit holds for every file that is written, and Kafka's client would rather not meet it.
 _IN_LITTLE_SPACE = (
@@ -30,7 +30,7 @@ def decision(deployment: Deployment, text: int, *frames: int, zone: str = "yard"
         {"kind": kind, "topic": deployment.names[topic], "partition": 0, "offset": at_offset, "time": _moment(at)}
         for kind, at_offset, topic in named
     ]
-    return json.dumps({"zone": zone, "evidence": evidence, "scores": {"fire": 0.5}}, indent=1).encode()
+    return decision_value(zone=zone, evidence=evidence)
 
 
 def _moment(at: str) -> str:
@@ -114,7 +114,7 @@ def test_a_topic_that_was_made_again_does_not_go_on_an_old_recording(
     assert deployment.run("decisions", "--append", "--out", str(out)) == 1
     said = capsys.readouterr().err
     assert found in said
-    assert "the topic was made again; record into a new file" in said
+    assert "the topic was recreated; record into a new file" in said
     assert lines(out) == [older]
 
 
@@ -179,7 +179,7 @@ def test_no_broker_and_ctrl_c_leave_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"zone": "z", "evidence": []}\n', "line 1: expected a line that `vigil decisions` wrote"),
+        (b'{"zone": "z", "evidence": []}\n', "line 1: expected a line that `vigil decisions` wrote, found another"),
         (b'{"topic": "t", "partition": 0, "offset": 1, "time": "", "value": {}}', "found one that is cut off"),
         (b'{"topic": "u", "partition": 0, "offset": 1, "time": "", "value": {}}\n', "found one of u"),
     ],
@@ -216,7 +216,7 @@ def test_records_are_fetched_by_coordinates_and_by_what_a_recording_names(
     assert (typed / found[1]["file"]).read_bytes() == sorted(folder.iterdir())[2].read_bytes()
     assert not (typed / "alert.json").exists()
     assert deployment.run("evidence", "records", place("texts", 2), "--out", str(tmp_path / "typo")) == 1
-    assert "ends at 2: mistyped, or the topic was made again" in capsys.readouterr().out
+    assert "ends at 2: mistyped, or the topic was recreated" in capsys.readouterr().out
     assert deployment.run("evidence", "records", place("texts", 1), "--out", str(typed)) == 1
     assert "expected a folder without evidence" in capsys.readouterr().err
 
@@ -238,7 +238,7 @@ def test_records_are_fetched_by_coordinates_and_by_what_a_recording_names(
     assert deployment.run("evidence", "decisions", str(recording), "--out", str(tmp_path / "all")) == 1
     shown = capsys.readouterr()
     assert "2 of 3 pieces" in shown.out
-    assert "found another: the topic was made again" in shown.out
+    assert "found another: the topic was recreated" in shown.out
     assert deployment.run("evidence", "decisions", str(recording), "--about", place("texts", 5), "--out", str(one)) == 1
     assert "expected a decision about one of these places, found none" in capsys.readouterr().err
 

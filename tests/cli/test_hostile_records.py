@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.deployment import Deployment
+from stream_app.core.types import Notice
+from stream_app.wire.alerts import render_notice
+from tests.cli.deployment import Deployment, alert_message, decision_value
+from tests.wire.test_events import CONTEXT, START_MS
 
 HOSTILE = "yard\x1b]0;owned\x07\x1b[2J\x9b\u202e\nforged [red]x[/]"
 
@@ -19,15 +22,13 @@ def named(deployment: Deployment, **more: object) -> dict[str, object]:
 def test_names_on_the_alerts_topic_do_not_steer_the_terminal(
     deployment: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alert = {"id": "a1", "incident": "i1", "phase": "opened", "label": HOSTILE, "zone": HOSTILE, "cameras": [HOSTILE]}
-    notice = {"notice": HOSTILE, "zone": HOSTILE, "detail": HOSTILE}
-    deployment.publish(
-        "alerts", *(json.dumps(value).encode() for value in (alert | {"evidence": [named(deployment)]}, notice))
-    )
+    alert = alert_message(id="a" * 32, label=HOSTILE, zone=HOSTILE, cameras=[HOSTILE], evidence=[named(deployment)])
+    notice = render_notice(Notice(HOSTILE, HOSTILE, START_MS, HOSTILE), CONTEXT)
+    deployment.publish("alerts", alert, alert_message(phase=HOSTILE), notice)
     for command in (
         ["watch", "--from-beginning", "--max", "2"],
         ["watch", "--from-beginning", "--max", "2", "--json"],
-        ["evidence", "alert", "a1", "--out", str(tmp_path / "e")],
+        ["evidence", "alert", "a" * 32, "--out", str(tmp_path / "e")],
     ):
         deployment.run(*command)
         shown = capsys.readouterr()
@@ -49,15 +50,15 @@ def test_a_recording_does_not_write_outside_of_the_folder(
     partition = deployment.records("texts")[0].partition
     recording, folder = tmp_path / "d.jsonl", tmp_path / "a" / "b" / "out"
     good, bad = (
-        json.dumps({"zone": "z", "evidence": [named(deployment, partition=partition, kind=kind)]}) + "\n"
+        b" ".join(decision_value(evidence=[named(deployment, partition=partition, kind=kind)]).split(b"\n")) + b"\n"
         for kind in ("text", kind)
     )
-    recording.write_text(good + bad)
+    recording.write_bytes(good + bad)
     assert deployment.run("evidence", "decisions", str(recording), "--out", str(folder)) == 1
-    assert f"{recording}, line 2: expected a decision (docs/wire.md), found: " in capsys.readouterr().err
+    assert f"{recording}, line 2: expected a decision (docs/wire.md), found another: " in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["d.jsonl", "words.txt"]
 
-    recording.write_text(good)
+    recording.write_bytes(good)
     folder.mkdir(parents=True)
     planted = folder / f"text-{partition}-0.json"
     planted.symlink_to(tmp_path / "victim")

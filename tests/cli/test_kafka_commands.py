@@ -16,8 +16,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from stream_app.cli import main
 from stream_app.config import Operational
+from stream_app.wire.message import Message
 from stream_app.wiring.clients import connection_to
-from tests.cli.deployment import VIGIL, Deployment, Kafka, until_known
+from tests.cli.deployment import VIGIL, Deployment, Kafka, alert_message, until_known
 
 pytestmark = pytest.mark.kafka
 
@@ -152,7 +153,7 @@ def test_a_missing_topic_and_a_missing_broker_are_said(
     deployment: Deployment, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment.options += ["--set", "alerts_topic=no.such.alerts", "--set", "frames_topic=no.such.frames"]
-    for command in (("watch",), ("evidence", "alert", "a1", "--out", str(folder)), ("feed", str(folder))):
+    for command in (("watch",), ("evidence", "alert", name(1), "--out", str(folder)), ("feed", str(folder))):
         assert deployment.run(*command) == 1
         assert "expected the topic no.such." in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
@@ -161,28 +162,25 @@ def test_a_missing_topic_and_a_missing_broker_are_said(
     assert "no Kafka broker reachable at 127.0.0.1:9" in capsys.readouterr().err
 
 
-def alert(number: int, *, zone: str = "yard", evidence: list[dict[str, Any]] | None = None) -> bytes:
-    body = {
-        "id": f"a{number}",
-        "incident": "i1",
-        "phase": "opened" if number == 1 else "updated",
-        "number": number,
-        "label": "fight",
-        "zone": zone,
-        "score": 0.9,
-        "evidence": evidence or [],
-    }
-    return json.dumps(body).encode()
+def name(number: int) -> str:
+    return f"{number:032x}"
+
+
+def alert(number: int, **changes: Any) -> Message:  # noqa: ANN401 - the properties of an alert
+    return alert_message(**{"id": name(number), "incident": name(0), "zone": "yard", "number": number, **changes})
 
 
 def test_watch_writes_one_json_line_per_wanted_alert(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deployment.publish("alerts", alert(1), alert(2, zone="dock"), b"no alert", alert(3))
+    unfit = alert(4, score=1.5)
+    deployment.publish("alerts", alert(1), alert(2, zone="dock"), b"no alert", unfit, alert(3))
     assert deployment.run("watch", "--json", "--from-beginning", "--zone", "yard", "--max", "2") == 0
     shown = capsys.readouterr()
-    assert [json.loads(line)["id"] for line in shown.out.splitlines()] == ["a1", "a3"]
-    assert "2 shown, 1 records were neither" in shown.err
+    assert [json.loads(line)["id"] for line in shown.out.splitlines()] == [name(1), name(3)]
+    assert "2 shown, 1 records were neither alerts nor notices, 1 cannot be read" in shown.err
+    assert f"cannot be read: {deployment.names['alerts']}/" in shown.err
+    assert "/3: expected a vigil.alert.opened.v1 by its schema, found: Expected `float` <= 1.0" in shown.err
 
 
 def test_watch_ends_with_status_0_on_ctrl_c_and_when_its_reader_goes(deployment: Deployment) -> None:
@@ -190,7 +188,7 @@ def test_watch_ends_with_status_0_on_ctrl_c_and_when_its_reader_goes(deployment:
     command = [*VIGIL, "watch", "--json", "--from-beginning", *deployment.options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["id"] == "a1"
+        assert json.loads(process.stdout.readline())["id"] == name(1)
         os.kill(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert (process.returncode, said.decode().splitlines()[-1]) == (0, "vigil: 1 shown")
@@ -237,20 +235,27 @@ def test_evidence_is_fetched_by_its_coordinates_and_checked(
         alert(1, evidence=[named]),
         alert(2, evidence=[{**named, "offset": 2}]),
         alert(3, evidence=[{**named, "offset": 99}]),
+        alert(4, evidence=[{**named, "offset": -1}]),
     )
     out = tmp_path / "out"
-    assert deployment.run("evidence", "alert", "a1", "--out", str(out)) == 0
+    out.mkdir()
+    killed = out / ".below.abcdefgh.draft"  # what kill -9 leaves of a file
+    killed.write_bytes(b"half")
+    assert deployment.run("evidence", "alert", name(1), "--out", str(out)) == 0
+    assert not killed.exists()
     (written,) = out.glob("frame-*.jpg")
     assert written.read_bytes() == sorted(folder.iterdir())[1].read_bytes()
-    assert json.loads((out / "alert.json").read_text("utf-8"))["id"] == "a1"
-    assert deployment.run("evidence", "alert", "a2", "--out", str(out)) == 1
-    assert "found another: the topic was made again" in capsys.readouterr().out
-    assert deployment.run("evidence", "alert", "i1", "--out", str(out)) == 1
+    assert json.loads((out / "alert.json").read_text("utf-8"))["id"] == name(1)
+    assert deployment.run("evidence", "alert", name(2), "--out", str(out)) == 1
+    assert "found another: the topic was recreated" in capsys.readouterr().out
+    assert deployment.run("evidence", "alert", name(0), "--out", str(out)) == 1
     shown = capsys.readouterr()
     assert "1 of 3 pieces" in shown.out
     assert "EVIDENCE MISSING: 2 of 3" in shown.err
     assert deployment.run("evidence", "alert", "nobody", "--out", str(out)) == 1
-    assert "expected an alert or incident nobody" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "expected an alert or incident nobody" in said
+    assert "records that cannot be read: 1, the first of them" in said
 
 
 def test_evidence_whose_retention_has_passed_is_said_loudly(
@@ -269,7 +274,7 @@ def test_evidence_whose_retention_has_passed_is_said_loudly(
         await admin.close()
 
     asyncio.run(expire())
-    assert deployment.run("evidence", "alert", "a1", "--out", str(tmp_path / "out")) == 1
+    assert deployment.run("evidence", "alert", name(1), "--out", str(tmp_path / "out")) == 1
     shown = capsys.readouterr()
     assert "retention has passed" in shown.out
     assert "EVIDENCE MISSING" in shown.err

@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 
 from stream_app.local_kafka import LocalKafka
-from tests.cli.deployment import VIGIL, Deployment
+from tests.cli.deployment import VIGIL, Deployment, alert_message
 
-ALERT = {"id": "a", "incident": "i", "phase": "opened", "label": "fight", "zone": "dock\x9b-3\u2028"}
+ZONE = "dock\x9b-3\u2028"
+ALERTS = [alert_message(id=name * 32, zone=ZONE) for name in "ab"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_watch_says_that_the_brokers_have_gone_and_that_they_are_back(
 ) -> None:
     with running(own, "watch", "--json", "--from-beginning") as watch:
         assert watch.stdout is not None
-        own.publish("alerts", json.dumps(ALERT).encode())
+        own.publish("alerts", ALERTS[0])
         before = watch.stdout.readline()
         (own_kafka.pause if is_paused else own_kafka.kill)(1)
         try:
@@ -60,11 +61,11 @@ def test_watch_says_that_the_brokers_have_gone_and_that_they_are_back(
         finally:
             (own_kafka.resume if is_paused else own_kafka.restart)(1)
         back = line_with(watch, "the brokers")
-        own.publish("alerts", json.dumps(ALERT | {"id": "b"}).encode())
+        own.publish("alerts", ALERTS[1])
         after = watch.stdout.readline()
     assert gone == "vigil: the brokers have not answered for 3 s; waiting for them\n"
     assert back.startswith("vigil: the brokers are back, after ")
-    assert [json.loads(line) for line in (before, after)] == [ALERT, ALERT | {"id": "b"}]
+    assert [json.loads(line) for line in (before, after)] == [json.loads(alert.value or b"") for alert in ALERTS]
     assert (before + after).replace("\n", "").isprintable()
 
 

@@ -10,8 +10,9 @@ from aiokafka.admin import NewTopic
 
 from stream_app.adapters.kafka.clients import admin_client
 from stream_app.config import Operational
+from stream_app.wire.message import Message
 from stream_app.wiring.clients import connection_to
-from tests.cli.deployment import Deployment, Kafka
+from tests.cli.deployment import Deployment, Kafka, alert_message, decision_value
 
 pytestmark = pytest.mark.kafka
 
@@ -33,27 +34,33 @@ def _stamped_by(kafka: Kafka, prefix: str, kind: str) -> Deployment:
     return deployment
 
 
-def _publish(deployment: Deployment, topic: str, *stamped: tuple[int, bytes]) -> None:
+def _publish(deployment: Deployment, topic: str, *stamped: tuple[int, Message]) -> None:
     """Publish values in this order, each with the time that a worker's clock gives it."""
 
     async def send() -> None:
         async with AIOKafkaProducer(bootstrap_servers=deployment.bootstrap, linger_ms=200) as producer:
             sent = [
-                await producer.send(deployment.names[topic], value, key=b"yard", timestamp_ms=at_ms)
-                for at_ms, value in stamped
+                await producer.send(
+                    deployment.names[topic], one.value, key=b"yard", timestamp_ms=at_ms, headers=list(one.headers)
+                )
+                for at_ms, one in stamped
             ]
             await asyncio.gather(*sent)
 
     asyncio.run(send())
 
 
-def _alert(number: int) -> bytes:
-    return json.dumps({"id": f"a{number}", "incident": "i", "phase": "updated", "label": "f", "zone": "yard"}).encode()
+def _name(number: int) -> str:
+    return f"{number:032x}"
 
 
-def _decision(number: int) -> bytes:
+def _alert(number: int) -> Message:
+    return alert_message(id=_name(number))
+
+
+def _decision(number: int) -> Message:
     named = {"kind": "text", "topic": "t", "partition": 0, "offset": number, "time": "2026-01-01T00:00:00.000Z"}
-    return json.dumps({"zone": "yard", "evidence": [named]}).encode()
+    return Message("", None, decision_value(evidence=[named]))
 
 
 def _recorded(path: Path) -> list[tuple[int, str]]:
@@ -68,7 +75,9 @@ def test_watch_keeps_a_partitions_order_where_a_worker_with_a_slower_clock_took_
     deployment = _stamped_by(kafka, topic_prefix, kind)
     _publish(deployment, "alerts", (_NOW_MS, _alert(1)), (_NOW_MS - 60_000, _alert(2)), (_NOW_MS - 30_000, _alert(3)))
     assert deployment.run("watch", "--json", "--from-beginning", "--max", "3") == 0
-    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["a1", "a2", "a3"]
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [
+        _name(number) for number in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("kind", _TYPES)

@@ -53,7 +53,7 @@ def _judge_kafka(data: dict[str, Any]) -> Verdict:
     - It puts a record out alone at once when its window without grace has passed (ours waits for the grace too); the
       deprecated API without grace does so for every record that meets nobody.
     - What it has put out alone may still meet a late partner; ours is gone then, and the partner is alone.
-    - It lets go of a record by the newest time of the record's own side, ours goes by S.
+    - It drops a record by the newest time of the record's own side, ours goes by S.
     - It may put out a record without a key alone; ours refuses it at admission.
     """
     window = data["window"]

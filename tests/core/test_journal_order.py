@@ -23,7 +23,7 @@ from stream_app.core.journal import (
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Side
-from stream_app.wire.events import Context, Message, render_step
+from stream_app.wire.context import Context
 from stream_app.wire.journal import (
     SCHEMA,
     Frames,
@@ -37,6 +37,8 @@ from stream_app.wire.journal import (
     encode_journal,
     in_order,
 )
+from stream_app.wire.message import Message
+from stream_app.wire.step import render_step
 from stream_app.wiring.clients import topics_of
 from tests.core.drive import MODEL
 from tests.core.examples import examples

@@ -117,7 +117,7 @@ def test_a_text_flood_first_and_then_frames_makes_progress(bounds: dict[str, int
     texts = [raw_text(n, T0 + n) for n in range(500)]
     frames = [raw_frame(n, T0 + 3 * n) for n in range(100)]
     for _ in range(2_000):
-        # The broker serves texts as long as nobody presses back, and frames only then.
+        # The broker serves texts as long as nothing is paused, and frames only then.
         if texts and not shell.task.is_full(TEXT):
             shell.give(TEXT, texts.pop(0))
         elif frames and not shell.task.is_full(FRAME):

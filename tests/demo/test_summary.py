@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,8 +50,19 @@ def test_the_picture_holds_the_words_of_the_screen_and_fetches_nothing() -> None
     picture = shown(is_killed=True).svg("vigil demo")
     assert "newest evidence → alert" in words(picture)
     assert "The books balance." in words(picture)
-    places = picture.replace('xmlns="http://www.w3.org/2000/svg"', "", 1)
-    assert re.findall(r"\w+://|@font-face|@import|href|src|url\((?!#)", places) == []
+    assert references(picture) == []
+
+
+def test_the_picture_of_the_readme_is_one_of_these() -> None:
+    picture = (Path(__file__).parents[2] / "docs" / "figures" / "demo.svg").read_text("utf-8")
+    assert _KILLED in words(picture)
+    assert "Nothing lost, nothing twice, no wrong pair. The books balance." in words(picture)
+    assert references(picture) == []
+
+
+def test_a_reference_in_a_picture_is_found() -> None:
+    assert references('<svg xmlns="http://www.w3.org/2000/svg"><style>@font-face{src:url("https://x/y")}</style>')
+    assert references("<svg><use href='#a'/></svg>")
 
 
 def test_what_steers_a_terminal_is_shown_in_the_picture_and_a_long_line_is_broken() -> None:
@@ -60,6 +72,12 @@ def test_what_steers_a_terminal_is_shown_in_the_picture_and_a_long_line_is_broke
     assert r"\x1b[2J [red]x[/] <script>" in words(picture)
     assert "<script" not in picture
     assert sum(line.count("x" * 20) > 0 for line in re.findall(r"<text[^>]*>([^<]*)", picture)) == 2
+
+
+def references(picture: str) -> list[str]:
+    """Return what in a picture could make its reader fetch something; the name of its language is no address."""
+    places = picture.replace('xmlns="http://www.w3.org/2000/svg"', "", 1)
+    return re.findall(r"\w+://|@font-face|@import|href|src|url\((?!#)", places)
 
 
 def words(picture: str) -> str:

@@ -28,7 +28,7 @@ from stream_app.demo.collecting import collect
 from stream_app.demo.settling import wait_settled
 from stream_app.demo.truth import Published, PublishedRecord, Window
 from stream_app.demo.workers import Worker
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 from stream_app.wiring.clients import connection_to
 
 if TYPE_CHECKING:

@@ -7,12 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from stream_app.adapters.kafka.clients import consumer
+from stream_app.adapters.kafka.to_the_end import read_topic
 from stream_app.demo.books import balance
 from stream_app.demo.collecting import AlertWatcher
 from stream_app.demo.judge import judge
 from stream_app.demo.truth import Published, PublishedRecord
+from stream_app.wire.dead_letters import decode_dead_letter
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.bad_inputs import (
     DECODE_MEMORY_MB,
@@ -102,24 +104,12 @@ async def _plant_all(
 
 async def _dead_letters(rig: Rig) -> dict[Coordinates, list[Any]]:
     """Return the raw dead letters by the coordinates that they name."""
-    topic = rig.topics.dead_letters
-    consumer = AIOKafkaConsumer(bootstrap_servers=rig.connection.bootstrap, isolation_level="read_committed")
-    await consumer.start()
     found: dict[Coordinates, list[Any]] = {}
-    try:
-        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        while any([await consumer.position(where) < end for where, end in ends.items()]):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                for record in batch:
-                    named = dict(record.headers)
-                    side = "text" if named["vigil_topic"].decode() == rig.topics.texts else "frame"
-                    at = (side, int(named["vigil_partition"]), int(named["vigil_offset"]))
-                    found.setdefault(at, []).append(record)
-    finally:
-        await consumer.stop()
+    async with consumer(rig.connection) as client:
+        async for record in read_topic(client, rig.topics.dead_letters):
+            letter = decode_dead_letter(record.headers)
+            side = "text" if letter.topic == rig.topics.texts else "frame"
+            found.setdefault((side, letter.partition, letter.offset), []).append(record)
     return found
 
 

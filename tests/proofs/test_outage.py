@@ -14,7 +14,7 @@ from stream_app.adapters.kafka.publisher import KafkaPublisher
 from stream_app.config import Operational
 from stream_app.local_kafka import LocalKafka
 from stream_app.runtime.ports.publishing import EpochEndedError
-from stream_app.wire.events import Message
+from stream_app.wire.message import Message
 from stream_app.wiring.clients import connection_to, publisher_settings
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.rig import Rig, make_rig, now_ms

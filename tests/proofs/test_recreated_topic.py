@@ -1,4 +1,4 @@
-"""An input topic is deleted and made again under a running deployment: loud, nothing skipped in silence, repairable."""
+"""An input topic is deleted and recreated under a running deployment: loud, nothing skipped in silence, repairable."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def _wait_loud(worker: Worker) -> str:
     async with asyncio.timeout(_LOUD_S):
         while worker.is_running:
             status, body = await worker.readiness()
-            if status == 503 and "deleted and made again" in body:
+            if status == 503 and "deleted and recreated" in body:
                 return "unready"
             await asyncio.sleep(0.1)
     return "ended"
@@ -147,7 +147,7 @@ def _ids(outputs: Outputs) -> list[str]:
 
 
 def _reset(rig: Rig, to_ms: int) -> None:
-    """Do what the gap tells the operator to do: all tasks go on at the time when the topic was made again."""
+    """Do what the gap tells the operator to do: all tasks go on at the time when the topic was recreated."""
     topics = [f"{name}_topic={getattr(rig.topics, name)}" for name in rig.topics.__struct_fields__]
     assignments = [f"bootstrap={rig.connection.bootstrap}", f"deployment={rig.deployment}", *topics]
     flags = [part for assignment in assignments for part in ("--set", assignment)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stream_app.runtime.ports.clock import Clock
     from stream_app.runtime.ports.recovery import StartingPoint
     from stream_app.runtime.ports.scoring import RecordKey, ScoreItem
-    from stream_app.wire.events import Message
+    from stream_app.wire.message import Message
 
 
 @dataclass(frozen=True, slots=True)

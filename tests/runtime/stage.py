@@ -9,7 +9,7 @@ from stream_app.core.types import LabelRule, Model, Side
 from stream_app.runtime.ports.recovery import StartingPoint
 from stream_app.runtime.ports.task import Ports, RunnerSettings
 from stream_app.runtime.runner import TaskRunner
-from stream_app.wire.events import Context
+from stream_app.wire.context import Context
 from stream_app.wiring.clients import topics_of
 from tests.manual_clock import ManualClock
 from tests.runtime.fakes import FakePublisher, FakeRecovery, FakeScorer, FakeSource, Raw, RecordedTelemetry
@@ -44,7 +44,7 @@ class Stage:
             partition=3,
             topics=TOPICS,
             model=MODEL,
-            settings_sha256="ab",
+            settings_sha256="ab" * 32,
             provider="CPUExecutionProvider",
         )
         settings = RunnerSettings(

@@ -13,7 +13,7 @@ from stream_app.core.types import LabelRule, Model, Side
 from stream_app.runtime.pacing import Pacing
 from stream_app.runtime.ports.source import Progress
 from stream_app.runtime.ports.task import Ports, RunnerSettings
-from stream_app.wire.events import Context
+from stream_app.wire.context import Context
 from stream_app.wiring.clients import topics_of
 from tests.manual_clock import ManualClock
 from tests.runtime.fakes import FakePublisher, FakeRecovery, FakeScorer, RecordedTelemetry
@@ -99,7 +99,7 @@ class Stage:
             partition=3,
             topics=topics_of(Operational()),
             model=Model("constant", "1", "0" * 64, (LabelRule("fight", is_alerting=True, open_at=1, close_at=0),)),
-            settings_sha256="ab",
+            settings_sha256="ab" * 32,
             provider="CPUExecutionProvider",
         )
         settings = RunnerSettings(

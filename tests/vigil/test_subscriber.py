@@ -14,7 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 import vigil
 from stream_app.core.types import Notice as CoreNotice
-from stream_app.wire.events import Message, render_alert, render_notice
+from stream_app.wire.alerts import render_alert, render_notice
+from stream_app.wire.message import Message
 from tests.conftest import Broker
 from tests.wire.test_events import ALERTS, CONTEXT, START_MS, opened
 

@@ -41,18 +41,13 @@ from stream_app.core.types import (
     Side,
     Unreadable,
 )
-from stream_app.wire.events import (
-    DEAD_LETTER_HEAD_BYTES,
-    Context,
-    Message,
-    render_alert,
-    render_dead_letter,
-    render_decision,
-    render_journal,
-    render_notice,
-    render_step,
-)
-from stream_app.wire.journal import JournalStep, decode_journal, encode_journal
+from stream_app.wire.alerts import render_alert, render_notice
+from stream_app.wire.context import Context
+from stream_app.wire.dead_letters import DEAD_LETTER_HEAD_BYTES, render_dead_letter
+from stream_app.wire.decisions import render_decision
+from stream_app.wire.journal import JournalStep, decode_journal, encode_journal, render_journal
+from stream_app.wire.message import Message
+from stream_app.wire.step import render_step
 from stream_app.wiring.clients import topics_of
 from tests.runtime.fakes import Raw
 

@@ -10,7 +10,7 @@ from tests.adapters.kafka.source_rig import Recorder
 
 
 def test_a_worker_that_has_a_name_has_it_in_logs_and_at_the_brokers() -> None:
-    operational = load_settings(environ={}, assignments=["instance_id=gate-1"]).operational
+    operational = load_settings(environ={}, assignments=["worker_name=gate-1"]).operational
     connection = connection_to(operational)
     assert worker_name(operational) == "gate-1"
     assert connection.client_arguments()["client_id"] == "gate-1"

@@ -17,36 +17,14 @@ from export.data.reading.records import read_records
 from export.data.review.evidence import Evidence, Place, text_of
 from export.data.review.verdicts import Bench, Verdict, Verdicts
 from export.data.rows import DataError, Dataset, Row
+from stream_app.wire.decisions import Decision, decode_decision
+from stream_app.wire.message import WireError
+from stream_app.wire.references import EvidenceRef
 
 GroupBy = Literal["zone", "camera", "text"]
 # Where a recorder that keeps the key beside it puts the value: as an object, or as a string that holds one.
 _ENVELOPES = ("value", "payload")
-
-
-class _Named(msgspec.Struct):
-    kind: Literal["text", "frame"]
-    topic: str
-    partition: int
-    offset: int
-    camera: str = ""
-    time: str = ""
-
-    @property
-    def place(self) -> Place:
-        return Place(self.topic, self.partition, self.offset)
-
-
-class Decision(msgspec.Struct):
-    """One scored observation, as far as it is needed here; see `stream_app/schemas/decision.v1.schema.json`."""
-
-    zone: str
-    evidence: tuple[_Named, ...]
-    scores: dict[str, float] | None = None
-    model: dict[str, str] = {}
-
-    def named(self, kind: str) -> _Named | None:
-        """Return its text or its frame."""
-        return next((named for named in self.evidence if named.kind == kind), None)
+_KINDS: tuple[Literal["text", "frame"], ...] = ("text", "frame")
 
 
 @dataclass(slots=True)
@@ -79,9 +57,9 @@ def read_decisions(path: Path) -> list[Decision]:
     for record in read_records(path):
         try:
             decision = _decision(record.values)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except WireError as error:
             raise DataError(f"{record.place}: expected a decision (docs/wire.md), found: {error}") from error
-        found[tuple(named.place for named in decision.evidence)] = decision
+        found[tuple(map(place_of, decision.evidence))] = decision
     return list(found.values())
 
 
@@ -90,10 +68,15 @@ def _decision(values: dict[str, Any]) -> Decision:
         for name in _ENVELOPES:
             value = values.get(name)
             if isinstance(value, str):
-                return msgspec.json.decode(value, type=Decision)
+                return decode_decision(value.encode())
             if isinstance(value, dict):
-                return msgspec.convert(value, Decision)
-    return msgspec.convert(values, Decision)
+                return decode_decision(msgspec.json.encode(value))
+    return decode_decision(msgspec.json.encode(values))
+
+
+def place_of(named: EvidenceRef) -> Place:
+    """Return where a record lies, as verdicts and evidence name it."""
+    return Place(named.topic, named.partition, named.offset)
 
 
 def judge(
@@ -121,7 +104,7 @@ def judge(
     bench = Bench(verdicts.lines, evidence.alerts)
     used: set[str] = set()
     for decision in decisions:
-        text, frame = (named.place if named else None for named in map(decision.named, ("text", "frame")))
+        text, frame = (place_of(named) if named else None for named in map(decision.named, _KINDS))
         verdict = bench.of(text, frame)
         if verdict is None:
             outcome.without_verdict += 1
@@ -144,25 +127,24 @@ def as_dataset(rows: Sequence[Row], *, has_lists: bool) -> Dataset:
 
 
 def _row(decision: Decision, verdict: Verdict, evidence: Evidence, group_by: GroupBy) -> Row:
-    text, frame = decision.named("text"), decision.named("frame")
+    text, frame = map(decision.named, _KINDS)
     camera = frame.camera if frame else ""
     groups = {
         "zone": decision.zone,
         "camera": f"{decision.zone}/{camera}",
-        "text": str(text.place if text else decision.evidence[0].place),
+        "text": str(place_of(text or decision.evidence[0])),
     }
     facets = dict(verdict.more) | {"zone": decision.zone, "camera": camera}
-    if decision.model:
-        facets["model"] = f"{decision.model.get('name', '')} {decision.model.get('version', '')}".strip()
+    facets["model"] = f"{decision.model.name} {decision.model.version}"
     if decision.scores:
         said, score = max(decision.scores.items(), key=lambda item: item[1])
         facets |= {"said": said, "score": f"{score:.4f}"}
     return Row(
-        id=" + ".join(str(named.place) for named in decision.evidence),
-        image=evidence.files[frame.place] if frame else None,
-        text=text_of(evidence.files[text.place]) if text else "",
+        id=" + ".join(str(place_of(named)) for named in decision.evidence),
+        image=evidence.files[place_of(frame)] if frame else None,
+        text=text_of(evidence.files[place_of(text)]) if text else "",
         labels=verdict.labels,
         group=groups[group_by],
-        sequence=str(text.place) if text else "",
+        sequence=str(place_of(text)) if text else "",
         facets=tuple(sorted(facets.items())),
     )

@@ -11,8 +11,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from export.data.review.decisions import Decision
+from export.data.review.decisions import place_of
 from export.data.review.evidence import Evidence, Place, text_of
+from stream_app.wire.decisions import Decision
 
 # What a spreadsheet would take for a formula, and run: the words are those of strangers.
 _FORMULA = ("=", "+", "-", "@")
@@ -47,7 +48,7 @@ def review_list(decisions: Sequence[Decision], evidence: Evidence, *, has_lists:
     lines: dict[Place, _Line] = {}
     for decision in decisions:
         about = decision.named("text") or decision.evidence[0]
-        line = lines.setdefault(about.place, _Line(about.kind, about.time, decision.zone))
+        line = lines.setdefault(place_of(about), _Line(about.kind, about.time, decision.zone))
         line.frames += decision.named("frame") is not None
         for name, score in (decision.scores or {}).items():
             if score > line.score:

@@ -1,1 +1,1 @@
-"""Decoding untrusted images in child processes with limits of memory and time."""
+"""Decodes untrusted images in child processes with limits on memory and time. It knows neither Kafka nor the model."""

@@ -1,6 +1,6 @@
 """The image port: encoded bytes of untrusted origin in, pixels of the model's size or a named failure out.
 
-Only types and the check that costs nothing. Decoding itself happens in child processes (``decode_pool``), which may
+Only types and the check that costs nothing. Decoding itself happens in child processes (``pool.py``), which may
 die without harm.
 """
 

@@ -1,8 +1,9 @@
 """Decoding in child processes: image files of untrusted origin in, pixels or named failures out.
 
-A child that dies or hangs is killed and replaced. Only the image it had in work is blamed: a hang is ``decode-timeout``
-at once, a death is tried once more, alone, and then ``decode-crash``. Images that merely waited behind it go to
-another child. The pool runs on one event loop and knows nothing of records or models beyond the size of their input.
+A child that dies or hangs is killed and replaced. Only the image it was decoding is blamed: a hang is
+``decode-timeout`` at once, a death is tried once more, alone, and then ``decode-crash``. Images that merely waited
+behind it go to another child. The pool runs on one event loop and knows nothing of records or models beyond the size
+of their input.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class DecodePool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        # Cancelled servers have put back what was in work.
+        # Cancelled servers have put back what was being decoded.
         self._break(closed)
         await asyncio.gather(*(self._end_child(slot) for slot in list(self._children)))
 

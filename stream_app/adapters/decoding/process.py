@@ -118,7 +118,7 @@ class DecodeProcess:
                 done, _ = await asyncio.wait([answer], timeout=time_limit_s)
                 if done:
                     return answer.result()
-                # A limit noticed far too late: the machine or the whole process group stood still, and so may the
+                # A limit noticed far too late: the machine or the whole process group was suspended, and so may the
                 # child have. It gets its time once more, or a suspended laptop would blame an innocent image.
                 if time.monotonic() - before < 2 * time_limit_s + 1:
                     raise TimeoutError

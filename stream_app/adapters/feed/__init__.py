@@ -1,4 +1,4 @@
-"""Feeding: videos, images, cameras and alarm texts to the input topics, as CloudEvents in binary mode."""
+"""Feeds videos, images, cameras and alarm texts to the input topics, as CloudEvents in binary mode. No model here."""
 
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, open_footage
 from stream_app.adapters.feed.outbox import FeedReport, Sent

@@ -25,7 +25,7 @@ _FOLDER_FPS = 1.0
 _DEFAULT_FPS = 25.0
 _MAX_FPS = 1_000.0
 _OPEN_TIMEOUT_MS = 10_000
-#: How long a source that is given up may take to let go. Seconds; Ctrl-C has to end a command within 5.
+#: How long an abandoned source may take to release its device. Seconds; Ctrl-C has to end a command within 5.
 _RELEASE_S = 2.0
 
 

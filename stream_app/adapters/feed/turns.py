@@ -1,8 +1,8 @@
 """Turns: what is played faster than its own time stays in the order of its times, over all cameras and texts.
 
-In: where in the footage each player is. Out: leave to go on. Without it the texts, which are small, would all be on
-their topic before the first pictures are: the append order would say that they came hours before, and a worker, whose
-time follows the append order, would take every frame for late.
+In: where in the footage each player is. Out: permission to proceed. Without it the texts, which are small, would all
+reach their topic before the first pictures do. A worker's time follows the append order, so it would then take every
+frame for late.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Turns:
             await self._moved.wait()
 
     async def leave(self, player: object, outbox: Drained) -> None:
-        """Wait for nobody's sake any more: the player has sent its last record.
+        """Hold nobody up any longer: the player has sent its last record.
 
         Raises:
             KafkaError: if something that was sent before was not confirmed.

@@ -1,1 +1,1 @@
-"""Scoring with ONNX Runtime: batching, engine, features, providers, watchdog."""
+"""Scores with ONNX Runtime, behind the scoring port. It knows records by key only: no Kafka, no incidents."""

@@ -104,7 +104,7 @@ class Lane(Generic[_In, _Out]):
         return await future
 
     def close(self) -> None:
-        """Fail what waits and all that comes later; a batch in work is finished. Call it on the loop."""
+        """Fail what waits and all that comes later; a running batch is finished. Call it on the loop."""
         self._break(LaneBrokenError(f"{self.name}: closed"))
 
     def _break(self, error: LaneBrokenError) -> None:

@@ -2,7 +2,7 @@
 
 Requests for one key share one computation, also while it runs, and a failure is remembered like a success: a broken
 image is not tried again for every text that it meets. Bounded: beyond ``most`` entries the least recently used ones
-go, and are computed anew if somebody asks again.
+are dropped, and computed again when somebody asks.
 """
 
 from __future__ import annotations

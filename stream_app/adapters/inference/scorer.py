@@ -71,9 +71,9 @@ class ScorerSettings:
     """Operational settings of the scorer.
 
     Attributes:
-        max_in_flight: items in work at once, over all tasks; more calls wait.
+        max_in_flight: items being scored at once, over all tasks; more calls wait.
         cache_bytes: what features may take.
-        watchdog_s: time after which a batch in work hangs.
+        watchdog_s: time after which a running batch counts as hung.
     """
 
     max_in_flight: int
@@ -149,7 +149,7 @@ class BatchingScorer:
         self._watchdog.start()
 
     async def close(self) -> None:
-        """Fail what waits with LaneBrokenError, let batches in work end, free the threads."""
+        """Fail what waits with LaneBrokenError, let running batches end, free the threads."""
         for lane in (self._images, self._texts, self._fusion):
             lane.close()
         await self._cache.close()
@@ -177,7 +177,7 @@ class BatchingScorer:
         self._cache.forget(key)
 
     def oldest_batch_s(self) -> float:
-        """Return how long the oldest batch in work has been there, in seconds; 0 where none is in work."""
+        """Return how long the oldest running batch has been running, in seconds; 0 if none is."""
         return self._watchdog.oldest_s
 
     def stats(self) -> ScorerStats:

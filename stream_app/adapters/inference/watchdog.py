@@ -1,4 +1,4 @@
-"""The watchdog: looks at batches in work, calls out when one has been in work for too long.
+"""The watchdog: watches running batches, and reports one that runs for too long.
 
 A batch that hangs (a driver, a deadlock) would hold results back for ever while the process looks alive. It runs in a
 thread of its own, for the event loop may be what hangs. It judges only what it is shown: numbers of batches.
@@ -16,7 +16,7 @@ _INTERVAL_S = 0.5
 class Watchdog:
     """Counts how long each stage has been at the same batch.
 
-    The time between two looks counts at most twice the usual interval: when the whole process stood still (stopped by
+    The time between two looks counts at most twice the usual interval: when the whole process was suspended (stopped by
     a signal, a suspended machine), so did the batch, and that is no hang.
     """
 
@@ -26,7 +26,7 @@ class Watchdog:
         """Set up a watchdog; nothing runs until ``start``.
 
         Args:
-            stages: name and a function that returns the number of the batch in work, or None; called in the thread.
+            stages: name and a function that returns the number of the running batch, or None; called in the thread.
             limit_s: time after which a batch hangs, seconds.
             on_hang: gets a sentence, once for each batch that hangs; expected to end the process.
         """
@@ -50,7 +50,7 @@ class Watchdog:
 
     @property
     def oldest_s(self) -> float:
-        """How long the oldest batch in work has been there, seconds, as of the last look; 0 where none is in work."""
+        """How long the oldest running batch has been running, in seconds, as of the last look; 0 if none is."""
         return max((age_s for _, age_s in list(self._ages_s.values())), default=0.0)
 
     def look(self, now_s: float) -> None:
@@ -65,7 +65,7 @@ class Watchdog:
             self._ages_s[name] = (batch, new_age_s)
             if age_s < self._limit_s <= new_age_s:
                 self._on_hang(
-                    f"{name}: batch {batch} has been in work for {new_age_s:.1f} s, allowed {self._limit_s:g} s"
+                    f"{name}: batch {batch} has been running for {new_age_s:.1f} s, allowed {self._limit_s:g} s"
                 )
 
     def _watch(self) -> None:

@@ -1,1 +1,4 @@
-"""Everything that talks to the brokers on behalf of a worker: clients, topics, preflight, publishing, recovery."""
+"""Everything that talks to the brokers for a worker: clients, topics, preflight, source, publishing, recovery, reset.
+
+It knows nothing of the model, of inference or of metrics.
+"""

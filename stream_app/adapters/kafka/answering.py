@@ -35,6 +35,11 @@ class Answers:
         self._waited: dict[Hashable, float] = {}
         self._silent_since: float | None = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was said last that they do not answer."""
+        return self._silent_since is not None
+
     def polled(self, began: float, marks: Mapping[Hashable, object]) -> None:
         """Take note of a poll, and speak where something has changed.
 
@@ -77,7 +82,7 @@ class Confirmations:
         self._open += 1
 
     def done(self, *, is_confirmed: bool) -> None:
-        """A record is confirmed, or given up with an error that somebody else says."""
+        """A record is confirmed, or abandoned with an error that is reported elsewhere."""
         self._open -= 1
         if not is_confirmed:
             return

@@ -1,4 +1,4 @@
-"""Starting and closing Kafka clients within a bound, so that a broker that is not there is said, not waited for.
+"""Starting and closing Kafka clients within a bound, so that a missing broker is reported, not waited for.
 
 In: an aiokafka client. Out: the same, started, or an error that names the addresses.
 """

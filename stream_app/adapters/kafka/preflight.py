@@ -27,7 +27,8 @@ from stream_app.adapters.kafka.clients import POLL_MS, admin_client, consumer
 from stream_app.adapters.kafka.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.adapters.kafka.rights import unwritable
 from stream_app.adapters.kafka.topic_plans import MAX_MESSAGE_BYTES, TIMESTAMP_TYPE, compare_settings, plan_topics
-from stream_app.wire.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Topics
+from stream_app.wire.dead_letters import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES
+from stream_app.wire.topics import Topics
 
 _TOPIC_NOT_ALLOWED: Final = 29
 #: One fetch of so many bytes per partition is enough for a sample of keys, and bounds what a start downloads.
@@ -156,7 +157,7 @@ def _check_counts(counts: Mapping[str, int], topics: Topics) -> int:
         raise PreflightError(
             f"expected equal partition counts of inputs and state, found {topics.frames}: {frames}, "
             f"{topics.texts}: {texts}, {topics.state}: {state}. Partition p of each is one task. A partition count is "
-            "fixed for life: make the topics that differ anew, under other names where they hold something"
+            "fixed for life: recreate the topics that differ, under other names if they hold records"
         )
     return frames
 
@@ -237,7 +238,7 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
     if state is not None and state < MAX_MESSAGE_BYTES:
         warnings.append(
             f"{topics.state}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {state}: a task whose "
-            "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) stands until it is raised"
+            "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) is halted until it is raised"
         )
     return warnings
 

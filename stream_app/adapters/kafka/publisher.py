@@ -2,7 +2,7 @@
 
 In: messages and the offsets to commit. Out: one Kafka transaction. Initialising the transactional id fences the
 previous owner. Whatever goes wrong with a commit ends the epoch (:class:`EpochEndedError`): the object is dropped, and
-the task goes on from the newest checkpoint, for nobody can say whether an unconfirmed commit happened.
+the task resumes from the newest checkpoint, since an unconfirmed commit may or may not have happened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from stream_app.adapters.kafka.connection import Connection
-    from stream_app.wire.events import Message
+    from stream_app.wire.message import Message
 
 #: A producer that cannot be stopped in this time is abandoned; the next owner of the id fences it. In seconds.
 _STOP_S = 2.0
@@ -146,7 +146,7 @@ class KafkaPublisher:
         for _ in range(_CANCELS):
             if sender is None or sender.done():
                 break
-            # Cancelled, it waits for its requests in flight; cancelled again, it lets go of them too.
+            # Cancelled, it waits for its requests in flight; cancelled again, it abandons them too.
             sender.cancel()
             await asyncio.wait({sender}, timeout=_CANCEL_S)
         producer._closed = True  # noqa: SLF001 - else it complains that nobody stopped it

@@ -7,8 +7,7 @@ after the task's transactional id was initialised: before that the previous owne
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,10 +15,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from stream_app.adapters.kafka.guarding import guarded_consumer
+from stream_app.adapters.kafka.to_the_end import read_to_the_end
 from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, CheckpointError, decode_checkpoint
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.types import NO_TIME_MS, Side, Unreadable
 from stream_app.runtime.ports.recovery import GapError, RecoveryError, StartingPoint
+from stream_app.wire.checkpoints import state_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from stream_app.adapters.kafka.connection import Connection
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 #: How far before the end of the state partition the search for the newest checkpoint starts; doubled until found.
 _FIRST_LOOK = 64
@@ -107,7 +108,7 @@ class KafkaRecovery:
         state = TopicPartition(self._topics.state, partition)
         consumer.assign([*inputs, state])
         consumer.pause(*inputs)
-        key = f"{self._settings.deployment}/{partition}".encode()
+        key = state_key(self._settings.deployment, partition)
         # Of the log, not of what is committed in it: the reader's own answer would end at the first open transaction,
         # and in a state topic that deployments share a newer checkpoint may lie behind another's.
         async with asyncio.timeout(_ASK_S):
@@ -121,9 +122,9 @@ class KafkaRecovery:
         checkpoint = decode_checkpoint(found)
         point = self._resume(checkpoint, committed, bounds, inputs)
         lasts = ((checkpoint.next_text - 1, checkpoint.text_ms), (checkpoint.next_frame - 1, checkpoint.frame_ms))
-        for where, (offset, append_ms), (log_start, _) in zip(inputs, lasts, bounds, strict=True):
+        for where, (offset, append_ms), (log_start, log_end) in zip(inputs, lasts, bounds, strict=True):
             if append_ms not in {NO_RECORD_MS, NO_TIME_MS} and offset >= log_start:
-                await _require_known(consumer, where, offset, append_ms)
+                await _require_known(consumer, where, offset, append_ms, log_end)
         return point
 
     async def positions(self, partition: int, start_from: str) -> tuple[int, int]:
@@ -158,14 +159,14 @@ class KafkaRecovery:
             log_start, log_end = bounds[side]
             if positions[side] > log_end:
                 message = (
-                    f"{where}: the checkpoint stands at offset {positions[side]}, but the log ends at {log_end}: the "
-                    f"topic was deleted and made again, or truncated. To give up what is missing: vigil task reset"
+                    f"{where}: the checkpoint is at offset {positions[side]}, but the log ends at {log_end}: the "
+                    f"topic was deleted and recreated, or truncated. To skip what is missing: vigil task reset"
                 )
                 raise GapError(message)
             if lowest[side] < log_start:
                 message = (
                     f"{where}: offset {lowest[side]} is still needed, but the log starts at {log_start}: retention has "
-                    f"passed over it. To give up what is missing: vigil task reset"
+                    f"passed it. To skip what is missing: vigil task reset"
                 )
                 raise GapError(message)
             if committed[side] != lowest[side]:
@@ -190,7 +191,7 @@ class KafkaRecovery:
             if offset is not None and not bounds[side][0] <= offset <= bounds[side][1]:
                 message = (
                     f"{where}: no checkpoint, and the committed offset {offset} lies outside the log "
-                    f"{bounds[side][0]}-{bounds[side][1]}. To start anew: vigil task reset"
+                    f"{bounds[side][0]}-{bounds[side][1]}. To start over: vigil task reset"
                 )
                 raise GapError(message)
             wanted = self._settings.start_from
@@ -212,27 +213,26 @@ async def _from(consumer: AIOKafkaConsumer, side: TopicPartition, bounds: tuple[
     return bounds[1] if found is None else int(found.offset)
 
 
-async def _require_known(consumer: AIOKafkaConsumer, where: TopicPartition, offset: int, append_ms: int) -> None:
+async def _require_known(
+    consumer: AIOKafkaConsumer, where: TopicPartition, offset: int, append_ms: int, end: int
+) -> None:
     """Compare the last judged record with what the log holds at its place: another one means another topic."""
     consumer.resume(where)
     consumer.seek(where, offset)
-    waiting_since = time.monotonic()
-    while time.monotonic() - waiting_since < _STATE_READ_S:
-        batch = (await consumer.getmany(where, timeout_ms=200, max_records=1)).get(where, [])
-        if batch:
-            found = batch[0]
-            # What cannot be read (any more) tells nothing of which topic this is.
-            if not isinstance(found, Unreadable) and (found.offset, found.timestamp) != (offset, append_ms):
-                message = (
-                    f"{where.topic}/{where.partition}: offset {offset} was judged with append time {append_ms}, but "
-                    f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and made "
-                    f"again, or truncated. To go on with the new one: vigil task reset"
-                )
-                raise GapError(message)
-            consumer.pause(where)
-            return
-    message = f"{where.topic}/{where.partition}: offset {offset} could not be read in {_STATE_READ_S:.0f} s"
-    raise RecoveryError(message)
+    async with aclosing(read_to_the_end(consumer, {where: end}, silence_s=_STATE_READ_S)) as records:
+        found = await anext(records, None)
+    consumer.pause(where)
+    if found is None:
+        message = f"{where.topic}/{where.partition}: expected a record at offset {offset}, found none up to {end}"
+        raise RecoveryError(message)
+    # What cannot be read (any more) tells nothing of which topic this is.
+    if not isinstance(found, Unreadable) and (found.offset, found.timestamp) != (offset, append_ms):
+        message = (
+            f"{where.topic}/{where.partition}: offset {offset} was judged with append time {append_ms}, but "
+            f"the log now holds offset {found.offset} with {found.timestamp}: the topic was deleted and made "
+            f"again, or truncated. To go on with the new one: vigil task reset"
+        )
+        raise GapError(message)
 
 
 async def _newest(
@@ -244,27 +244,10 @@ async def _newest(
     while True:
         begin = max(start, end - look)
         consumer.seek(state, begin)
-        found = await _last_value(consumer, state, key, end)
+        found: bytes | None = None
+        async for record in read_to_the_end(consumer, {state: end}, silence_s=_STATE_READ_S):
+            if record.key == key:
+                found = record.value or b""
         if found is not None or begin == start:
             return found or None
         look *= 2
-
-
-async def _last_value(consumer: AIOKafkaConsumer, state: TopicPartition, key: bytes, end: int) -> bytes | None:
-    newest: bytes | None = None
-    quiet_since = time.monotonic()
-    while await consumer.position(state) < end:
-        batch = (await consumer.getmany(state, timeout_ms=200)).get(state, [])
-        for record in batch:
-            if record.key == key:
-                newest = record.value if record.value is not None else b""
-        if batch:
-            quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since > _STATE_READ_S:
-            message = (
-                f"{state.topic}/{state.partition}: nothing came below offset {end} for {_STATE_READ_S:.0f} s; a "
-                "transaction of another deployment may be open there"
-            )
-            raise TimeoutError(message)
-        await asyncio.sleep(0)
-    return newest

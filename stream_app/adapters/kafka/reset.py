@@ -1,7 +1,7 @@
-"""Setting a task back after its input is gone: an operator's decision, made whole in one transaction.
+"""Resets a task whose input is gone: an operator's decision, carried out in one transaction.
 
-In: a task and where it is to go on. Out: no checkpoint any more, the committed offsets there, and a line in the
-journal. A worker that stands at the gap finds that out by itself.
+In: a task and where it is to resume. Out: a deleted checkpoint, committed offsets at that place, and an entry in the
+journal. A worker whose task is halted at the gap finds that out by itself.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stream_app.core.journal import JournalReset
-from stream_app.wire.events import Message
+from stream_app.wire.checkpoints import render_checkpoint, state_key
 from stream_app.wire.journal import SCHEMA, JournalRecord, encode_journal
+from stream_app.wire.message import Message
 
 if TYPE_CHECKING:
     from stream_app.adapters.kafka.publisher import KafkaPublisher
     from stream_app.adapters.kafka.recovery import KafkaRecovery
-    from stream_app.wire.events import Topics
+    from stream_app.wire.topics import Topics
 
 
 class Reset(msgspec.Struct, frozen=True):
-    """Where a task goes on: its next text and frame offset."""
+    """Where a task resumes: its next text and frame offset."""
 
     partition: int
     next_text: int
@@ -40,7 +41,7 @@ async def reset_task(
     """Give up a task's state: window, open incidents, and all that lies before the new start.
 
     Args:
-        publisher: of this task, not yet started; starting it fences whoever runs the task.
+        publisher: of this task, not yet started; starting it fences the worker that runs the task.
         recovery: finds the offsets.
         topics: names of the topics.
         deployment: name of the deployment.
@@ -48,7 +49,7 @@ async def reset_task(
         start_from: ``earliest``, ``latest`` or an RFC 3339 time.
 
     Returns:
-        Where the task goes on.
+        Where the task resumes.
 
     Raises:
         EpochEndedError: if the brokers cannot be reached or refuse, or another owner came in between.
@@ -57,11 +58,10 @@ async def reset_task(
     await publisher.start()
     try:
         text, frame = await recovery.positions(partition, start_from)
-        key = f"{deployment}/{partition}".encode()
         entry = JournalRecord(schema=SCHEMA, partition=partition, entries=(JournalReset(text, frame),))
         messages = [
-            Message(topics.journal, key, encode_journal(entry)),
-            Message(topics.state, key, None, (), partition),
+            Message(topics.journal, state_key(deployment, partition), encode_journal(entry)),
+            render_checkpoint(None, topics, deployment, partition),
         ]
         await publisher.publish(messages, {(topics.texts, partition): text, (topics.frames, partition): frame})
     finally:

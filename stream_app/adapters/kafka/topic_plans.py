@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 TIMESTAMP_TYPE = "message.timestamp.type"

@@ -19,7 +19,7 @@ from stream_app.adapters.kafka.clients import admin_client
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.topic_altering import NO_RIGHT, NOT_ALLOWED, alter_settings
 from stream_app.adapters.kafka.topic_plans import RETENTION, Difference, Retention, TopicPlan, compare, plan_topics
-from stream_app.wire.events import Topics
+from stream_app.wire.topics import Topics
 
 _ALREADY_EXISTS = 36
 #: Until a new topic's leaders are known, or all brokers know what was altered, in seconds.

@@ -141,7 +141,7 @@ def _read_each(
 def lost(
     batch: Batch, tp: TopicPartition, reason: str, why: str, *, first_offset: int | None = None
 ) -> UnreadableRecord:
-    """Return what stands for a batch, or for what is left of one.
+    """Return a stand-in for a batch, or for what is left of one.
 
     Args:
         batch: its head.

@@ -1,1 +1,1 @@
-"""What a worker tells about itself: metrics, status, health, logs."""
+"""What a worker reports about itself: metrics, status, health, logs. It is told everything and never asks Kafka."""

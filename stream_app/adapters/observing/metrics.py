@@ -19,7 +19,7 @@ from stream_app.core.view import TaskView
 
 #: Reasons are words of our own; the bound is for the day when one is made from input by mistake.
 _MAX_REASONS = 64
-#: Lines of the books that are drops too, beside the dead letters.
+#: Counters of a task that are drops too, beside the dead letters.
 _DROPS = frozenset({"frames.shed"})
 _LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 120, 300)
 _WORK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -79,7 +79,7 @@ class Metrics:
         self._gauge(partition, view)
 
     def epoch_started(self, partition: int, view: TaskView, said: tuple[str, ...]) -> None:  # noqa: ARG002 - the log has it
-        """A task took up its work; what its books hold already was counted by an owner before."""
+        """A task took up its work; what its counters hold already was counted by a previous owner."""
         self._counted[partition] = view.totals
         self._task_up.labels(str(partition)).set(1)
         self._gaps.labels(str(partition)).set(0)
@@ -126,7 +126,7 @@ class Metrics:
         self._received = Counter("vigil_received", "Records received.", ["side"], registry=registry)
         self._received_bytes = Counter("vigil_received_bytes", "Their bytes.", ["side"], registry=registry)
         self._records = Counter(
-            "vigil_records", "What became of records, by the tasks' books.", ["stage", "outcome"], registry=registry
+            "vigil_records", "What became of records, by the tasks' counters.", ["stage", "outcome"], registry=registry
         )
         self._observations = Counter("vigil_observations", "Handed to the model.", ["what"], registry=registry)
         self._dropped = Counter("vigil_dropped", "Refused, shed or lost, by reason.", ["reason"], registry=registry)
@@ -152,7 +152,7 @@ class Metrics:
             return Gauge(name, words, ["partition", *labels], registry=registry)
 
         self._task_up = gauge("vigil_task_up", "1 while a task of this worker runs.")
-        self._gaps = gauge("vigil_task_gap", "1 while a task stands for missing input.")
+        self._gaps = gauge("vigil_task_gap", "1 while a task is halted by missing input.")
         self._window_bytes = gauge("vigil_window_bytes", "Image bytes held for partners.")
         self._in_flight = gauge("vigil_in_flight", "Observations that wait for their scores.")
         self._thinning = gauge("vigil_thinning_level", "Thinning level, 0 when not overloaded.")

@@ -142,7 +142,7 @@ class WorkerStatus:
         self._running.discard(partition)
         self._forget(partition)
         self._gaps[partition] = message
-        _log.error("gap: this task stands until it is reset", partition=partition, gap=message)
+        _log.error("gap: this task is halted until it is reset", partition=partition, gap=message)
         self._metrics.gap(partition, message)
 
     def stopped(self, partition: int) -> None:
@@ -150,7 +150,7 @@ class WorkerStatus:
         self._running.discard(partition)
         self._gaps.pop(partition, None)
         self._forget(partition)
-        _log.info("task given up", partition=partition)
+        _log.info("task released", partition=partition)
         self._metrics.stopped(partition)
 
     def _forget(self, partition: int) -> None:
@@ -165,7 +165,7 @@ def _has_to_commit(view: TaskView) -> bool:
 
 
 def _lost(letters: Sequence[DeadLetter]) -> dict[str, str]:
-    """Say which offsets the first of these dead letters stands for, where that is a whole batch."""
+    """Say which offsets the first of these dead letters covers, where that is a whole batch."""
     return {"lost": letters[0].detail} if letters[0].reason in BATCH_REASONS else {}
 
 

@@ -40,7 +40,7 @@ class WorkMetrics(Collector):
         yield _counter("vigil_images_encoded", "Distinct images encoded.", scored.images_encoded)
         yield _counter("vigil_texts_encoded", "Distinct texts encoded.", scored.texts_encoded)
         yield _counter("vigil_rows_fused", "Rows of the fusion head.", scored.rows_fused)
-        yield _gauge("vigil_scores_in_flight", "Observations in work.", scored.in_flight)
+        yield _gauge("vigil_scores_in_flight", "Observations being scored.", scored.in_flight)
         yield _gauge("vigil_features_cached", "Records whose features are kept.", scored.cached)
         failures = CounterMetricFamily("vigil_scoring_failures", "Sides that could not be scored.", labels=["reason"])
         for reason, count in sorted(scored.failures.items()):

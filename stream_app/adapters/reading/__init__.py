@@ -1,1 +1,1 @@
-"""Reading topics for people and tools: alerts, decisions, evidence, checkpoints. Joins no consumer group."""
+"""Reads topics for people and tools: alerts, decisions, evidence, checkpoints. It never writes, and knows no model."""

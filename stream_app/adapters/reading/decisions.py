@@ -7,7 +7,7 @@ group and must not know where lines are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
@@ -15,36 +15,15 @@ from aiokafka import TopicPartition
 from stream_app.adapters.kafka.answering import Tell, tell_nobody
 from stream_app.adapters.kafka.clients import consumer
 from stream_app.adapters.kafka.connection import Connection
-from stream_app.adapters.reading.alerts import assign_all, read_to_the_end
+from stream_app.adapters.kafka.to_the_end import assign_all, read_to_the_end
 from stream_app.core.event_time import format_event_time, parse_event_time
+from stream_app.wire.decisions import Decision, decode_decision
+from stream_app.wire.message import WireError, decode_value
+from stream_app.wire.references import EvidenceRef
 
 
 class RecordingError(Exception):
     """A recording cannot be read, or does not belong to the topic; the message says expected and found."""
-
-
-class NamedRecord(msgspec.Struct, frozen=True):
-    """A frame or text that a decision or an alert names, as the schema has it; what is read is checked by these types.
-
-    Raises:
-        ValueError: if ``time`` is no RFC 3339 date-time.
-    """
-
-    kind: Literal["text", "frame"]
-    topic: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}\Z")]
-    partition: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-    offset: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    time: str
-    camera: str = ""
-
-    def __post_init__(self) -> None:
-        """Check the time, too: it is compared with that of the record."""
-        parse_event_time(self.time)
-
-
-class _Decision(msgspec.Struct, frozen=True):
-    zone: str
-    evidence: tuple[NamedRecord, ...]
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -71,11 +50,11 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     from_ms: int | None = None
     until_ms: int | None = None
 
-    def takes(self, decision: _Decision) -> bool:
+    def takes(self, decision: Decision) -> bool:
         """Return whether a decision is wanted: in one of the zones (none: all), from <= time < until."""
         if self.zones and decision.zone not in self.zones:
             return False
-        newest_ms = max((parse_event_time(named.time) for named in decision.evidence), default=0)
+        newest_ms = max(parse_event_time(named.time) for named in decision.evidence)
         return (self.from_ms is None or newest_ms >= self.from_ms) and (
             self.until_ms is None or newest_ms < self.until_ms
         )
@@ -115,7 +94,7 @@ async def record_decisions(
     Raises:
         BrokerUnreachableError: if no broker answers, or none any longer.
         TopicMissingError: if there is no such topic.
-        RecordingError: if the topic is not the one of ``after`` any more: it was made again.
+        RecordingError: if the topic is not the one of ``after`` any more: it was recreated.
     """
     done = Recorded()
     async with consumer(connection) as client:
@@ -148,7 +127,7 @@ def _start(place: TopicPartition, begin: int, end: int, mark: Mark | None, done:
     if end <= mark.offset:
         message = (
             f"expected {place.topic}/{place.partition} to go on behind offset {mark.offset}, found its end at {end}: "
-            "the topic was made again; record into a new file"
+            "the topic was recreated; record into a new file"
         )
         raise RecordingError(message)
     if begin > mark.offset + 1:
@@ -161,15 +140,15 @@ def _require_same(record: Any, mark: Mark) -> None:  # noqa: ANN401 - aiokafka h
     if record.offset == mark.offset and found != mark.time:
         message = (
             f"expected the decision at {record.topic}/{record.partition}/{record.offset} to be of {mark.time}, as "
-            f"recorded, found {found}: the topic was made again; record into a new file"
+            f"recorded, found {found}: the topic was recreated; record into a new file"
         )
         raise RecordingError(message)
 
 
 def _take(record: Any, write: Callable[[bytes], object], chosen: Chosen, done: Recorded) -> None:  # noqa: ANN401
     try:
-        is_wanted = chosen.takes(msgspec.json.decode(record.value or b"", type=_Decision))
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        is_wanted = chosen.takes(decode_decision(record.value))
+    except WireError:
         done.foreign += 1
         return
     if not is_wanted:
@@ -195,9 +174,9 @@ def newest_of(lines: Iterable[bytes], topic: str) -> dict[int, Mark]:
     newest: dict[int, Mark] = {}
     for number, text in enumerate(lines, 1):
         try:
-            line = msgspec.json.decode(text, type=_Line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message = f"line {number}: expected a line that `vigil decisions` wrote, found: {error}"
+            line = decode_value(text, _Line, "recorded decision")
+        except WireError as error:
+            message = f"line {number}: expected a line that `vigil decisions` wrote, found another: {error}"
             raise RecordingError(message) from error
         if line.topic != topic or not text.endswith(b"\n"):
             found = f"one of {line.topic}" if line.topic != topic else "one that is cut off"
@@ -208,7 +187,7 @@ def newest_of(lines: Iterable[bytes], topic: str) -> dict[int, Mark]:
     return newest
 
 
-def decisions_of(lines: Iterable[bytes]) -> Iterator[tuple[NamedRecord, ...]]:
+def decisions_of(lines: Iterable[bytes]) -> Iterator[tuple[EvidenceRef, ...]]:
     """Yield the records that each decision of a recording names.
 
     Args:
@@ -220,15 +199,14 @@ def decisions_of(lines: Iterable[bytes]) -> Iterator[tuple[NamedRecord, ...]]:
     for number, text in enumerate(lines, 1):
         try:
             yield _decision(text).evidence
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message = f"line {number}: expected a decision (docs/wire.md), found: {error}"
+        except WireError as error:
+            message = f"line {number}: expected a decision (docs/wire.md), found another: {error}"
             raise RecordingError(message) from error
 
 
 class _Enveloped(msgspec.Struct, frozen=True):
-    value: _Decision | None = None
+    value: msgspec.Raw = msgspec.Raw(b"")
 
 
-def _decision(text: bytes) -> _Decision:
-    enveloped = msgspec.json.decode(text, type=_Enveloped).value
-    return enveloped if enveloped is not None else msgspec.json.decode(text, type=_Decision)
+def _decision(text: bytes) -> Decision:
+    return decode_decision(bytes(decode_value(text, _Enveloped, "line").value) or text)

@@ -2,7 +2,7 @@
 
 In: a connection and an alert or incident id, or coordinates. Out: files in a folder, and for each piece whether it was
 found. A record is taken for evidence only if its offset and its event time are those that the alert names: after a
-topic was deleted and made again, another record lies at the same place.
+topic was deleted and recreated, another record lies at the same place.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from stream_app.adapters.kafka.answering import Tell, tell_nobody
 from stream_app.adapters.kafka.clients import consumer
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.unpacking import UnreadableRecord
-from stream_app.adapters.reading.alerts import AlertView, Seen, read_alerts
-from stream_app.adapters.reading.decisions import NamedRecord
+from stream_app.adapters.reading.alerts import read_alerts
 from stream_app.core.admit import admit
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.settings import Semantic
 from stream_app.core.types import RawRecord, Refused, Side
 from stream_app.files import open_below, write_below
+from stream_app.wire.alerts import Alert
+from stream_app.wire.references import EvidenceRef
 
 _FETCH_S = 15.0
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}
@@ -43,10 +44,6 @@ _ANY = Semantic(
 
 class NoSuchAlertError(Exception):
     """No alert with this id is on the alerts topic (any more)."""
-
-
-class EvidenceError(Exception):
-    """An alert names evidence that cannot be; the message says where, expected and found."""
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +62,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The alert, and all pieces of evidence in the order in which it names them."""
 
-    alert: AlertView
+    alert: Alert
     pieces: tuple[Piece, ...]
 
 
@@ -91,11 +88,10 @@ async def fetch_evidence(
         BrokerUnreachableError: if no broker answers.
         TopicMissingError: if there is no such topic.
         NoSuchAlertError: if no alert or incident has this id.
-        EvidenceError: if one of its alerts names something else than records.
         OSError: if the folder cannot be written.
     """
 
-    def takes(alert: AlertView) -> bool:
+    def takes(alert: Alert) -> bool:
         return wanted in {alert.id, alert.incident}
 
     found = await read_alerts(connection, topic, takes, tell=tell)
@@ -104,10 +100,9 @@ async def fetch_evidence(
             f"expected an alert or incident {wanted} on {topic}, found none: mistyped, or its retention has passed"
         )
         raise NoSuchAlertError(message)
-    newest = max(found, key=_number)
-    alert = _view(newest)
-    named = _named_evidence(found)
-    await asyncio.to_thread(_write_alert, out, newest.value)
+    alert, value = max(found, key=_number)
+    named = _named_evidence([one for one, _ in found])
+    await asyncio.to_thread(_write_alert, out, value)
     pieces = await fetch_pieces(connection, named, out)
     return Evidence(alert=alert, pieces=pieces)
 
@@ -146,35 +141,21 @@ def _write_index(out: Path, pieces: Sequence[Piece]) -> None:
     write_below(out, "evidence.json", msgspec.json.format(index) + b"\n")
 
 
-def _view(seen: Seen) -> AlertView:
-    if not isinstance(seen.content, AlertView):
-        message = f"no alert at {seen.partition}/{seen.offset}"
-        raise TypeError(message)
-    return seen.content
+def _number(found: tuple[Alert, bytes]) -> int:
+    return found[0].number
 
 
-def _number(seen: Seen) -> tuple[int, int]:
-    return _view(seen).number, seen.offset
-
-
-def _named_evidence(alerts: Sequence[Seen]) -> list[Piece]:
+def _named_evidence(alerts: Sequence[Alert]) -> list[Piece]:
     """Return the evidence of all alerts, each piece once, in order."""
     pieces: dict[tuple[str, int, int], Piece] = {}
-    for seen in alerts:
-        try:
-            named = msgspec.convert(_view(seen).evidence, tuple[NamedRecord, ...])
-        except msgspec.ValidationError as error:
-            where = f"the alert at partition {seen.partition}, offset {seen.offset}"
-            message = f"{where}: expected evidence as docs/wire.md has it, found: {error}"
-            raise EvidenceError(message) from error
-        for record in named:
-            pieces.setdefault((record.topic, record.partition, record.offset), piece_of(record))
+    for named in (named for alert in alerts for named in alert.evidence):
+        pieces.setdefault((named.topic, named.partition, named.offset), piece_of(named))
     return list(pieces.values())
 
 
-def piece_of(record: NamedRecord) -> Piece:
+def piece_of(named: EvidenceRef) -> Piece:
     """Return the piece of evidence that an alert or a decision names."""
-    return Piece(**msgspec.structs.asdict(record))
+    return Piece(**msgspec.structs.asdict(named))
 
 
 async def _fetch(
@@ -211,7 +192,7 @@ async def _record_at(client: Any, piece: Piece) -> Any:  # noqa: ANN401 - aiokaf
         return f"retention has passed: the log of {piece.topic}/{piece.partition} starts at {begin}"
     if piece.offset >= end:
         # Only what an alert or a decision named is known to have been there.
-        why = "the topic was made again" if piece.time else "mistyped, or the topic was made again"
+        why = "the topic was recreated" if piece.time else "mistyped, or the topic was recreated"
         return f"the log of {piece.topic}/{piece.partition} ends at {end}: {why}"
     client.seek(place, piece.offset)
     try:
@@ -231,7 +212,7 @@ def _unlike(record: Any, piece: Piece) -> str:  # noqa: ANN401 - aiokafka has no
         return f"expected offset {piece.offset}, found {record.offset} next: the record is gone"
     found_ms = _event_ms(record, piece)
     if found_ms is not None and piece.time and found_ms != parse_event_time(piece.time):
-        return f"expected event time {piece.time}, found another: the topic was made again"
+        return f"expected event time {piece.time}, found another: the topic was recreated"
     return ""
 
 

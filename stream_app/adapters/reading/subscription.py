@@ -16,8 +16,9 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from stream_app.adapters.kafka.clients import POLL_MS, consumer
 from stream_app.adapters.kafka.connection import Connection
-from stream_app.adapters.reading.alerts import Wanted, assign_all, require_topic
-from stream_app.wire.alerts import Alert, Notice, WireError, decode_alert
+from stream_app.adapters.kafka.to_the_end import assign_all, require_topic
+from stream_app.adapters.reading.alerts import Wanted, read_alert
+from stream_app.wire.alerts import Alert, Notice
 
 _log = logging.getLogger("vigil")
 #: A record comes again after a crash of this program at most; so many ids back are remembered.
@@ -77,11 +78,10 @@ async def _begin(client: Any, topic: str, group: str | None, *, from_beginning: 
 
 
 def _read(record: Any) -> Alert | Notice | None:  # noqa: ANN401 - aiokafka has no types
-    try:
-        return decode_alert(record.value, record.headers)
-    except WireError as error:
-        _log.warning("passed over %s/%s/%s: %s", record.topic, record.partition, record.offset, error)
-        return None
+    seen = read_alert(record)
+    if seen.unreadable:
+        _log.warning("passed over %s: %s", seen.place, seen.unreadable)
+    return seen.content
 
 
 def _warn_of(notice: Notice) -> None:

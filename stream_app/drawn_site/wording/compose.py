@@ -1,4 +1,4 @@
-"""Site, wording: puts sentences together. Goes in: a language, a meaning, which parts may be used. Goes out: a text.
+"""Site, wording: puts sentences together. In: a language, a meaning, which parts may be used. Out: a text.
 
 Every fifth part of every list (places 3, 8, 13, ...) is held out: no training sentence contains it.
 It must not know what the picture shows.

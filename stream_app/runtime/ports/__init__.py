@@ -1,1 +1,1 @@
-"""What the runtime asks of the world outside, one port a file, with the errors and values that each speaks of."""
+"""What the runtime asks of the world outside: one port per file, with the errors and values that it speaks of."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from stream_app.wire.events import Message
+    from stream_app.wire.message import Message
 
 
 class EpochEndedError(Exception):

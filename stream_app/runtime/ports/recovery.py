@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class GapError(Exception):
-    """Input that the task still needs is gone. Says expected, found, what to do; the task must not go on by itself."""
+    """Input that the task still needs is gone. Says expected, found, what to do; the task must not just continue."""
 
 
 class RecoveryError(Exception):

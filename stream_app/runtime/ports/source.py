@@ -1,8 +1,7 @@
 """The source port: what the shell needs of a source, and what a source calls back. It knows no client library.
 
 In: nothing. Out: the protocols `Source`, `TaskSource` and `SourceHandler`, the value `Progress` and the error
-`NotOurPartitionError`. A task is partition *p* of both
-input topics; a side is one of the two.
+`NotOurPartitionError`. A task is partition *p* of both input topics; a side is one of the two.
 """
 
 from collections.abc import Sequence
@@ -50,7 +49,7 @@ class SourceHandler(Protocol):
         """
 
     def on_revoked(self, partitions: frozenset[int]) -> None:
-        """Let go of tasks: nothing more of them is delivered, positions and pressure are forgotten."""
+        """Stop reading tasks: nothing more of them is delivered, positions and pauses are forgotten."""
 
     def on_records(self, side: Side, partition: int, records: Sequence[RawRecord]) -> None:
         """Take records of one side, in offset order, never empty. What is raised here ends the source."""

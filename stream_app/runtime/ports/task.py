@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stream_app.runtime.ports.scoring import Scorer
     from stream_app.runtime.ports.source import TaskSource
     from stream_app.runtime.ports.telemetry import Telemetry
-    from stream_app.wire.events import Context
+    from stream_app.wire.context import Context
 
 
 class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ class Telemetry(Protocol):
         ...
 
     def gap(self, partition: int, message: str) -> None:
-        """Input that a task needs is gone; the task stands until an operator resets it."""
+        """Input that a task needs is gone; the task is halted until an operator resets it."""
         ...
 
     def stopped(self, partition: int) -> None:

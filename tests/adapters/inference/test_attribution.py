@@ -24,7 +24,7 @@ from stream_app.core.score import MICRO, probability
 from stream_app.core.types import Contribution, Scored
 from stream_app.drawn_site import sample
 from stream_app.runtime.ports.scoring import ImageInput, Score, ScoreItem, TextInput
-from stream_app.wire.events import render_alert
+from stream_app.wire.alerts import render_alert
 from stream_app.wiring.model import engine_settings, scorer_settings
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.wire.test_events import CONTEXT, opened

@@ -235,7 +235,7 @@ def test_a_batch_in_work_for_ten_seconds_is_called_out_once() -> None:
     stage.look_every_half_second(100, 109.5)
     assert stage.words == []
     stage.look_every_half_second(110, 130)
-    assert stage.words == ["stage: batch 7 has been in work for 10.0 s, allowed 10 s"]
+    assert stage.words == ["stage: batch 7 has been running for 10.0 s, allowed 10 s"]
 
 
 def test_batches_that_change_or_end_are_no_hang() -> None:

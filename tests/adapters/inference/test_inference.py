@@ -300,7 +300,7 @@ def test_a_batch_that_hangs_is_called_out(engine: Engine, bundle: Bundle) -> Non
             rig.faulty.gate.clear()
             work = asyncio.create_task(rig.scorer.score(ScoreItem(_RED, None)))
             words = await asyncio.wait_for(rig.hangs.get(), timeout=60)
-            assert words.startswith("image encoder: batch 1 has been in work for")
+            assert words.startswith("image encoder: batch 1 has been running for")
             rig.faulty.gate.set()
             await work
 

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from stream_app.adapters.kafka.answering import Answers, Confirmations
-from stream_app.adapters.reading.alerts import Polls
+from stream_app.adapters.kafka.to_the_end import Polls
 from tests.manual_clock import ManualClock
 
 

@@ -21,7 +21,9 @@ from stream_app.config import Operational
 from stream_app.core.types import Side
 from stream_app.local_kafka import LocalKafka
 from stream_app.runtime.ports.publishing import EpochEndedError
-from stream_app.wire.events import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES, Message, Topics
+from stream_app.wire.dead_letters import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_BYTES
+from stream_app.wire.message import Message
+from stream_app.wire.topics import Topics
 from stream_app.wiring.clients import connection_to, publisher_settings
 from stream_app.wiring.worker import source_settings
 from tests.adapters.kafka.source_rig import Recorder, running, until

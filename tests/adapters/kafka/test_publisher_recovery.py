@@ -17,7 +17,8 @@ from stream_app.core.settings import Semantic
 from stream_app.core.types import LabelRule, Model
 from stream_app.runtime.ports.publishing import EpochEndedError
 from stream_app.runtime.ports.recovery import GapError
-from stream_app.wire.events import Message, Topics
+from stream_app.wire.message import Message
+from stream_app.wire.topics import Topics
 from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings
 from tests.conftest import Broker
 
@@ -178,7 +179,7 @@ def test_the_newest_checkpoint_is_found_behind_hundreds_of_others(in_world: InWo
 def test_a_checkpoint_beyond_the_end_of_the_log_is_a_gap(in_world: InWorld) -> None:
     async def body(world: World) -> None:
         await world.step(world.state(10, 0))
-        with pytest.raises(GapError, match="deleted and made again"):
+        with pytest.raises(GapError, match="deleted and recreated"):
             await world.recovery().find(0)
 
     in_world(body)

@@ -1,6 +1,7 @@
 """The source on a real Kafka: each record once and in order, whatever is opened, paused, resumed and broken off."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -122,6 +123,9 @@ def test_a_paused_side_loses_nothing_and_holds_up_no_other(kafka: Broker, topic_
             progress = source.progress(Side.FRAME, 0)
             assert progress is not None
             assert not progress.is_at_end
+            for _ in range(2):  # whoever reads waits by now, for nothing new comes
+                now = time.monotonic()
+                await until(lambda now=now: bool((it := source.progress(Side.TEXT, 0)) and it.fetched_at > now))  # type: ignore[misc]
             source.resume(Side.FRAME, 0)  # what has been fetched arrives without anything new
             await until(lambda: len(recorder.offsets[Side.FRAME, 0]) >= 20_000)
             assert recorder.offsets[Side.FRAME, 0] == list(range(20_000))

@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.data.review.evidence import read_evidence
-from stream_app.adapters.reading.alerts import AlertView, Seen
+from stream_app.adapters.reading.alerts import read_alert
 from stream_app.adapters.reading.decisions import RecordingError, decisions_of
-from stream_app.adapters.reading.evidence import EvidenceError, Piece, _file_name, _named_evidence
+from stream_app.adapters.reading.evidence import Piece, _file_name, _named_evidence
 from stream_app.files import write_below
+from stream_app.wire.alerts import Alert, decode_alert, render_alert
+from tests.cli.deployment import alert_message, decision_value
+from tests.cli.test_watch_lines import Record
+from tests.wire.test_events import CONTEXT, opened
 
 NAMED: dict[str, Any] = {
     "kind": "frame",
@@ -45,20 +49,32 @@ WRONG: list[dict[str, Any]] = [
 ]
 
 
+def lines_about(*named: dict[str, Any]) -> bytes:
+    return decision_value(evidence=named)
+
+
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_a_line_of_a_recording_that_is_not_by_the_schema_is_refused_by_its_number(wrong: dict[str, Any]) -> None:
-    good, bad = ({"zone": "z", "evidence": [NAMED, NAMED | more]} for more in ({}, wrong))
-    assert [record.offset for found in decisions_of([msgspec.json.encode(good)]) for record in found] == [1, 1]
-    for line in (bad, {"topic": "t", "value": bad}):
-        with pytest.raises(RecordingError, match=r"line 2: expected a decision \(docs/wire.md\), found: "):
-            list(decisions_of([msgspec.json.encode(good), msgspec.json.encode(line)]))
+    good, bad = (lines_about(NAMED, NAMED | more) for more in ({}, wrong))
+    assert [record.offset for found in decisions_of([good]) for record in found] == [1, 1]
+    for line in (bad, b'{"topic": "t", "value": ' + bad + b"}"):
+        with pytest.raises(RecordingError, match=r"line 2: expected a decision \(docs/wire.md\), found another: "):
+            list(decisions_of([good, line]))
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_so_is_an_alert_that_names_something_else_than_records(wrong: dict[str, Any]) -> None:
-    alert = AlertView("a", "i", "opened", "fight", "z", evidence=(NAMED, NAMED | wrong))
-    with pytest.raises(EvidenceError, match="the alert at partition 2, offset 7: expected evidence"):
-        _named_evidence([Seen(alert, b"", 2, 7)])
+    for evidence, is_right in (([NAMED], True), ([NAMED, NAMED | wrong], False)):
+        message = alert_message(evidence=evidence)
+        seen = read_alert(Record(message.value, message.headers))
+        assert (seen.content is not None, not seen.unreadable) == (is_right, is_right)
+
+
+def test_evidence_that_several_alerts_name_is_fetched_once() -> None:
+    message = render_alert(opened(), CONTEXT)
+    alert = decode_alert(message.value, message.headers)
+    assert isinstance(alert, Alert)
+    assert [(piece.kind, piece.offset) for piece in _named_evidence([alert, alert])] == [("text", 17), ("frame", 4711)]
 
 
 @given(camera=st.text(st.characters(codec=None, categories=None)), value=st.binary(max_size=4), kind=st.booleans())
