@@ -194,6 +194,13 @@ def test_what_one_result_of_a_text_says_of_being_late_or_masked_stays_true_of_th
     assert (opened.is_late, opened.is_masked) == (True, True)
 
 
+def test_a_text_that_never_was_judged_is_no_evidence() -> None:
+    bench = Bench()
+    failed = Scored(1, 0, (9 * MICRO,), text_failure="tokens")
+    judged = bench.decide.judge(0, [(Observation(1, 0, "x", text(1), frame(2)), failed)])
+    assert [(one.side, one.offset) for one in judged.alerts[0].evidence] == [(Side.FRAME, 2)]
+
+
 def test_a_text_that_was_judged_once_is_evidence_though_it_fails_later() -> None:
     bench = Bench()
     bench.judge(0, text(1), frame(1), 0)

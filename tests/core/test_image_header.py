@@ -86,6 +86,8 @@ def test_what_lies_before_the_frame_is_skipped(segments: tuple[bytes, ...]) -> N
         (_LOSSY[:29], "ends within"),
         (_LOSSLESS[:24], "ends within"),
         (b"RIFF\x16\x00\x00\x00WEBPJUNK" + bytes(30), "without a VP8"),
+        (b"XIFF\x16\x00\x00\x00WEBPVP8X" + bytes(30), "neither JPEG nor PNG nor WebP"),
+        (b"RIFF\x16\x00\x00\x00WEBQVP8X" + bytes(30), "neither JPEG nor PNG nor WebP"),
     ],
 )
 def test_a_header_that_does_not_tell_is_refused_with_a_reason(data: bytes, reason: str) -> None:

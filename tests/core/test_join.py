@@ -35,6 +35,8 @@ CASES: list[tuple[str, tuple[int, int, int], How, str, str]] = [
      "- t11! f10+t12! f10+t15! t16!"),
     ("a negative bound: only texts before the frame", (5, -2, 0), "inner", "t4 t5 t8 t9 f10", "- - - - f10+t5,f10+t8!"),
     ("a record is held to S - H and no longer", (2, 3, 1), "inner", "f10 =16 t10", "- - f10+t10!"),
+    ("a late record that lies at S - H is held too", (2, 3, 1), "inner", "f16/y f10 t10", "- -! f10+t10!"),
+    ("one that lies past S - H is not", (2, 3, 1), "inner", "f17/y f10 t10", "- -! -!"),
     ("past S - H it is dropped", (2, 3, 1), "inner", "f10 =17 t10", "- - -!"),
     ("a tick behind S moves nothing", (2, 2, 0), "right", "t10 =11 =5 f12", "- - - f12+t10"),
 ]  # fmt: skip

@@ -127,3 +127,12 @@ def test_what_is_queued_is_admitted_again_where_other_rules_come_into_force() ->
     assert [(one.side, one.offset, one.append_ms) for one in found if isinstance(one, Refused)] == [
         (TEXT, 0, 1), (TEXT, 1, 2), (FRAME, 0, 3),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_every_byte_of_a_queue_is_there_for_records(side: Side) -> None:
+    merge = Merge(Operational(queue_bytes=20).limits)
+    offer(merge, side, 1, size=19)
+    assert not merge.is_full(side)
+    offer(merge, side, 2, size=1)
+    assert merge.is_full(side)

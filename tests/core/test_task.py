@@ -10,6 +10,7 @@ from stream_app.config import Operational
 from stream_app.core.journal import JournalSkipped, JournalSwitch, JournalText, JournalThinning, JournalTick
 from stream_app.core.settings import Semantic, SettingsError
 from stream_app.core.types import LabelRule, Scored, Side
+from stream_app.core.view import view_of
 from tests.core.drive import MICRO, MODEL, T0, Raw, Scores, Shell, raw_frame, raw_text
 
 TEXT, FRAME = Side.TEXT, Side.FRAME
@@ -100,6 +101,15 @@ def test_stream_time_is_bounded_by_append_time_so_a_fast_clock_moves_it_no_furth
     assert shell.task.stream_ms == T0
     shell.live(FRAME, raw_frame(2, T0 + 20))
     assert shell.task.stream_ms == T0 + 20
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 3])
+def test_a_pump_admits_no_more_records_than_it_was_asked_for(at_most: int) -> None:
+    shell = shell_of()
+    shell.caught_up(TEXT, FRAME)
+    shell.give(TEXT, *(raw_text(offset, T0) for offset in range(3)))
+    assert shell.task.pump(at_most).has_more, "the shell is to ask again"
+    assert view_of(shell.task).queued[TEXT] == 3 - at_most
 
 
 def test_a_thinning_level_is_journaled_once_and_must_be_0_to_3() -> None:

@@ -34,6 +34,18 @@ def test_admission_stands_at_the_bound_of_work_in_flight_and_goes_on_when_scores
     shell.score_all()
     shell.pump()
     assert (len(shell.flight), shell.task.queued(TEXT)) == (2, 1)
+    shell.score_all()
+    shell.pump()
+    assert (len(shell.flight), shell.task.queued(TEXT), shell.task.is_held_up) == (1, 0, False)
+
+
+def test_a_task_whose_queues_are_empty_is_not_held_up_however_much_is_in_flight() -> None:
+    shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000), in_flight=2)
+    shell.caught_up(TEXT, FRAME)
+    shell.give(FRAME, raw_frame(0, T0))
+    shell.give(TEXT, *(raw_text(n, T0 + 1) for n in range(2)))
+    shell.pump()
+    assert (len(shell.flight), shell.task.queued(TEXT), shell.task.is_held_up) == (2, 0, False)
 
 
 def test_what_waits_behind_one_slow_score_is_bounded() -> None:

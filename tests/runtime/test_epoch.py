@@ -35,6 +35,12 @@ def test_a_pair_is_scored_as_it_was_received_and_each_side_is_left_out_under_its
     assert decision["without_text"] == {"fight": 2_000_000}
 
 
+def test_a_commit_lasts_as_long_as_the_clock_says() -> None:
+    stage = play(_pair)
+    assert stage.telemetry.committed_s
+    assert set(stage.telemetry.committed_s) == {0}, "the clock stood still while it was published"
+
+
 def test_an_image_that_was_shed_is_not_sent_to_the_scorer() -> None:
     async def body(stage: Stage) -> None:
         await stage.until(lambda: stage.publisher.published)

@@ -236,6 +236,12 @@ def test_a_reader_with_the_schema_takes_a_property_that_a_later_version_adds() -
     Draft202012Validator(schema("alert")).validate(later)
 
 
+def test_a_side_contributes_the_difference_that_leaving_it_out_makes_below_zero_too() -> None:
+    found = Contribution(micro_logit(0.9), micro_logit(0.25), micro_logit(0.95))
+    alert = body(render_alert(msgspec.structs.replace(opened(), contribution=found), CONTEXT))
+    assert alert["contribution"] == {"image": pytest.approx(0.65, abs=1e-3), "text": pytest.approx(-0.05, abs=1e-3)}
+
+
 def test_the_documents_show_an_alert_and_its_headers_as_they_are() -> None:
     message = render_alert(opened(), CONTEXT)
     assert body(message) == example("alert")
@@ -344,6 +350,8 @@ def test_a_dead_letter_is_cut_where_its_topic_would_not_take_it_whole(part: str)
     said = {"key": ("vigil_key_size", "250000"), "value": ("vigil_size", "250000")}
     name, content = said.get(part, ("vigil_headers_left_out", "1"))
     assert headers(message)[name] == content
+    sizes = {"vigil_key_size", "vigil_size", "vigil_headers_left_out"}
+    assert sizes & headers(message).keys() == {name}, "what went along whole is not said to be cut"
 
 
 def test_a_step_ends_with_its_checkpoint_on_the_task_s_own_partition() -> None:

@@ -248,11 +248,26 @@ def test_batches_that_change_or_end_are_no_hang() -> None:
     assert stage.words == []
 
 
-def test_a_process_that_stood_still_has_not_hung() -> None:
+@pytest.mark.parametrize("stops", [1, 3])
+def test_a_machine_that_was_suspended_is_no_hang_and_a_stop_counts_as_one_second_at_most(stops: int) -> None:
     stage = _Stage()
     stage.batch = 1
-    stage.watchdog.look(100)
-    stage.watchdog.look(400)
+    for hour in range(stops + 1):
+        stage.watchdog.look(3_600 * hour)
     assert stage.words == []
-    stage.look_every_half_second(400.5, 410)
+    assert stage.watchdog.oldest_s == stops
+    resumed_s = 3_600 * stops
+    stage.look_every_half_second(resumed_s + 0.5, resumed_s + 9.5 - stops)
+    assert stage.words == []
+    stage.look_every_half_second(resumed_s + 10 - stops, resumed_s + 20)
+    assert stage.words == ["stage: batch 1 has been in work for 10.0 s, allowed 10 s"]
+
+
+def test_a_batch_that_began_while_another_hung_is_young() -> None:
+    stage = _Stage()
+    stage.batch = 1
+    stage.look_every_half_second(100, 115)
+    stage.batch = 2
+    stage.look_every_half_second(115.5, 125)
     assert len(stage.words) == 1
+    assert stage.watchdog.oldest_s == 9.5

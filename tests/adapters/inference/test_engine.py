@@ -2,16 +2,18 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from stream_app.adapters.inference import providers
 from stream_app.adapters.inference.engine import Engine, batch_buckets, bucket_of
 from stream_app.adapters.inference.providers import CUDA_PROVIDER, TENSORRT_PROVIDER, ProviderError
 from stream_app.bundle.errors import BundleError
-from stream_app.bundle.graphs import CPU_PROVIDER
+from stream_app.bundle.graphs import CPU_PROVIDER, Graphs
 from stream_app.bundle.image import self_check_image
 from stream_app.bundle.load import Bundle, load_bundle
 from stream_app.bundle.manifest import FUSION_HEAD
@@ -88,6 +90,43 @@ def test_the_engine_names_the_provider_of_its_sessions(bundle: Bundle) -> None:
     engine = _open(bundle)
     assert engine.provider == CPU_PROVIDER
     assert engine.measurement.is_batch_exact
+
+
+class _Sessions:
+    """Stands for ONNX Runtime's class of sessions: they run on the CPU and name the provider that the test wants."""
+
+    def __init__(self, *said: str) -> None:
+        self._said = iter(said)
+
+    def __call__(self, model: bytes, **options: Any) -> onnxruntime.InferenceSession:  # noqa: ANN401 - as ONNX Runtime's
+        session = _REAL_SESSION(model, **options | {"providers": [CPU_PROVIDER]})
+        said = [next(self._said)]
+        session.get_providers = lambda: said
+        return session
+
+
+_REAL_SESSION = onnxruntime.InferenceSession
+
+
+@pytest.mark.parametrize("others", [CUDA_PROVIDER, TENSORRT_PROVIDER])
+@pytest.mark.parametrize("slowest", [CPU_PROVIDER, CUDA_PROVIDER])
+@pytest.mark.parametrize("place", range(3))
+def test_where_one_graph_fell_back_its_provider_is_the_one_that_is_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, others: str, slowest: str, place: int
+) -> None:
+    said = [others] * 3
+    said[place] = slowest
+    monkeypatch.setattr(onnxruntime, "InferenceSession", _Sessions(*said))
+    assert Graphs(bundle, intra_op_threads=1).provider == slowest
+
+
+def test_a_required_provider_is_refused_where_a_single_graph_fell_back(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: _ALL)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", _Sessions(CUDA_PROVIDER, CPU_PROVIDER, CUDA_PROVIDER))
+    with pytest.raises(ProviderError, match="expected CUDAExecutionProvider, found CPUExecutionProvider"):
+        Engine.open(bundle, on_notice=pytest.fail, settings=engine_settings(Operational(provider="cuda")))
 
 
 def test_a_model_that_gives_no_number_on_known_inputs_is_refused(bundle: Bundle) -> None:

@@ -3,13 +3,16 @@
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 
 from stream_app.adapters.observing.metrics import Metrics
 from stream_app.config import Operational
+from stream_app.core.effects import Step
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
-from stream_app.core.types import LabelRule, Model, Scored, Side
+from stream_app.core.types import Alert, Decision, LabelRule, Model, Observation, Record, Scored, Side
 from stream_app.core.view import view_of
+from tests.core.decide_bench import MICRO, Bench
 
 APPENDED_MS = 1_767_225_600_000
 NOW_MS = APPENDED_MS + 3_500
@@ -76,6 +79,57 @@ def test_one_texts_way_is_counted_and_timed() -> None:
     assert found["vigil_zones_without_frames"] == 1
     assert found['vigil_task_up{partition="3"}'] == 1
     assert found["vigil_commit_seconds_count"] == 1
+
+
+#: Event and append time of a record, in ms before `NOW_MS`.
+OLD, NEW = (60_000, 50_000), (4_000, 3_000)
+
+
+def judged(text: tuple[int, int], frame: tuple[int, int]) -> tuple[Step, Alert]:
+    """Open an incident by a pair of such ages; return the step that commits it, and its alert."""
+    bench = Bench()
+    records = [
+        Record(side, 1, NOW_MS - append_ms, NOW_MS - event_ms, "dock")
+        for side, (event_ms, append_ms) in ((Side.TEXT, text), (Side.FRAME, frame))
+    ]
+    (alert,) = bench.judge(0, records[0], records[1], 3)
+    observation = Observation(1, 0, "dock", records[0], records[1])
+    decision = Decision(observation, Scored(1, 0, (3 * MICRO,)), 0, alert.in_force)
+    return step_of(alert, decision), alert
+
+
+def step_of(alert: Alert, *decisions: Decision) -> Step:
+    return Step(
+        sequence=1, stream_ms=0, next_text=2, next_frame=2, alerts=(alert,), notices=(), decisions=decisions,
+        dead_letters=(), journal=(), checkpoint=b"", commit_text=2, commit_frame=2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "frame"), [(OLD, NEW), (NEW, OLD), (NEW, NEW)])
+def test_latency_counts_from_the_newest_evidence_of_an_alert(text: tuple[int, int], frame: tuple[int, int]) -> None:
+    metrics = Metrics(now_ms=lambda: NOW_MS)
+    step, _ = judged(text, frame)
+    metrics.committed(3, view_of(new_task()), step, 0.02)
+    found = samples(metrics)
+    assert found["vigil_event_to_alert_seconds_sum"] == 4
+    assert found["vigil_append_to_alert_seconds_sum"] == 3
+    assert found["vigil_event_to_alert_seconds_count"] == found["vigil_append_to_alert_seconds_count"] == 1
+
+
+def test_an_alert_that_no_new_evidence_led_to_has_no_latency() -> None:
+    metrics = Metrics(now_ms=lambda: NOW_MS)
+    _, alert = judged(OLD, OLD)
+    metrics.committed(3, view_of(new_task()), step_of(alert), 0.02)
+    found = samples(metrics)
+    assert found['vigil_alerts_total{label="fight",phase="opened"}'] == 1
+    assert found["vigil_event_to_alert_seconds_count"] == found["vigil_append_to_alert_seconds_count"] == 0
+
+
+def test_a_clock_that_is_behind_makes_no_latency_below_zero() -> None:
+    metrics = Metrics(now_ms=lambda: NOW_MS)
+    step, _ = judged((-5_000, -5_000), OLD)
+    metrics.committed(3, view_of(new_task()), step, 0.02)
+    assert samples(metrics)["vigil_event_to_alert_seconds_sum"] == 0
 
 
 def test_images_that_the_window_lets_go_are_counted_as_drops() -> None:
