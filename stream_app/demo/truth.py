@@ -48,6 +48,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
     before_ms: int
     after_ms: int
+    grace_ms: int
     sample_ms: int
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from stream_app.demo.books import balance
@@ -14,7 +15,7 @@ from stream_app.demo.truth import Outputs, Published, PublishedRecord, Window
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WINDOW = Window(before_ms=500, after_ms=500, sample_ms=100)
+WINDOW = Window(before_ms=500, after_ms=500, grace_ms=100, sample_ms=100)
 _START_MS = 1_700_000_000_000
 
 
@@ -87,6 +88,40 @@ def _faults(outputs: Outputs, published: Published | None = None) -> str:
 
 def test_a_right_world_has_no_faults() -> None:
     assert judge(_published(), _outputs(), WINDOW) == []
+
+
+def _delayed(published: Published, offset: int, by_ms: int) -> Published:
+    frames = [
+        msgspec.structs.replace(frame, append_ms=frame.append_ms + by_ms) if frame.offset == offset else frame
+        for frame in published.frames
+    ]
+    return Published(frames=frames, texts=published.texts)
+
+
+@pytest.mark.parametrize(
+    ("by_ms", "is_met", "is_right"),
+    [
+        pytest.param(600, False, False, id="in time: it had to be met"),
+        pytest.param(601, False, True, id="late: what was still held nobody knows"),
+        pytest.param(601, True, True, id="late, and met all the same"),
+    ],
+)
+def test_a_frame_that_came_late_may_be_met_and_need_not(by_ms: int, *, is_met: bool, is_right: bool) -> None:
+    outputs = _outputs()
+    if not is_met:
+        outputs.decisions.remove(_decision(0, 3))
+    faults = _faults(outputs, _delayed(_published(), 3, by_ms))
+    assert ("other pairs than were due" not in faults) == is_right, faults
+
+
+def test_where_the_first_of_a_bucket_came_late_the_next_may_be_met_but_not_both() -> None:
+    published, outputs = _delayed(_published(), 1, 700), _outputs()
+    outputs.decisions.remove(_decision(0, 1))
+    assert "due" in _faults(outputs, published)
+    outputs.decisions.append(_decision(0, 2))
+    assert _faults(outputs, published) == ""
+    outputs.decisions.append(_decision(0, 1))
+    assert "due" in _faults(outputs, published)
 
 
 def _lose_a_text(outputs: Outputs) -> None:

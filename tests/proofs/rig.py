@@ -54,7 +54,7 @@ SETTINGS: dict[str, Any] = {
 }
 #: For everything published to be judged: seconds on an idle machine, minutes on a busy one. In seconds.
 SETTLE_S = 180.0
-WINDOW = Window(before_ms=500, after_ms=500, sample_ms=100)
+WINDOW = Window(before_ms=500, after_ms=500, grace_ms=500, sample_ms=100)
 
 
 def jpeg(colour: tuple[int, int, int] = (255, 255, 0), size: tuple[int, int] = (64, 48)) -> bytes:

@@ -32,7 +32,7 @@ _FAST_CLOCK_MS = 1_900
 _LATEST_TEXT_MS = 3_000
 #: Grace covers the latest text and its window with seconds to spare, whatever the machine is doing meanwhile.
 _SETTINGS = {"grace_ms": 5_000, "quiet_ms": 6_000, "max_ahead_ms": 2_000, "sample_ms": 400}
-_WINDOW = Window(before_ms=500, after_ms=500, sample_ms=400)
+_WINDOW = Window(before_ms=500, after_ms=500, grace_ms=5_000, sample_ms=400)
 _PICTURES = [jpeg(colour) for colour in ((255, 255, 0), (255, 120, 40), (60, 200, 90))]
 
 
