@@ -38,3 +38,21 @@ def test_a_record_is_counted_as_what_became_of_it(
     shell.finish(after_ms=60_000)
     ends = {f"{word}.{end}" for word, names in ENDS.items() for end in names}
     assert {name: number for name, number in shell.task.totals.items() if name in ends and number} == expected, what
+
+
+def test_of_the_pairs_that_were_joined_the_rest_is_counted_as_thinned() -> None:
+    shell = Shell(Semantic(sample_ms=1_000), Scores(), limits=Operational().limits)
+    for offset in range(4):
+        shell.live(FRAME, raw_frame(offset, T0 + 10 * offset))
+    shell.live(TEXT, raw_text(0, T0 + 40))
+    shell.finish(after_ms=60_000)
+    totals = shell.task.totals
+    assert (totals["pairs.joined"], totals["pairs.thinned"], totals["frames.scored"]) == (4, 3, 1)
+
+
+@pytest.mark.parametrize("again", [1, 2, 3])
+def test_a_record_that_comes_again_is_not_queued_again(again: int) -> None:
+    task = Shell(Semantic(), Scores(), limits=Operational().limits).task
+    task.receive(TEXT, [raw_text(offset, T0 + offset) for offset in range(4)])
+    task.receive(TEXT, [raw_text(again, T0 + again)])
+    assert task.queued(TEXT) == 4
