@@ -6,6 +6,7 @@ In: a coroutine. Out: its result, or an exit status with one clear last line. It
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import threading
@@ -87,6 +88,8 @@ async def _interruptible(work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
         nonlocal interrupted_at
         if interrupted_at is not None:
             if time.monotonic() - interrupted_at >= _SAME_WISH_S:
+                # The next signal may interrupt this very call: the last line is said once.
+                interrupted_at = math.inf
                 _end_now()
             return
         interrupted_at = time.monotonic()

@@ -260,7 +260,7 @@ def test_a_machine_that_was_suspended_is_no_hang_and_a_stop_counts_as_one_second
     stage.look_every_half_second(resumed_s + 0.5, resumed_s + 9.5 - stops)
     assert stage.words == []
     stage.look_every_half_second(resumed_s + 10 - stops, resumed_s + 20)
-    assert stage.words == ["stage: batch 1 has been in work for 10.0 s, allowed 10 s"]
+    assert stage.words == ["stage: batch 1 has been running for 10.0 s, allowed 10 s"]
 
 
 def test_a_batch_that_began_while_another_hung_is_young() -> None:
