@@ -14,7 +14,7 @@ _ABOUT_THE_SITE = ("stream_app/drawn_site/", "stream_app/demo/")
 
 
 def _sources() -> list[Path]:
-    found = [path for room in ("stream_app", "export") for path in sorted((REPOSITORY / room).rglob("*.py"))]
+    found = [path for room in ("stream_app", "export", "vigil") for path in sorted((REPOSITORY / room).rglob("*.py"))]
     return [path for path in found if not str(path.relative_to(REPOSITORY)).startswith(_ABOUT_THE_SITE)]
 
 

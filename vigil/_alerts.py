@@ -1,13 +1,14 @@
 """The subscriber, as other programs call it: addresses and credentials in plain words, with the settings' defaults."""
 
 from collections.abc import AsyncGenerator, Callable, Collection
+from typing import get_args
 
 import msgspec
 
 from stream_app.adapters.reading.alerts import Wanted
 from stream_app.adapters.reading.subscription import subscribe
 from stream_app.config import Operational, SettingsError
-from stream_app.wire.alerts import Alert, Notice
+from stream_app.wire.alerts import Alert, Notice, Phase
 from stream_app.wiring.clients import connection_to
 
 _CONNECTION = frozenset({"security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ssl_cafile"})
@@ -36,8 +37,8 @@ def alerts(
         topic: the alerts topic; None for the default, `vigil.alerts`.
         group: a consumer group: alerts are shared out among its members, and reading resumes where the group left off.
             An alert counts as handled when the next one is asked for; after a crash the last ones come again, with
-            equal ids. None: every subscriber gets every alert from now on.
-        from_beginning: begin with the oldest alert that is kept; with a group, only where it has not read before.
+            equal ids, and so may some when members come and go. None: every subscriber gets every alert from now on.
+        from_beginning: begin with the oldest alert that is kept; with a group, only where it has not begun before.
         zones: only of these zones; empty: of all.
         labels: only with these labels; empty: with all.
         phases: only `opened`, `updated` or `closed`; empty: all.
@@ -49,8 +50,14 @@ def alerts(
         BrokerUnreachableError: if no broker answers at the start.
         TopicMissingError: if there is no such topic.
         SettingsError: if a value of `connection` is refused; a ValueError.
-        TypeError: if `connection` has another name.
+        TypeError: if `connection` has another name, or a filter is a string and not a collection of them.
+        ValueError: if a phase is none of the three.
     """
+    for name, filtered in (("zones", zones), ("labels", labels), ("phases", phases)):
+        if isinstance(filtered, str):
+            raise TypeError(f"alerts() expected a collection of {name}, found the string {filtered!r}")
+    if not set(phases) <= set(get_args(Phase)):
+        raise ValueError(f"alerts() expected phases among {', '.join(get_args(Phase))}, found {sorted(phases)}")
     unknown = sorted(connection.keys() - _CONNECTION)
     if unknown:
         raise TypeError(f"alerts() expected one of {', '.join(sorted(_CONNECTION))}, found {unknown[0]!r}")

@@ -73,7 +73,10 @@ async def _until_stopped(loaded: LoadedSettings) -> None:
     log = structlog.get_logger("vigil.worker")
     try:
         await run_worker(loaded)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is None or not task.cancelling():
+            log.critical("ended", reason="cancelled from within", exc_info=error)
+            raise CommandError("the worker broke: it was cancelled from within") from error
         log.info("ended", reason="asked to stop")
     except BrokerUnreachableError as error:
         raise CommandError(str(error), status=BROKER_UNREACHABLE) from error

@@ -171,7 +171,8 @@ class Epoch:
             await wait_for(self._due, self._settings.commit_ms / 1_000, self._clock)
             self._due.clear()
             await self._commit_step()
-            if self.task.wants_commit:
+            # What waits behind a slow score may want a commit, too, and none is due before that score comes.
+            if self.task.wants_commit and self.task.has_uncommitted:
                 self._due.set()
         await self._commit_step()
 

@@ -88,7 +88,12 @@ class Shell:
         self._telemetry.stopped(runner.partition)
 
     def _ended(self, job: asyncio.Task[None]) -> None:
-        if job.cancelled() or self._broken.done():
+        if self._broken.done():
+            return
+        if job.cancelled():
+            # Nobody here cancels them: a client library has, and the task would be read by nobody.
+            if not self._is_stopping:
+                self._broken.set_exception(RuntimeError(f"{job.get_name()} was cancelled from outside"))
             return
         error = job.exception()
         if error is not None:

@@ -94,3 +94,18 @@ async def _stopped(shell: Shell, stage: Stage) -> None:
     stopping = asyncio.create_task(shell.stop())
     await stage.until(stopping.done)
     await stopping
+
+
+def test_a_runner_that_a_library_cancels_breaks_the_worker_and_one_that_a_stop_ends_does_not() -> None:
+    async def whole() -> None:
+        stage = Stage()
+        shell = Shell(lambda _partition: stage.runner, RecordedTelemetry())
+        shell.on_assigned(frozenset({3}))
+        await stage.until(lambda: stage.publisher.published)
+        (job,) = [task for task in asyncio.all_tasks() if task.get_name() == "task-3"]
+        job.cancel()
+        with pytest.raises(RuntimeError, match="task-3 was cancelled from outside"):
+            await shell.wait()
+        await shell.stop()
+
+    asyncio.run(whole())

@@ -37,7 +37,7 @@ def bypasses(source: str) -> Iterator[str]:
 
 
 def sources() -> Iterator[tuple[str, str]]:
-    for package in ("stream_app", "export"):
+    for package in ("stream_app", "export", "vigil"):
         for path in sorted((REPOSITORY / package).rglob("*.py")):
             name = path.relative_to(REPOSITORY).as_posix()
             if not name.startswith("stream_app/terminal/"):

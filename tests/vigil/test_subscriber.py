@@ -95,6 +95,37 @@ def test_a_group_goes_on_behind_the_last_alert_that_was_handled(kafka: Broker, t
     assert asyncio.run(whole()) == (["1", "2", "3"], ["3", "4"])
 
 
+def test_a_group_that_has_handled_nothing_yet_misses_nothing_of_what_comes_while_it_is_away(
+    kafka: Broker, topic_prefix: str
+) -> None:
+    async def whole() -> list[str]:
+        await made_topic(kafka, topic_prefix)
+        await send(kafka, topic_prefix, alert(1))
+        wanted: dict[str, Any] = {"topic": topic_prefix, "group": topic_prefix}
+        first = vigil.alerts(kafka.bootstrap, **wanted)
+        waiting = asyncio.create_task(anext(first))
+        await until_begun(kafka, topic_prefix)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await first.aclose()
+        await send(kafka, topic_prefix, alert(2))
+        return await taken(vigil.alerts(kafka.bootstrap, **wanted), 1)
+
+    assert asyncio.run(whole()) == ["2"]
+
+
+async def until_begun(kafka: Broker, group: str) -> None:
+    """Wait until a group has said where it begins."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            while not await admin.list_consumer_group_offsets(group):  # noqa: ASYNC110 - the broker tells nobody
+                await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
+
+
 def test_a_subscriber_without_a_group_gets_what_comes_from_now_on(kafka: Broker, topic_prefix: str) -> None:
     async def whole() -> list[str]:
         await made_topic(kafka, topic_prefix)
@@ -155,6 +186,10 @@ def test_a_subscriber_needs_nothing_of_what_a_worker_needs() -> None:
     ("wrong", "error", "words"),
     [
         pytest.param({"sasl_user": "x"}, TypeError, "expected one of sasl_mechanism, .*found 'sasl_user'", id="name"),
+        pytest.param(
+            {"zones": "yard"}, TypeError, "expected a collection of zones, found the string 'yard'", id="zones"
+        ),
+        pytest.param({"phases": ["open"]}, ValueError, r"expected phases among opened, .*\['open'\]", id="phase"),
         pytest.param({"security_protocol": "TLS"}, ValueError, "Invalid enum value 'TLS'", id="value"),
     ],
 )

@@ -101,6 +101,12 @@ class KafkaPublisher:
             # aiokafka asserts on the state of a transaction that has failed fatally before.
             message = f"the commit was not confirmed: {_say(error)}"
             raise EpochEndedError(message) from error
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            # Not ours: a client that was cancelled within would end this job without a word.
+            message = "the commit was not confirmed: the client was cancelled"
+            raise EpochEndedError(message) from error
 
     def _failure_of_transaction(self) -> BaseException | None:
         ended: asyncio.Future[None] = self._producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from stream_app.adapters.kafka.guarding import guarded_consumer
 from stream_app.adapters.kafka.to_the_end import read_to_the_end
+from stream_app.adapters.kafka.unpacking import UnreadableRecord
 from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, CheckpointError, decode_checkpoint
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.types import NO_TIME_MS, Side, Unreadable
@@ -115,11 +116,18 @@ class KafkaRecovery:
             last = await asker.end_offsets([*inputs, state])
             first = await asker.beginning_offsets([*inputs, state])
             committed = [await consumer.committed(side) for side in inputs]
-        found = await _newest(consumer, state, key, (first[state], last[state]))
+        found, unread = await _newest(consumer, state, key, (first[state], last[state]))
         bounds = [(first[side], last[side]) for side in inputs]
         if found is None:
             return await self._first_start(consumer, inputs, committed, bounds)
         checkpoint = decode_checkpoint(found)
+        if unread is not None and any((committed[side] or 0) > checkpoint.lowest(side) for side in Side):
+            message = (
+                f"{unread}: what is there cannot be read, and the group's offsets are ahead of the newest checkpoint "
+                f"that can be: a newer one may be lost, and to judge from the older one would publish alerts twice. To "
+                f"skip what is missing: vigil task reset"
+            )
+            raise GapError(message)
         point = self._resume(checkpoint, committed, bounds, inputs)
         lasts = ((checkpoint.next_text - 1, checkpoint.text_ms), (checkpoint.next_frame - 1, checkpoint.frame_ms))
         for where, (offset, append_ms), (log_start, log_end) in zip(inputs, lasts, bounds, strict=True):
@@ -237,17 +245,24 @@ async def _require_known(
 
 async def _newest(
     consumer: AIOKafkaConsumer, state: TopicPartition, key: bytes, bounds: tuple[int, int]
-) -> bytes | None:
-    """Read the newest committed value under ``key``, from near the end of the partition, doubling back until found."""
+) -> tuple[bytes | None, str | None]:
+    """Read the newest committed value under ``key``, from near the end of the partition, doubling back until found.
+
+    Returns:
+        The value, and the place of what no client can read behind it, where there is such.
+    """
     start, end = bounds
     look = _FIRST_LOOK
     while True:
         begin = max(start, end - look)
         consumer.seek(state, begin)
         found: bytes | None = None
+        unread: str | None = None
         async for record in read_to_the_end(consumer, {state: end}, silence_s=_STATE_READ_S):
             if record.key == key:
-                found = record.value or b""
+                found, unread = record.value or b"", None
+            elif isinstance(record, UnreadableRecord):
+                unread = record.place
         if found is not None or begin == start:
-            return found or None
+            return found or None, unread
         look *= 2

@@ -16,6 +16,7 @@ from stream_app.adapters.kafka.answering import Tell, tell_nobody
 from stream_app.adapters.kafka.clients import consumer
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.kafka.to_the_end import assign_all, read_to_the_end
+from stream_app.adapters.kafka.unpacking import UnreadableRecord
 from stream_app.core.event_time import format_event_time, parse_event_time
 from stream_app.wire.decisions import Decision, decode_decision
 from stream_app.wire.message import WireError, decode_value
@@ -105,6 +106,9 @@ async def record_decisions(
         for place in partitions:
             client.seek(place, _start(place, begins[place], ends[place], after.get(place.partition), done))
         async for record in read_to_the_end(client, ends, tell=tell):
+            if isinstance(record, UnreadableRecord):
+                done.gaps.append(record.place)
+                continue
             mark = after.get(record.partition)
             if mark is not None and record.offset <= mark.offset:
                 _require_same(record, mark)

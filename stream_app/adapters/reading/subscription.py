@@ -49,32 +49,86 @@ async def subscribe(
         TopicMissingError: if there is no such topic.
     """
     known: OrderedDict[str, None] = OrderedDict()
-    reset = "earliest" if from_beginning else "latest"
-    async with consumer(connection, group_id=group, auto_offset_reset=reset) as client:
-        await _begin(client, topic, group, from_beginning=from_beginning)
+    async with consumer(connection, group_id=group) as client:
+        places = _Places(client, is_shared=group is not None, from_beginning=from_beginning)
+        await places.begin(topic)
         while True:
+            await places.pin()
             batches = await client.getmany(timeout_ms=POLL_MS)
             for record in (record for batch in batches.values() for record in batch):
+                if not places.holds(record):
+                    continue
                 found = _read(record)
                 if isinstance(found, Notice):
                     (on_notice or _warn_of)(found)
                 elif found is not None and _is_new(known, found.id) and wanted.takes(found):
                     yield found
-                if group is not None:
-                    await _handled(client, record)
+                    await places.handled(record)
+                places.passed(record)
+            await places.commit()
 
 
-async def _begin(client: Any, topic: str, group: str | None, *, from_beginning: bool) -> None:  # noqa: ANN401
-    if group is not None:
-        await require_topic(client, topic)
-        client.subscribe([topic])
-        return
-    partitions = await assign_all(client, topic)
-    # Asked for now: a position that is found at the first fetch would pass over what is committed before it.
-    if from_beginning:
-        await client.seek_to_beginning(*partitions)
-    else:
-        await client.seek_to_end(*partitions)
+class _Places:
+    """Where a subscription reads, and how far its group has handled; without a group it remembers nothing."""
+
+    def __init__(self, client: Any, *, is_shared: bool, from_beginning: bool) -> None:  # noqa: ANN401 - aiokafka's
+        self._client = client
+        self._is_shared = is_shared
+        self._from_beginning = from_beginning
+        self._pinned: set[TopicPartition] = set()
+        self._passed: dict[TopicPartition, int] = {}
+
+    async def begin(self, topic: str) -> None:
+        """Subscribe, or take all partitions."""
+        if self._is_shared:
+            await require_topic(self._client, topic)
+            self._client.subscribe([topic])
+            return
+        partitions = await assign_all(self._client, topic)
+        # Asked for now: a position that is found at the first fetch would pass over what is committed before it.
+        if self._from_beginning:
+            await self._client.seek_to_beginning(*partitions)
+        else:
+            await self._client.seek_to_end(*partitions)
+        self._pinned.update(partitions)
+
+    async def pin(self) -> None:
+        """Commit where the group begins on a partition: else it would skip what comes before it has handled any."""
+        if not self._is_shared:
+            return
+        assigned = self._client.assignment()
+        self._pinned &= assigned
+        for place in assigned - self._pinned:
+            with suppress(CommitFailedError, IllegalStateError):
+                offset = await self._client.committed(place)
+                if offset is None:
+                    ask = self._client.beginning_offsets if self._from_beginning else self._client.end_offsets
+                    offset = (await ask([place]))[place]
+                    await self._client.commit({place: offset})
+                # What was fetched before this was not handed out.
+                self._client.seek(place, offset)
+                self._pinned.add(place)
+
+    def holds(self, record: Any) -> bool:  # noqa: ANN401 - aiokafka has no types
+        """Return whether a record is ours to hand out; one that another member reads now is not."""
+        place = TopicPartition(record.topic, record.partition)
+        return place in self._pinned and (not self._is_shared or place in self._client.assignment())
+
+    def passed(self, record: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        """Note that everything up to a record was handled."""
+        self._passed[TopicPartition(record.topic, record.partition)] = record.offset + 1
+
+    async def handled(self, record: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        """Commit the position behind an alert as soon as it was handled."""
+        self.passed(record)
+        await self.commit()
+
+    async def commit(self) -> None:
+        """Commit what was handled; where another member has a partition now, that one reads it again."""
+        passed, self._passed = self._passed, {}
+        if self._is_shared and passed:
+            with suppress(CommitFailedError, IllegalStateError):
+                await self._client.commit(passed)
 
 
 def _read(record: Any) -> Alert | Notice | None:  # noqa: ANN401 - aiokafka has no types
@@ -95,9 +149,3 @@ def _is_new(known: OrderedDict[str, None], alert_id: str) -> bool:
     if len(known) > REMEMBERED_IDS:
         known.popitem(last=False)
     return True
-
-
-async def _handled(client: Any, record: Any) -> None:  # noqa: ANN401 - aiokafka has no types
-    """Commit the position behind a record; where another member has its partition now, that one reads it again."""
-    with suppress(CommitFailedError, IllegalStateError):
-        await client.commit({TopicPartition(record.topic, record.partition): record.offset + 1})
