@@ -95,7 +95,7 @@ def test_a_topic_made_again_is_loud_until_the_tasks_are_reset(
             how = await _wait_loud(first)
             status = await first.stop()
             assert how == "unready" or status > 0, first.last_lines()
-            assert "deleted and made a" in first.log.read_text(), first.last_lines()
+            assert "deleted and recreated" in first.log.read_text(), first.last_lines()
 
             # A restart changes nothing: the tasks stand, and say where and why; nothing is judged meanwhile.
             second = rig.start_worker()
