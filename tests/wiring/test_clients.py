@@ -2,11 +2,9 @@
 
 import os
 
-from stream_app.adapters.kafka.source import FaustSource
 from stream_app.config import load_settings
 from stream_app.wiring.clients import connection_to, worker_name
 from stream_app.wiring.worker import source_settings
-from tests.adapters.kafka.source_rig import Recorder
 
 
 def test_a_worker_that_has_a_name_has_it_in_logs_and_at_the_brokers() -> None:
@@ -14,8 +12,8 @@ def test_a_worker_that_has_a_name_has_it_in_logs_and_at_the_brokers() -> None:
     connection = connection_to(operational)
     assert worker_name(operational) == "gate-1"
     assert connection.client_arguments()["client_id"] == "gate-1"
-    source = FaustSource(source_settings(operational), Recorder())
-    assert source._build().conf.broker_client_id == "gate-1"
+    # What the source makes its client with.
+    assert source_settings(operational).connection.client_arguments()["client_id"] == "gate-1"
 
 
 def test_workers_without_names_are_told_apart_by_host_and_process() -> None:
