@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # VIDEO: a video file for `make demo`.
 VIDEO ?=
-# ARGS: further arguments of pytest, e.g. make test ARGS="tests/core -x".
+# ARGS: further arguments of pytest, e.g. make test ARGS="tests/core -x" (with "-n0 --pdb": in one process).
 ARGS ?=
 
 serving := .venv
@@ -24,7 +24,7 @@ demo: $(serving)/.installed ## play the drawn site through a local Kafka and jud
 	$(serving)/bin/vigil demo $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(development)/.installed ## run all tests, those on a real Kafka too (ARGS: for pytest)
-	$(development)/bin/python -m pytest $(ARGS)
+	$(development)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(development)/.installed ## lint, format, types, import contracts, documents
 	$(development)/bin/ruff check .

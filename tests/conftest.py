@@ -44,6 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where the run has several processes, one of them takes all tests that need Kafka, one after the other."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if _needs_kafka(item):
+                item.add_marker(pytest.mark.xdist_group("kafka"))
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """A running Kafka: the one of VIGIL_BROKER where set, else a local one that lives as long as the test run."""
@@ -70,14 +78,19 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+def _needs_kafka(item: pytest.Item) -> bool:
+    return item.get_closest_marker("kafka") is not None or "kafka" in getattr(item, "fixturenames", ())
+
+
 def _must_not_skip(item: pytest.Item) -> bool:
     """In CI a test that needs Kafka must run, and so must one that needs the shared data where these are there."""
     if os.environ.get("CI") != "true":
         return False
-    fixtures = getattr(item, "fixturenames", ())
-    if item.get_closest_marker("kafka") or "kafka" in fixtures:
+    if _needs_kafka(item):
         return True
-    needs_data = item.get_closest_marker("shared_data") is not None or "shared_data" in fixtures
+    needs_data = item.get_closest_marker("shared_data") is not None or "shared_data" in getattr(
+        item, "fixturenames", ()
+    )
     return needs_data and SHARED_DATA.is_dir()
 
 
