@@ -98,7 +98,7 @@ def test_a_run_with_predictions_is_evaluated_and_calibrated_on_its_validation_ro
 
 
 def test_intervals_of_few_groups_are_said_to_be_narrow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for groups, notes in ((20, []), (19, ["The decisions are of 19 groups only: intervals from so few are narrower"])):
+    for groups, notes in ((20, []), (19, ["The decisions come from only 19 groups: intervals from so few are too narrow"])):
         run = _run(tmp_path / str(groups), replace(draw("binary", rows=60), groups=np.arange(60) % groups))
         status, out, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--json")
         assert status == 0, err
@@ -391,7 +391,7 @@ def test_figures_of_validation_rows_are_said_to_be_flattering(
         for command in ("evaluate", "compare"):
             status, _, err = _call(capsys, command, str(run.path), *words)
             assert status == 0, err
-            assert ("too good to be expected elsewhere" in page.read_text("utf-8")) == is_said
+            assert ("the figures are optimistic" in page.read_text("utf-8")) == is_said
 
 
 def test_no_name_is_cut_in_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ RESAMPLES = 1000
 FEW_GROUPS = 20
 """With fewer groups an interval is too narrow to be trusted; reports say so."""
 
-_FEW = "The decisions are of {} groups only: intervals from so few are narrower than they should be."
+_FEW = "The decisions come from only {} groups: intervals from so few are too narrow."
 
 _RARE = 3
 """What was seen in fewer groups is next to never seen."""

@@ -28,7 +28,7 @@ def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
             raise ConfigError(f"{run.path}: expected its own configuration, found another: resume without changes")
         return
     if run.path.exists():
-        advice = "--resume what was cut short" if run.config.is_file() else "remove it"
+        advice = "--resume it" if run.config.is_file() else "remove it"
         raise RunError(f"expected no {run.path}, found one: choose another name, or {advice}")
     run.path.mkdir(parents=True)
     try:
@@ -46,9 +46,9 @@ def require_begun(run: RunFolder) -> None:
         RunError: There is no folder, or one without a configuration.
     """
     if not run.path.exists():
-        raise RunError(f"{run.path}: expected something to resume, found no such folder: begin without --resume")
+        raise RunError(f"{run.path}: expected something to resume, found no such folder: start without --resume")
     if not run.config.is_file():
         raise RunError(
             f"{run.path}: expected something to resume, found no {run.config.name} in it: remove the folder, or choose "
-            "another name, and begin without --resume"
+            "another name, and start without --resume"
         )

@@ -126,7 +126,7 @@ def _claimed(config: TrainConfig, run: RunFolder, *, resume: bool) -> Iterator[N
     """Take the folder; give it back if what was asked for turns out not to fit, so that it can be asked for better."""
     claim(config, run, resume=resume)
     if is_finished(run):
-        raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
+        raise RunError(f"{run.path}: expected an interrupted training, found a finished one")
     try:
         yield
     except ValueError:  # of parts, weights or data; an interruption or a full disk can be resumed

@@ -43,7 +43,7 @@ def require_precision(recipe: Recipe) -> None:
     """
     if recipe.method == "gradient" and recipe.precision == "16-mixed" and _device().type == "cpu":
         raise ConfigError(
-            "recipe.precision: expected 32 or bf16-mixed on a CPU, found 16-mixed: choose one of them, or train where "
+            "recipe.precision: expected 32 or bf16-mixed on a CPU, found 16-mixed: choose one of these, or train where "
             "PyTorch finds a GPU"
         )
 
@@ -240,7 +240,7 @@ def _changes(recipe: Recipe, run: RunFolder, text: TextSpec) -> tuple[AugmentSpe
 
 @contextmanager
 def _said_clearly() -> Iterator[None]:
-    """Say what lies behind what PyTorch and the system raise: no memory, no space."""
+    """Name the cause of what PyTorch and the system raise: no memory, no space."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -249,10 +249,10 @@ def _said_clearly() -> Iterator[None]:
     except RuntimeError as error:
         if "primitive descriptor" not in str(error):
             raise
-        message = f"expected a processor that runs the model in recipe.precision, found: {error}; take precision 32"
+        message = f"expected a processor that runs the model in recipe.precision, found: {error}; use precision 32"
         raise TrainingError(message) from error
     except OSError as error:
         if error.errno in FULL:
-            advice = "--resume goes on from the last whole epoch"
+            advice = "--resume continues from the last complete epoch"
             raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}", error.filename) from error
         raise

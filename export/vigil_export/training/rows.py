@@ -58,7 +58,8 @@ def require_sides(dataset: Dataset, config: TrainConfig) -> None:
         other = "image_only" if missing.side == "text" else "text_only"
         if config.fusion.kind != other:
             raise ConfigError(
-                f"{config.data.path}: {len(dataset)} {missing.words}; else train the other side alone: --fusion {other}"
+                f"{config.data.path}: {len(dataset)} {missing.words}; otherwise train the other side alone: "
+                f"--fusion {other}"
             )
 
 
@@ -115,5 +116,5 @@ def require_same_rows(dataset: Dataset, run: RunFolder) -> None:
     if expected != found:
         raise RunError(
             f"{run.path}: expected the rows of the training (SHA-256 {expected[:12]}), found others ({found[:12]}): "
-            "put the data set back as it was, or train again"
+            "restore the data set, or train again"
         )
