@@ -341,7 +341,7 @@ def test_mistakes_of_sequences_are_shown_as_their_text_with_the_pictures_that_it
     page = evaluation_page(found, samples)
     assert len([address for address in _read(page) if address.startswith("data:image/jpeg")]) == PICTURES + 2
     assert "4 of 5 pictures" in page
-    assert "picture not at hand" not in page
+    assert "picture not available" not in page
 
 
 def test_a_report_shows_what_the_variants_of_an_exported_run_cost(
