@@ -98,7 +98,10 @@ def test_a_run_with_predictions_is_evaluated_and_calibrated_on_its_validation_ro
 
 
 def test_intervals_of_few_groups_are_said_to_be_narrow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for groups, notes in ((20, []), (19, ["The decisions come from only 19 groups: intervals from so few are too narrow"])):
+    for groups, notes in (
+        (20, []),
+        (19, ["The decisions come from only 19 groups: intervals from so few are too narrow"]),
+    ):
         run = _run(tmp_path / str(groups), replace(draw("binary", rows=60), groups=np.arange(60) % groups))
         status, out, err = _call(capsys, "evaluate", str(run.path), "--resamples", "100", "--json")
         assert status == 0, err
