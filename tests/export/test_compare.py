@@ -165,7 +165,7 @@ def test_runs_of_other_data_are_refused() -> None:
 def test_few_groups_are_said() -> None:
     drawn = draw("binary", rows=100, split="test", group_of=20)
     found = compare([_run(drawn)], resamples=50)
-    assert any("5 groups only" in note for note in found.notes)
+    assert any("only 5 groups" in note for note in found.notes)
     alone = compare([_run(replace(drawn, groups=np.zeros(100, np.int64)))], resamples=50)
     assert alone.first_line.endswith("there is no interval for one group, or for too few with or without a label.")
 

@@ -73,7 +73,7 @@ def _cut(run: Path, name: str, share: float, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("checkpoints/last.ckpt", "best.ckpt over it to go on from the best epoch"),
+        ("checkpoints/last.ckpt", "best.ckpt over it to continue from the best epoch"),
         ("state.json", "or remove that file, and --resume continues"),
         ("dataset.json", "restore it from a copy, or train again"),
         ("config.toml", "expected a TOML or YAML file"),
