@@ -1,6 +1,6 @@
 """Compares runs on the same decisions. In: predictions with their calibrations. Out: differences. No PyTorch.
 
-Text alone and image alone are always among them: runs of one side where there are such, else the first fusion's own
+Text alone and image alone are always among them: runs of one side where there are any, else the first fusion's own
 predictions with a side left out.
 """
 
@@ -111,7 +111,7 @@ class Comparison:
 
     @property
     def first_line(self) -> str:
-        """The gain of the first fusion, or why there is none to tell."""
+        """The gain of the first fusion, or why there is none."""
         return self.gains[0].sentence if self.gains else "No run is a fusion: there is no gain to report."
 
 

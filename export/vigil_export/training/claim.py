@@ -1,4 +1,4 @@
-"""Takes the folder of a run, or of a cross-validation. In: a configuration, a folder. Out: a folder begun."""
+"""Claims the folder of a run, or of a cross-validation. In: a configuration, a folder. Out: a started folder."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from vigil_export.training.run import RunError, RunFolder, write_json
 
 
 def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
-    """Make the folder and write down what was asked for; or see that what is resumed was asked for in these words.
+    """Create the folder and write the configuration; or check that a resumed run has the same one.
 
     Args:
-        config: What is asked for.
+        config: The configuration asked for.
         run: Must not exist, unless it is resumed.
-        resume: Go on with what was cut short.
+        resume: Continue an interrupted run.
 
     Raises:
         RunError: The folder exists already, or is none that can be resumed.
-        ConfigError: What is to be resumed was asked for otherwise.
+        ConfigError: The run to be resumed has another configuration.
         OSError: The disk is full, or refuses; there is no folder then.
     """
     if resume:
@@ -40,7 +40,7 @@ def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
 
 
 def require_begun(run: RunFolder) -> None:
-    """See that there is something to resume.
+    """Require that there is something to resume.
 
     Raises:
         RunError: There is no folder, or one without a configuration.

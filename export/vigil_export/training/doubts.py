@@ -31,7 +31,7 @@ _NOTHING_LEARNED = {
 
 
 def doubts_of_rows(train: Split, validation: Split, dataset: Dataset, fusion: FusionKind) -> list[str]:
-    """Say what can be trained, but will hardly be worth it; of a side that the fusion does not look at, nothing."""
+    """Say what can be trained but will hardly be worth it; a side that the fusion does not use is ignored."""
     found = []
     for side, column, lacking, other in (
         ("text", "text", [not part.has_text.any() for part in (train, validation)], "image_only"),

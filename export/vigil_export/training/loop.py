@@ -1,8 +1,8 @@
 """Trains a model by gradient descent. In: a model, rows, a recipe. Out: its best weights, checkpoints, a log.
 
-Epoch after epoch: learn from the training rows, judge the validation rows, write down how far it came.
-`checkpoints/last.ckpt` holds all that the next epoch depends on, so that a training that was killed goes on to the
-weights that it would have had; `best.ckpt` is the same of the epoch with the lowest validation loss.
+Epoch after epoch: learn from the training rows, judge the validation rows, record the progress.
+`checkpoints/last.ckpt` holds all that the next epoch depends on, so that a killed training, once resumed, reaches
+the weights that it would have had; `best.ckpt` is the same of the epoch with the lowest validation loss.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PRECISIONS = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": to
 
 
 def require_precision(recipe: Recipe) -> None:
-    """See that the device can compute as the recipe says.
+    """Require that the device can compute as the recipe says.
 
     Raises:
         ConfigError: It cannot.
@@ -58,7 +58,7 @@ def train_by_gradient(
     say: Say,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train in place, or go on from the run's last checkpoint.
+    """Train in place, or continue from the run's last checkpoint.
 
     Args:
         config: The recipe.
@@ -190,7 +190,7 @@ class _Training:
         return written.getvalue()
 
     def restore(self, checkpoint: dict[str, Any] | None) -> None:
-        """Take it back; None: begin."""
+        """Restore it; None: start afresh."""
         for name in ("model", "optimizer", "schedule", "scaler") if checkpoint else ():
             getattr(self, name).load_state_dict(checkpoint[name])  # type: ignore[index]
         if checkpoint:

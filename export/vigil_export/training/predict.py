@@ -140,7 +140,7 @@ def across_sequences(split: Split) -> Pairs:
 
 
 def encoded(model: FusionModel, batches: Batches) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-    """Encode rows with a model, which is put into evaluation, on the device where it lies.
+    """Encode rows with a model, which is put into evaluation mode, on the device where it is.
 
     Yields:
         Each batch, and the features of its rows' pictures and texts, float32 [b, *shape]; of a side that a row lacks,

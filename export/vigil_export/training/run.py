@@ -40,11 +40,11 @@ class RunError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and what to do."""
+    """Training cannot continue; the message says why and what to do."""
 
 
 class RunFolder:
-    """Paths of a run: what lies in each is told at the top of this file. The folder may not exist yet."""
+    """Paths of a run: the top of this file says what each holds. The folder may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         """Name the files of the run at this path."""
@@ -83,7 +83,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_doubts(run: RunFolder) -> list[str]:
-    """Return what was doubtful about how a training ended; nothing where there is no word of it."""
+    """Return what was doubtful about how a training ended; nothing where none is recorded."""
     try:
         found = read_json(run.state).get("doubts")
     except RunError:

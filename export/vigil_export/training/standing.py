@@ -1,4 +1,4 @@
-"""How far a training by gradient descent came. In: what each epoch brought. Out: its log, and checkpoints read back."""
+"""How far a training by gradient descent has got. In: the result of each epoch. Out: its log, checkpoints read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = ("epoch", "train_loss", "val_loss", "val_accuracy")
 
 @dataclass(slots=True)
 class Standing:
-    """How far a training came.
+    """How far a training has got.
 
     Attributes:
         epoch: Whole epochs behind it.

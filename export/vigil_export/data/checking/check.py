@@ -1,4 +1,4 @@
-"""Checks a data set before anybody trains on it. In: rows. Out: a report of counts and findings.
+"""Checks a data set before training. In: rows. Out: a report of counts and findings.
 
 An error would make figures wrong or training stop; a warning costs quality; a note is worth knowing.
 """

@@ -1,4 +1,4 @@
-"""Sees whether a whole data set, or a split, lacks its texts or its pictures: often their column has another name.
+"""Finds out whether a whole data set, or a split, lacks its texts or its pictures: often their column has another name.
 
 In: rows. Out: what is lacking, in words, and which columns were not used. It opens no picture.
 """

@@ -31,7 +31,7 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line as it stands in its file.
+    """One line as it is in its file.
 
     Attributes:
         place: File and line, `train/metadata.jsonl:17`, relative to the data set; unique within it.
