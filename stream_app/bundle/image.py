@@ -105,7 +105,7 @@ def _decode_jpeg(data: bytes, *, min_height: int, min_width: int) -> NDArray[np.
             pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", min_height=min_height, min_width=min_width)
             return np.asarray(pixels, dtype=np.uint8)
     except KeyError as error:  # simplejpeg does not know the colour space or sampling; it says the number alone
-        message = f"a JPEG that is cut short in its headers, or of an unknown colour space or sampling ({error})"
+        message = f"a JPEG that is truncated in its headers, or of an unknown colour space or sampling ({error})"
         raise ImageError(message) from error
     except ValueError as error:
         # The decode stopped at the first remark, so a truncation behind it was not seen: look for the end marker.

@@ -27,13 +27,13 @@ class _Vigil(Commands):
         "topics": Part("stream_app.cli.topics", "Create the topics, or check those that exist."),
         "feed": Part("stream_app.cli.feed", "Send videos, images, cameras and texts to the input topics."),
         "watch": Part("stream_app.cli.watch", "Show alerts as they come."),
-        "status": Part("stream_app.cli.status", "Show when each camera and zone was last heard of."),
+        "status": Part("stream_app.cli.status", "Show when each camera and zone was last heard from."),
         "decisions": Part("stream_app.cli.decisions", "Record the decisions topic to a file."),
         "evidence": Part("stream_app.cli.evidence", "Fetch the frames and texts of an alert, or of a recording."),
-        "task": Part("stream_app.cli.task", "Look at tasks, and set one back after its input is gone."),
+        "task": Part("stream_app.cli.task", "Show tasks, and reset one whose input is gone."),
         "bundle": Part("stream_app.cli.bundle", "Show or check a model bundle."),
         "config": Part("stream_app.cli.config", "Show or check the settings in force."),
-        "kafka": Part("stream_app.cli.kafka", "A real Kafka on this machine, to play with."),
+        "kafka": Part("stream_app.cli.kafka", "A real Kafka on this machine, for trying things out."),
         "site": Part("stream_app.cli.site", "The drawn security site: frames and alarm texts with known truth."),
     }
 

@@ -1,4 +1,4 @@
-"""`vigil bundle`: what a model bundle says of itself, and whether it holds on this machine.
+"""`vigil bundle`: what a model bundle says about itself, and whether it is valid on this machine.
 
 In: a directory. Out: a table or JSON; exit status 4, with expected and found, where the bundle is refused.
 """
@@ -34,7 +34,7 @@ _Directory = Annotated[
     Path | None, typer.Argument(metavar="[DIR]", help="The folder with manifest.json; by default the demo bundle.")
 ]
 _Key = Annotated[
-    Path | None, typer.Option("--key", metavar="PUB", help="Public key (PEM) that it has to be signed with.")
+    Path | None, typer.Option("--key", metavar="PUB", help="Public key (PEM) that it must be signed with.")
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 
@@ -58,7 +58,7 @@ def show(directory: _Directory = None, *, as_json: _AsJson = False) -> None:
 def check(
     directory: _Directory = None,
     *,
-    provider: Annotated[Provider, typer.Option(help="Where to run it; a name is required, auto is not.")] = BY_NAME[
+    provider: Annotated[Provider, typer.Option(help="Where to run it; any but auto must work here.")] = BY_NAME[
         "provider"
     ].default,
     key: _Key = None,
@@ -66,7 +66,7 @@ def check(
 ) -> None:
     """Check hashes, schema, shapes and opset, then run the self-check. Exit status 4 where the bundle is refused.
 
-    With --key also the signature: a bundle without one is refused then.
+    With --key, the signature is checked too: a bundle without one is then refused.
     """
     bundle = _load(directory)
     signed = _signature(bundle, key)
@@ -86,7 +86,7 @@ def check(
     for name, value in _findings(measurement):
         table.add_row(name, value)
     console().print(table)
-    echo(f"{bundle.manifest.name} {bundle.manifest.version} holds; sha256 {bundle.sha256}")
+    echo(f"{bundle.manifest.name} {bundle.manifest.version} is valid; sha256 {bundle.sha256}")
 
 
 @app.command()
@@ -96,7 +96,7 @@ def schema() -> None:
 
 
 def _signature(bundle: Bundle, key: Path | None) -> str:
-    """Check the signature where there is a key to do it with, and say in words what is known of it."""
+    """Check the signature if there is a key, and say in words what is known about it."""
     if key is None:
         return "none" if bundle.signature is None else "not checked: name the public key with --key"
     try:
@@ -104,7 +104,7 @@ def _signature(bundle: Bundle, key: Path | None) -> str:
         check_signature(bundle, public)
     except BundleError as error:
         raise CommandError(f"refused: {bundle.path}: {error}", status=REFUSED) from error
-    return f"holds, by the key {fingerprint(public)}"
+    return f"valid, by the key {fingerprint(public)}"
 
 
 def _load(directory: Path | None) -> Bundle:

@@ -1,4 +1,4 @@
-"""`vigil config`: which settings are in force and where each came from; whether they hold; the settings page.
+"""`vigil config`: which settings are in force and where each came from; whether they are valid; the settings page.
 
 In: options, a file, the environment. Out: a table or JSON; secrets are masked in both.
 """
@@ -46,7 +46,7 @@ def show(
 
 @app.command()
 def check(*, config: ConfigOption = None, assignments: SetOption = None) -> None:
-    """Say whether the settings hold, and what they point at is there. Exit status 2 or 4 where not."""
+    """Say whether the settings are valid and what they point at exists. Exit status 2 or 4 if not."""
     loaded = settings_from(config, assignments)
     operational = loaded.operational
     missing = []
@@ -59,7 +59,7 @@ def check(*, config: ConfigOption = None, assignments: SetOption = None) -> None
     if missing:
         raise CommandError("\n".join(missing), status=REFUSED)
     source = f", read {loaded.file}" if loaded.file else ""
-    echo(f"settings hold{source}; settings hash {loaded.sha256}")
+    echo(f"settings are valid{source}; settings hash {loaded.sha256}")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """`vigil decisions --out FILE`: a recording of the decisions topic, for reviewers and for training.
 
-In: which decisions. Out: a file of JSON lines that is there whole or not at all; with `--append` it goes on where it
-ends.
+In: which decisions. Out: a file of JSON lines that is there whole or not at all; with `--append` it continues where
+that file ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def decisions(
     *,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write, JSON lines (.jsonl).")],
     is_appended: Annotated[
-        bool, typer.Option("--append", help="Go on where the file ends; nothing is written twice.")
+        bool, typer.Option("--append", help="Continue where the file ends; nothing is written twice.")
     ] = False,
     zone: Annotated[list[str] | None, typer.Option("--zone", help="Only this zone; may be repeated.")] = None,
     from_time: Annotated[
@@ -60,7 +60,7 @@ def decisions(
     except (RecordingError, TopicMissingError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{out} cannot be written: {error.strerror or error}; it is as it was") from error
+        raise CommandError(f"{out} cannot be written: {error.strerror or error}; it is unchanged") from error
     _report(done, out)
 
 

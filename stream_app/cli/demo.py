@@ -59,18 +59,18 @@ def demo(  # noqa: PLR0913 - one parameter an option
             help="With --video: the reports, one sentence a line. [default: six bundled ones]",
         ),
     ] = None,
-    seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length of the play.")] = 60,
+    seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length of the demo.")] = 60,
     zones: Annotated[int, typer.Option("--zones", min=1, help="Zones of the drawn site.")] = 6,
     cameras: Annotated[int, typer.Option("--cameras", min=1, help="Cameras per zone of the drawn site.")] = 2,
     fps: Annotated[float, typer.Option("--fps", min=0.2, help="Frames per second and camera.")] = 4.0,
-    seed: Annotated[int, typer.Option("--seed", help="Decides what happens on the drawn site.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of what happens on the drawn site.")] = 5,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where records, outputs and logs are kept.")] = Path(
         ".demo"
     ),
     kills: Annotated[bool, typer.Option("--kill/--no-kill", help="Kill a worker with SIGKILL on the way.")] = True,
     bundle: Annotated[Path | None, typer.Option("--bundle", metavar="DIR", help="Another model bundle.")] = None,
 ) -> None:
-    """Play a site through a local Kafka at real time, show alerts as they come, and judge what came out.
+    """Play a site through a local Kafka in real time, show alerts as they come, and judge what came out.
 
     Exit status 1 if anything was lost, repeated or wrongly paired. Where VIGIL_BROKER is set, that Kafka is used, with
     topics of the demo's own.
@@ -83,7 +83,7 @@ def demo(  # noqa: PLR0913 - one parameter an option
     from stream_app.wire.topics import Topics  # noqa: PLC0415 - so that --help is quick
 
     if texts is not None and not video:
-        message = "--texts: expected --video with it; the drawn site says its own"
+        message = "--texts: expected --video with it; the drawn site has its own texts"
         raise CommandError(message, status=USAGE)
     bootstrap = os.environ.get("VIGIL_BROKER") or None
     names = topics_of(Operational())

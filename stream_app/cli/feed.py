@@ -81,9 +81,9 @@ def feed(  # noqa: PLR0913 - one parameter an option
     speed: Annotated[float, typer.Option("--speed", min=0, help="1: real time; 0: as fast as possible.")] = 1.0,
     fps: Annotated[
         float | None,
-        typer.Option("--fps", min=0.001, help="At most so many frames a second. [default: all; folders: 1]"),
+        typer.Option("--fps", min=0.001, help="At most this many frames a second. [default: all; folders: 1]"),
     ] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin again when a source ends.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Start again when a source ends.")] = False,
     start: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +92,7 @@ def feed(  # noqa: PLR0913 - one parameter an option
             help="Event time of the first frame, RFC 3339. [default: now; faster than real time: so that it ends now]",
         ),
     ] = None,
-    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of JPEGs that are encoded here.")] = 85,
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of JPEGs encoded here.")] = 85,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
@@ -145,7 +145,9 @@ def choose_cameras(sources: list[str], cameras: list[str], zone: str) -> list[Ca
     keys = [(camera.zone, camera.name) for camera in chosen]
     twice = sorted({f"{key[1]} in {key[0]}" for key in keys if keys.count(key) > 1})
     if twice:
-        raise CommandError(f"each camera of a zone needs a name of its own; twice: {', '.join(twice)}", status=USAGE)
+        raise CommandError(
+            f"expected a distinct name for each camera of a zone, found twice: {', '.join(twice)}", status=USAGE
+        )
     return chosen
 
 
@@ -172,7 +174,7 @@ def _start_ms(
     cameras: tuple[tuple[Camera, Footage], ...],
     texts: tuple[TimedText, ...],
 ) -> int:
-    """Return the event time of the beginning; nothing may lie in the future, or the worker refuses it."""
+    """Return the event time of the beginning; nothing may be in the future, or the worker refuses it."""
     if start is not None:
         try:
             return parse_event_time(start)
@@ -219,7 +221,7 @@ def _run(connection: Connection, topics: Topics, plan: _Plan) -> None:
     too_large = sum(report.too_large for report in reports)
     echo(f"sent {sent:.0f} records, event times from {started}; {too_large} were too large")
     if too_large:
-        raise CommandError(f"{too_large} records were larger than the brokers take")
+        raise CommandError(f"{too_large} records were larger than the brokers accept")
 
 
 async def _feed(

@@ -1,4 +1,4 @@
-"""`vigil kafka`: a real Apache Kafka on this machine, to play with.
+"""`vigil kafka`: a real Apache Kafka on this machine, for trying things out.
 
 In: the command line. Out: brokers started or stopped, their address on stdout. It must not know how they are run.
 
@@ -24,21 +24,23 @@ from stream_app.terminal.outcome import FAILED, INTERRUPTED
 
 _SIZES = (1, 3)
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="A real Apache Kafka on this machine, to play with.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="A real Kafka on this machine, for trying things out."
+)
 
 _StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", help="Where the running broker is noted. [default: $XDG_STATE_HOME/vigil]"),
+    typer.Option("--state-dir", help="Where the running broker is recorded. [default: $XDG_STATE_HOME/vigil]"),
 ]
 
 
 @app.command()
 def up(
     *,
-    nodes: Annotated[int, typer.Option("--nodes", help="1 or 3.")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", help="Number of nodes, 1 or 3.")] = 1,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=1024, max=65_533, help="Of the first node. [default: a free one]"),
+        typer.Option("--port", min=1024, max=65_533, help="Port of the first node. [default: a free one]"),
     ] = None,
     state_dir: _StateDir = None,
 ) -> None:
@@ -75,7 +77,7 @@ def down(*, state_dir: _StateDir = None) -> None:
 
 @app.command()
 def status(*, state_dir: _StateDir = None) -> None:
-    """Say whether a Kafka started by `up` runs, and where. Exit status 1 where none or only a part of it does."""
+    """Say whether a Kafka started by `up` runs, and where. Exit status 1 if it does not, or only in part."""
     try:
         found = detached_status(state_dir=state_dir or default_state_dir())
     except LocalKafkaError as error:

@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth."
 )
 
-_Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything that is drawn and said.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn and said.")]
 
 
 @app.command()
@@ -49,7 +49,7 @@ def play(
     seconds: Annotated[int, typer.Option("--seconds", min=15, help="Length.")] = 60,
     fps: Annotated[float, typer.Option("--fps", min=0.1, max=30, help="Frames per second and camera.")] = 4.0,
     zones: Annotated[int, typer.Option("--zones", min=1, max=64)] = 4,
-    cameras: Annotated[int, typer.Option("--cameras", min=1, max=3, help="Per zone.")] = 2,
+    cameras: Annotated[int, typer.Option("--cameras", min=1, max=3, help="Cameras per zone.")] = 2,
     seed: _Seed = 0,
 ) -> None:
     """Play the site for a while into files.

@@ -1,4 +1,4 @@
-"""`vigil status`: when each camera and zone was last heard of, and which cameras have gone silent.
+"""`vigil status`: when each camera and zone was last heard from, and which cameras have gone silent.
 
 In: options. Out: a table or JSON, once, by the last records of the input topics.
 """
@@ -21,7 +21,7 @@ from stream_app.terminal.lines import echo, echo_json
 from stream_app.terminal.outcome import CommandError, notice, run_command
 from stream_app.terminal.sanitise import visible
 
-app = typer.Typer(add_completion=False, help="Show when each camera and zone was last heard of.")
+app = typer.Typer(add_completion=False, help="Show when each camera and zone was last heard from.")
 
 #: So many places that cannot be read are named; the dead letters name all.
 _MAX_UNREADABLE = 10
@@ -32,13 +32,13 @@ def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with times in ms since 1970.")] = False,
     silent_after_s: Annotated[
-        float, typer.Option("--silent-after", metavar="SECONDS", help="From when on a camera is silent.")
+        float, typer.Option("--silent-after", metavar="SECONDS", help="After how long a camera counts as silent.")
     ] = 10.0,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Show when each camera and zone was last heard of, by the last records of the input topics."""
+    """Show when each camera and zone was last heard from, by the last records of the input topics."""
     operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
     now_ms = time.time_ns() // 1_000_000
     reading = input_status(connection_to(operational), topics_of(operational), now_ms=now_ms, tell=notice)
@@ -74,7 +74,7 @@ def _show(found: InputStatus, now_ms: int, silent_after_ms: int) -> None:
     silent = sum(1 for camera in found.cameras if _is_silent(camera, now_ms, silent_after_ms))
     echo(
         f"{len(found.cameras)} cameras, {silent} silent, by the last {found.looked_at} records; "
-        "a camera whose frames lie further back is not listed"
+        "a camera whose frames are further back is not listed"
     )
 
 

@@ -1,4 +1,4 @@
-"""`vigil task`: look at the tasks' checkpoints, and set a task back after its input is gone."""
+"""`vigil task`: show the tasks' checkpoints, and reset a task whose input is gone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from stream_app.config import Operational
     from stream_app.wire.topics import Topics
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Look at tasks, and set one back after its input is gone."
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show tasks, and reset one whose input is gone.")
 
 _Partitions = Annotated[
     list[int] | None, typer.Option("--partition", "-p", min=0, help="A task, by its partition; may be repeated.")
@@ -39,14 +37,14 @@ def show(*, bootstrap: BootstrapOption = None, config: ConfigOption = None, assi
 @app.command()
 def reset(
     *,
-    to: Annotated[str, typer.Option("--to", help="Where to go on: earliest, latest or an RFC 3339 time.")],
+    to: Annotated[str, typer.Option("--to", help="Where to resume: earliest, latest or an RFC 3339 time.")],
     partition: _Partitions = None,
     is_confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Give up a task's state and go on at another place. What lies between is never judged."""
+    """Discard a task's state and resume at another place. Records in between are never judged."""
     if not partition:
         message = "name at least one task: --partition N"
         raise CommandError(message, status=USAGE)
@@ -54,12 +52,12 @@ def reset(
     _require_place(to)
     names = ", ".join(str(number) for number in sorted(set(partition)))
     if not (
-        is_confirmed or _says_yes(f"Give up the state of task {names} of {operational.deployment}, go on at {to}?")
+        is_confirmed or _says_yes(f"Discard the state of task {names} of {operational.deployment} and resume at {to}?")
     ):
         message = f"task {names} was not reset: expected y, or --yes on the command line"
         raise CommandError(message)
     for done in run_command(_reset(operational, sorted(set(partition)), to)):
-        echo(f"task {done.partition}: goes on at text {done.next_text}, frame {done.next_frame}")
+        echo(f"task {done.partition}: resumes at text {done.next_text}, frame {done.next_frame}")
 
 
 def _says_yes(question: str) -> bool:

@@ -43,13 +43,13 @@ def create(  # noqa: PLR0913 - one parameter an option
         int | None, typer.Option("--replication", min=1, help="Copies. [default: 3, or one per broker]")
     ] = None,
     frames_hours: Annotated[
-        int, typer.Option("--frames-hours", min=-1, help="How long frames stay; -1: for ever.")
+        int, typer.Option("--frames-hours", min=-1, help="How long frames are kept; -1: for ever.")
     ] = Retention().frames_hours,
     texts_hours: Annotated[
-        int, typer.Option("--texts-hours", min=-1, help="How long texts stay.")
+        int, typer.Option("--texts-hours", min=-1, help="How long texts are kept.")
     ] = Retention().texts_hours,
     outputs_hours: Annotated[
-        int, typer.Option("--outputs-hours", min=-1, help="How long all that Vigil publishes stays.")
+        int, typer.Option("--outputs-hours", min=-1, help="How long all that Vigil publishes is kept.")
     ] = Retention().outputs_hours,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
@@ -88,13 +88,14 @@ def fix(  # noqa: PLR0913 - one parameter an option
         list[str] | None, typer.Option("--topic", metavar="NAME", help="Only this topic; may be repeated.")
     ] = None,
     frames_hours: Annotated[
-        int | None, typer.Option("--frames-hours", min=-1, help="Keep frames for at least so long. [default: as it is]")
+        int | None,
+        typer.Option("--frames-hours", min=-1, help="Keep frames for at least this long. [default: as it is]"),
     ] = None,
     texts_hours: Annotated[
-        int | None, typer.Option("--texts-hours", min=-1, help="Keep texts for at least so long. [default: as it is]")
+        int | None, typer.Option("--texts-hours", min=-1, help="Keep texts for at least this long. [default: as it is]")
     ] = None,
     outputs_hours: Annotated[
-        int | None, typer.Option("--outputs-hours", min=-1, help="Keep all outputs so long. [default: as it is]")
+        int | None, typer.Option("--outputs-hours", min=-1, help="Keep all outputs this long. [default: as it is]")
     ] = None,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
@@ -153,7 +154,7 @@ def _report_fix(report: FixReport, *, as_json: bool) -> None:
     if report.altered and not report.is_applied:
         raise CommandError(f"settings to alter: {len(report.altered)}; `--apply` alters them", status=REFUSED)
     if not report.is_fit:
-        raise CommandError(f"{_would_not_start(report.left)}; settings alone do not mend them", status=REFUSED)
+        raise CommandError(f"{_would_not_start(report.left)}; settings alone do not fix them", status=REFUSED)
     echo(f"vigil: settings altered: {len(report.altered)}, differences left: {len(report.left)}", err=True)
 
 

@@ -30,7 +30,7 @@ _SECOND_LINE = "\n" + " " * 25
 
 
 class _Counts:
-    """What was shown; the last line says it."""
+    """What was shown, for the last line."""
 
     def __init__(self) -> None:
         self.shown = 0
@@ -48,9 +48,9 @@ def watch(  # noqa: PLR0913 - one parameter an option
         list[str] | None, typer.Option("--phase", help="Only opened, updated or closed; may be repeated.")
     ] = None,
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Begin with the oldest alert that is kept.")
+        bool, typer.Option("--from-beginning", help="Start with the oldest alert that is kept.")
     ] = False,
-    at_most: Annotated[int | None, typer.Option("--max", min=1, help="End after so many.")] = None,
+    at_most: Annotated[int | None, typer.Option("--max", min=1, help="End after this many.")] = None,
     bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,

@@ -24,7 +24,7 @@ def worker(
     *,
     bootstrap: BootstrapOption = None,
     provider: Annotated[
-        str | None, typer.Option("--provider", help="auto, cuda, tensorrt or cpu; all but auto are required.")
+        str | None, typer.Option("--provider", help="auto, cuda, tensorrt or cpu; any but auto must work.")
     ] = None,
     bundle: Annotated[
         str | None, typer.Option("--bundle", metavar="DIR", help="Model bundle. [default: the setting `bundle`]")
@@ -33,7 +33,7 @@ def worker(
         str | None, typer.Option("--bundle-key", metavar="FILE", help="Public key that the bundle is signed with.")
     ] = None,
     allow_unsigned: Annotated[
-        bool, typer.Option("--allow-unsigned", help="Run a bundle whose signature nobody checked.")
+        bool, typer.Option("--allow-unsigned", help="Run a bundle whose signature is not checked.")
     ] = False,
     start_from: Annotated[
         str | None, typer.Option("--start-from", help="earliest, latest or a time, for tasks that never ran.")

@@ -78,7 +78,7 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         str,
         Meta(
             description="Folder where TensorRT keeps the engines that it compiled, which takes minutes; empty: it "
-            "compiles at every start. What lies there is run: let only the worker write to it."
+            "compiles at every start. What is in there is executed: let only the worker write to it."
         ),
     ] = ""
     bundle: Annotated[str, Meta(description="Directory of the model bundle; empty: the demo bundle.")] = ""
@@ -132,7 +132,7 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     start_from: Annotated[
         str,
         Meta(
-            description="Where a task without checkpoint and committed offset begins: `earliest`, `latest` or an "
+            description="Where a task without checkpoint and committed offset starts: `earliest`, `latest` or an "
             "RFC 3339 time."
         ),
     ] = "earliest"

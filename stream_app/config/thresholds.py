@@ -72,7 +72,7 @@ def _override(label: LabelRule, override: ThresholdOverride | None) -> LabelRule
     if close_at > open_at:
         message = (
             f"setting thresholds.{label.name}: expected close_at <= open_at, "
-            f"found micro-logits {close_at} > {open_at} (the manifest's value stands where none is set)"
+            f"found micro-logits {close_at} > {open_at} (the manifest's value applies where none is set)"
         )
         raise SettingsError(message)
     return msgspec.structs.replace(label, open_at=open_at, close_at=close_at)

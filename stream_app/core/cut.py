@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Position(msgspec.Struct, eq=False, gc=False):
-    """Where a task stands after a sequence number.
+    """How far a task has got after a sequence number.
 
     Stream time, next offsets, the newest append time of all, the append time of the last record of each side (by which
     a successor knows the topic again), and the model and settings in force; times in ms.

@@ -46,7 +46,7 @@ class Front:
         self._seen = Seen()
         self._thin = Thin(settings)
         self._shed = Shed(settings)
-        #: Where the merge order stands; moves with every entry, which gets a copy.
+        #: How far the merge order has got; moves with every entry, which gets a copy.
         self.head = Position(0, NO_RECORD_MS, *start, NO_RECORD_MS, NO_RECORD_MS, NO_RECORD_MS, in_force)
         if checkpoint is not None:
             self.head = _position_of(checkpoint, in_force)

@@ -1,4 +1,4 @@
-"""When each camera and each zone's texts were last heard of: what an operator asks first when alerts are missing.
+"""When each camera and each zone's texts were last heard from: what an operator asks first when alerts are missing.
 
 In: raw records as they arrive, and the time. Out: the newest append times, and the zones that have texts and no frames.
 Bounded: a key that somebody fills with random names must not fill the memory. At the bound a new name takes the place
@@ -96,7 +96,7 @@ class Heard:
 
 
 def _noted(heard: dict[_KeyT, int], key: _KeyT, append_ms: int, limit: int, now_ms: int) -> bool:
-    """Note a name, the last heard of at the end; return False where it is left out."""
+    """Note a name, the last heard from at the end; return False where it is left out."""
     before = heard.pop(key, None)
     if before is None and len(heard) >= limit:
         silent_for_longest, heard_ms = next(iter(heard.items()))

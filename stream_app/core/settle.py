@@ -32,7 +32,7 @@ class Settle:
         self._front = front
         self._decide = decide
         self._pins = pins
-        #: Where the cut stands.
+        #: How far the cut has got.
         self.at: Position = copy(front.head)
         self.cut = Cut()
         self.outputs = Outputs()

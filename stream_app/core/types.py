@@ -240,7 +240,7 @@ class Alert(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True):
     """One scored observation as it was judged, for audit, training and verification.
 
-    The scores stand in the order of the labels of the model ``in_force``, which is the one that made them.
+    The scores are in the order of the labels of the model ``in_force``, which is the one that made them.
     """
 
     observation: Observation

@@ -96,7 +96,7 @@ class LocalKafka:
                 a node did not come up (then with the path and the last lines of its log, which is kept).
         """
         if self._nodes:
-            message = f"this local Kafka runs already, at {self.bootstrap}"
+            message = f"this local Kafka is already running, at {self.bootstrap}"
             raise LocalKafkaError(message)
         java = JavaRuntime(java_executable(), verified_class_path(), heap_mib=256 if self._size == 1 else 192)
         for tries_left in reversed(range(_PORT_TRIES)):

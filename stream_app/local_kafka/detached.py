@@ -147,6 +147,6 @@ def _locked(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"another command starts or stops the local Kafka of {state_dir} right now"
+            message = f"another command is starting or stopping the local Kafka of {state_dir}"
             raise LocalKafkaError(message) from error
         yield

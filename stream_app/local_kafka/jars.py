@@ -140,5 +140,7 @@ def _optional_package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        message = f"a local Kafka needs the Python package {name.partition('.')[0]}, which is not here: {_EXTRA_HINT}"
+        message = (
+            f"a local Kafka needs the Python package {name.partition('.')[0]}, which is not installed: {_EXTRA_HINT}"
+        )
         raise LocalKafkaError(message) from error

@@ -105,7 +105,7 @@ class Node:
             LocalKafkaError: the node runs already.
         """
         if self.is_running:
-            message = f"Kafka node {self.number} runs already"
+            message = f"Kafka node {self.number} is already running"
             raise LocalKafkaError(message)
         command = self._java.command(BROKER_MAIN, heap_mib=self._java.heap_mib, options=self._java_options)
         with self.log_path.open("ab") as log:
@@ -181,7 +181,7 @@ class Node:
 
     def _running_process(self, what: str) -> subprocess.Popen[bytes]:
         if self.process is None or not self.is_running:
-            message = f"Kafka node {self.number} does not run, so it cannot be {what}"
+            message = f"Kafka node {self.number} is not running, so it cannot be {what}"
             raise LocalKafkaError(message)
         return self.process
 

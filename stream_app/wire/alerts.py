@@ -1,4 +1,4 @@
-"""Alerts and notices as they stand on the alerts topic, by version 1 of their schemas: written and read here.
+"""Alerts and notices as they are on the alerts topic, by version 1 of their schemas: written and read here.
 
 In: an alert or notice of the core; or the value and the headers of a record. Out: a message; or an :class:`Alert`, a
 :class:`Notice`, or a :class:`WireError` that says what is wrong. Properties that later versions add are ignored.

@@ -1,4 +1,4 @@
-"""Dead letters as they stand on their topic: the record as it came, and headers of ours behind its own.
+"""Dead letters as they are on their topic: the record as it came, and headers of ours after its own.
 
 In: a refused record and why; or the headers of a dead letter. Out: a message; or a :class:`DeadLetter` that says what
 was refused, or a :class:`WireError`.

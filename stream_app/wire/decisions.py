@@ -1,4 +1,4 @@
-"""Decisions as they stand on their topic, by version 1 of their schema: written and read here.
+"""Decisions as they are on their topic, by version 1 of their schema: written and read here.
 
 In: a decision of the core; or the value of a record or a recording. Out: a message; or a :class:`Decision`, or a
 :class:`WireError` that says what is wrong. Properties that later versions add are ignored.

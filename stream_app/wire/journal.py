@@ -1,4 +1,4 @@
-"""The journal as it stands on the wire: written and read in one place, and the order of admission that it tells.
+"""The journal on the wire: written and read in one place, and the order of admission that it tells.
 
 In: what a step journals, or the values of a task's journal records in the order of their topic. Out: messages, or the
 places of the merge order one after the other. With the input topics, that is all a replay needs to admit the records
@@ -160,7 +160,7 @@ def in_order(records: Iterable[JournalRecord], start: tuple[int, int] | None = N
 
 
 class _Reader:
-    """Where the reading stands: the next frame, and the next text where that is known for certain."""
+    """How far the reading has got: the next frame, and the next text where that is known for certain."""
 
     def __init__(self, start: tuple[int, int] | None) -> None:
         self._next_text: int | None = None

@@ -195,7 +195,7 @@ def test_the_commands_say_whether_a_bundle_is_signed(
     assert json.loads(output)["signed"] is True
     check = ("bundle", "check", "--provider", "cpu", "--key")
     status, output, _ = _run(capsys, *check, str(keys / "maker.pub"), str(signed))
-    assert (status, "holds, by the key" in output) == (0, True)
+    assert (status, "valid, by the key" in output) == (0, True)
     for key, bundle, words in (("other", signed, "another key"), ("maker", bare, "the bundle is not signed")):
         status, _, error = _run(capsys, *check, str(keys / f"{key}.pub"), str(bundle))
         assert status == REFUSED

@@ -148,7 +148,7 @@ def test_a_recording_that_cannot_be_finished_leaves_the_old_one_and_no_half(
     full = [sys.executable, "-c", _IN_LITTLE_SPACE, "decisions", "--append", "--out", str(out), *deployment.options]
     ended = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
-    assert f"vigil: {out} cannot be written: File too large; it is as it was" in ended.stderr
+    assert f"vigil: {out} cannot be written: File too large; it is unchanged" in ended.stderr
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("d.jsonl", before)]
 
     deployment.options += ["--set", "decisions_topic=no.such.decisions"]
@@ -180,7 +180,7 @@ def test_no_broker_and_ctrl_c_leave_nothing_behind(tmp_path: Path) -> None:
     ("line", "message"),
     [
         (b'{"zone": "z", "evidence": []}\n', "line 1: expected a line that `vigil decisions` wrote, found another"),
-        (b'{"topic": "t", "partition": 0, "offset": 1, "time": "", "value": {}}', "found one that is cut off"),
+        (b'{"topic": "t", "partition": 0, "offset": 1, "time": "", "value": {}}', "found a truncated one"),
         (b'{"topic": "u", "partition": 0, "offset": 1, "time": "", "value": {}}\n', "found one of u"),
     ],
 )

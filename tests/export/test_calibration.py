@@ -126,7 +126,7 @@ def test_what_is_isotonic_only_in_part_is_said_with_its_rows() -> None:
     assert found.words == "isotonic, platt where rows were too few (both; image: fire; text)"
     both, image, text = shortages(partial, found)
     assert "of image: expected at least 20 validation rows with a label and 20 without it" in image
-    assert "found 19 with fire and 281 without: Platt's stands there" in image
+    assert "found 19 with fire and 281 without: Platt scaling is used there" in image
     fights = int(truth[290:, 0].sum())
     for line in (both, text):
         assert f"found {fights} with fight and {10 - fights} without, 0 with fire and 10 without" in line

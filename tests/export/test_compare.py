@@ -102,7 +102,7 @@ def test_a_side_that_no_run_has_is_stood_for_and_said_so() -> None:
     assert [contender.name for contender in found.contenders] == ["lstm", "fusion, text left out", "fusion"]
     assert [contender.is_own_run for contender in found.contenders] == [True, False, True]
     assert len(found.notes) == 1
-    assert "No run looks at the image alone" in found.notes[0]
+    assert "No run uses the image alone" in found.notes[0]
 
 
 def test_runs_are_paired_by_the_names_of_rows_whatever_their_order() -> None:
@@ -155,7 +155,7 @@ def test_runs_of_other_data_are_refused() -> None:
         compare([_run(drawn), _run(replace(drawn, ids=tuple(f"x{at}" for at in range(100))))])
     flipped = replace(drawn, name="two", truth=1 - drawn.truth)
     with pytest.raises(
-        PredictionsError, match=r"one truth in all runs, found others in two, first at row metadata.jsonl:1"
+        PredictionsError, match=r"the same truth in all runs, found another in two, first at row metadata.jsonl:1"
     ):
         compare([_run(drawn), _run(flipped)])
     with pytest.raises(PredictionsError, match="expected runs with the labels"):
@@ -165,14 +165,14 @@ def test_runs_of_other_data_are_refused() -> None:
 def test_few_groups_are_said() -> None:
     drawn = draw("binary", rows=100, split="test", group_of=20)
     found = compare([_run(drawn)], resamples=50)
-    assert any("5 groups only" in note for note in found.notes)
+    assert any("only 5 groups" in note for note in found.notes)
     alone = compare([_run(replace(drawn, groups=np.zeros(100, np.int64)))], resamples=50)
-    assert alone.first_line.endswith("of one group, or of too few with or without a label, there is no interval.")
+    assert alone.first_line.endswith("there is no interval for one group, or for too few with or without a label.")
 
 
 def test_a_gain_that_no_decision_can_show_is_said_to_be_unknown() -> None:
     drawn = draw("binary", rows=100, split="test", name="concat")
     found = compare([_run(replace(drawn, truth=np.zeros_like(drawn.truth)))], resamples=50)
     assert found.first_line.startswith("concat: fusion gains ")
-    assert found.gains[1].sentence.startswith("concat: no gain of AUROC can be told")
+    assert found.gains[1].sentence.startswith("concat: the gain in AUROC is unknown")
     assert "nan" not in " ".join(gain.sentence for gain in found.gains)

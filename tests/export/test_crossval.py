@@ -178,7 +178,7 @@ def test_what_was_cut_short_goes_on_with_the_parts_that_are_left(data: Path, don
     table.write_text(content, "utf-8")
     said.clear()
     crossval(read_config(done.config), done, say=said.append, resume=True)
-    assert sum("finished before" in line for line in said) == 2
+    assert sum("already finished" in line for line in said) == 2
     assert len(load_predictions(done.predictions("test"))) == 48
 
 
@@ -348,7 +348,7 @@ def test_the_card_of_a_model_that_learned_from_everything_has_the_figures_of_its
     assert "## Figures of a cross-validation, by sequences\n" in card
     assert "had not learned from its part" in card
     assert "48 rows, 48 decisions, 12 groups, 3 parts" in card
-    assert "too good to be expected" not in card
+    assert "optimistic" not in card
 
 
 @pytest.mark.parametrize(

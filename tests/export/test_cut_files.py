@@ -73,9 +73,9 @@ def _cut(run: Path, name: str, share: float, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("checkpoints/last.ckpt", "best.ckpt over it to go on from the best epoch"),
-        ("state.json", "or remove that file, and --resume goes on"),
-        ("dataset.json", "put it back from a copy, or train again"),
+        ("checkpoints/last.ckpt", "best.ckpt over it to continue from the best epoch"),
+        ("state.json", "or remove that file, and --resume continues"),
+        ("dataset.json", "restore it from a copy, or train again"),
         ("config.toml", "expected a TOML or YAML file"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_checkpoint_that_was_cut_anywhere_is_named_before_anything_is_trained(
     path.write_bytes(path.read_bytes()[:length])
     log = (run / "logs" / "metrics.csv").read_bytes()
     assert _run("train", "--resume", "--out", run) == 1
-    assert f"{path}: expected a whole checkpoint, found one that is cut short" in capsys.readouterr().err
+    assert f"{path}: expected a whole checkpoint, found one that is truncated" in capsys.readouterr().err
     assert (run / "logs" / "metrics.csv").read_bytes() == log
 
 
@@ -173,7 +173,7 @@ def test_predictions_that_were_cut_are_named_and_can_be_made_again(
     assert _run(command, run, *more) == 1
     said = capsys.readouterr().err
     assert f"{run / 'predictions' / 'test.npz'}: expected a file of predictions, found " in said
-    assert "remove it, and `vigil-export evaluate` computes it anew" in said
+    assert "remove it, and `vigil-export evaluate` computes it again" in said
     (run / "predictions" / "test.npz").unlink()
     assert _run("evaluate", run, "--resamples", "100") == 0
     assert _run(command, run, *more) == 0

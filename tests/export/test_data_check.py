@@ -147,7 +147,7 @@ def test_a_side_in_a_column_of_another_name_is_told_with_both_names(
     found = {one.kind: one for one in check(open_dataset(tmp_path)).findings}
     assert (
         f"have no {side}: expected it in the column {ours}, found columns that were not used ({theirs}); if another "
-        f"column holds it, name that: --column {ours}=NAME"
+        f"column holds it, name it: --column {ours}=NAME"
     ) in found["one-sided"].words
     named = check(open_dataset(tmp_path, ReadOptions(columns={ours: theirs})))
     assert "one-sided" not in _found(named)
@@ -165,7 +165,7 @@ def test_a_side_that_one_split_alone_lacks_is_found(column: str, side: str, tmp_
             imagefolder(tmp_path / name, [line | note for line, note in zip(lines, notes, strict=True)])
         (found,) = (one for one in check(open_dataset(tmp_path)).findings if one.kind == "one-sided")
         assert found.count == 20
-        assert f"all of test, have no {side}, but some of other splits have" in found.words
+        assert f"(all of test) have no {side}, but some of other splits have" in found.words
         assert f"found {unused}; if another" in found.words
 
 

@@ -132,11 +132,11 @@ def test_sequences_of_one_name_in_two_sets_stay_two_and_named_groups_stay_one(tm
 @pytest.mark.parametrize(
     ("shares", "groups", "said"),
     [
-        ((), 4, ["no row is left for test: whole groups stay together, and there are 4"]),
+        ((), 4, ["no rows left for test: groups stay whole, and there are only 4"]),
         (
             ("--train", "0.9"),
             20,
-            ["the shares sum to 1.2, not to 1; they are taken as train 75%, validation 12%, test 12%"],
+            ["the shares sum to 1.2, not to 1; using train 75%, validation 12%, test 12%"],
         ),
         (("--train", "0.6", "--validation", "0.4", "--test", "0"), 20, []),
         ((), 20, []),

@@ -240,7 +240,7 @@ def test_the_list_for_reviewers_has_a_line_for_each_text_and_is_read_once_it_is_
         return int(ended.value.code or 0)
 
     assert run(*command) == 0
-    assert "3 texts and frames to be judged, of 4 decisions" in capsys.readouterr().out
+    assert "3 texts and frames to judge, from 4 decisions" in capsys.readouterr().out
     head, *lines = sheet.read_text("utf-8").splitlines()
     time = "2026-01-01T02:03:04.750Z"
     assert head == "text,frame,label,time,zone,frames,said,score,words"
@@ -287,7 +287,7 @@ def test_false_alarms_join_the_data_set_of_old(tmp_path: Path, capsys: pytest.Ca
     assert run("data", "from-decisions", *inputs, "--out", tmp_path / "new") == 0
     shown = capsys.readouterr()
     assert "4 decisions: 2 without a verdict" in shown.err
-    assert "1 verdicts fit no decision (is the evidence of their alert given?): v.csv:3" in shown.err
+    assert "1 verdicts match no decision (is the evidence of their alert given?): v.csv:3" in shown.err
     assert "2 rows" in shown.out
     assert run("data", "split", tmp_path / "old", tmp_path / "new", "--out", tmp_path / "both") == 0
     both = open_dataset(tmp_path / "both")

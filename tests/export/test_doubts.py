@@ -49,7 +49,7 @@ def test_a_model_that_is_no_better_than_one_answer_for_all_rows_is_doubted(task:
     constant = np.eye(drawn.truth.shape[1])[0]
     for worse in (_saying(drawn, constant), replace(drawn, truth=np.roll(drawn.truth, 1, 0))):
         (said,) = _said(worse)
-        assert "that of an answer that is the same for every row" in said
+        assert "that of the same answer for every row" in said
         assert "another recipe.rate or more recipe.epochs" in said
     assert "other pretrained encoders" in _said(_saying(drawn, constant), Recipe(method="probe"))[0]
 

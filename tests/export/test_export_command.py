@@ -146,7 +146,7 @@ def test_values_of_columns_go_into_a_bundle_only_if_they_are_asked_for(
     assert "values may name people or places: accuracy by hour, seen_by" in output
     for path in (tmp_path / "out").iterdir():
         assert b"A. Guard" not in path.read_bytes()
-    assert "Not listed, since its maker did not ask for it: accuracy by hour, seen_by." in (
+    assert "Not listed, since it was not asked for at export: accuracy by hour, seen_by." in (
         tmp_path / "out" / MODEL_CARD
     ).read_text("utf-8")
     status, output = _export(capsys, run, "--out", tmp_path / "other", "--facet", "guard")
@@ -165,7 +165,7 @@ def test_what_was_doubtful_about_a_training_stands_on_the_card(
     assert status == 0, output
     card = (tmp_path / "out" / MODEL_CARD).read_text("utf-8")
     assert "- **nothing was learned.**" in card.partition("## Limits")[2]
-    assert "- Epochs at most: 9\n- Epochs trained: 4\n" in card
+    assert "- Maximum epochs: 9\n- Epochs trained: 4\n" in card
     assert "judgements of training and validation rows by layers that had not learned from them" in card
 
 

@@ -31,10 +31,10 @@ def test_a_pair_signs_and_checks_and_its_private_half_is_for_its_owner_alone(
 ) -> None:
     bundle = write_tiny_bundle(tmp_path)
     status, words = _run(capsys, "create", tmp_path / "maker")
-    assert (status, "keep it to yourself" in words) == (0, True)
+    assert (status, "keep it secret" in words) == (0, True)
     assert (tmp_path / "maker.key").stat().st_mode & 0o777 == 0o600
     status, words = _run(capsys, "sign", bundle, "--key", tmp_path / "maker.key")
-    assert (status, "signed tiny 1 by the key" in words) == (0, True)
+    assert (status, "signed tiny 1 with the key" in words) == (0, True)
     check_signature(load_bundle(bundle), read_public_key(tmp_path / "maker.pub"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maker.key", "maker.pub", "tiny"]
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == ["1"]
@@ -61,7 +61,7 @@ def test_a_signature_by_another_key_is_replaced_only_when_asked(
         assert _run(capsys, "sign", bundle, "--key", tmp_path / "one.key")[0] == 0
     before = (bundle / m.SIGNATURE_NAME).read_bytes()
     status, words = _run(capsys, "sign", bundle, "--key", tmp_path / "two.key")
-    assert (status, "give --replace" in words) == (1, True)
+    assert (status, "--replace replaces it" in words) == (1, True)
     assert (bundle / m.SIGNATURE_NAME).read_bytes() == before
     assert _run(capsys, "sign", bundle, "--key", tmp_path / "two.key", "--replace")[0] == 0
     check_signature(load_bundle(bundle), read_public_key(tmp_path / "two.pub"))

@@ -99,7 +99,7 @@ def test_another_arithmetic_schedule_or_loss_trains_to_other_weights(
     other = RunFolder(tmp_path / "run")
     config = small_config(data, **changes)
     if "bf16" in config.recipe.precision and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # what an LSTM needs
-        with pytest.raises(TrainingError, match="take precision 32"):
+        with pytest.raises(TrainingError, match="use precision 32"):
             fit(config, other, say=lambda _: None)
         return
     fit(config, other, say=lambda _: None)

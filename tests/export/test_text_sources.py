@@ -140,10 +140,10 @@ def test_vectors_are_read_from_every_form_of_file(tmp_path: Path, name: str) -> 
         ),
         ("v.txt.gz", b"no gzip", "cannot be read"),
         ("v.txt.gz", gzip.compress(b"fire 1 2 3\n" * 99)[:30], "cannot be read"),
-        ("v.bin", b"2 3\nfire " + bytes(12), "expected 2 words, found an end or no word after 1"),
-        ("v.bin", b"<html>", "expected how many words and numbers"),
-        ("v.bin", (793712314).to_bytes(4, "little") + bytes(20), "fastText's own; its .vec will do"),
-        ("v.npy", b"", "expected a file .txt, .vec or .bin"),
+        ("v.bin", b"2 3\nfire " + bytes(12), "expected 2 words, found no whole word after 1"),
+        ("v.bin", b"<html>", "expected the numbers of words and dimensions"),
+        ("v.bin", (793712314).to_bytes(4, "little") + bytes(20), "fastText's own; use its .vec"),
+        ("v.npy", b"", "expected a .txt, .vec or .bin file"),
     ],
 )
 def test_other_files_are_refused_with_the_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:

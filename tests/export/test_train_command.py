@@ -89,8 +89,8 @@ def test_validation_rows_of_one_class_and_a_missing_side_are_said(
     imagefolder(tmp_path / "data" / "validation", fights(1))
     assert _train(tmp_path / "data", tmp_path / "run", settings=("image.kind=plain-cnn",)) == 0
     said = capsys.readouterr().err
-    assert "WARNING: no training row has a text; if it lies in another column" in said
-    assert "WARNING: the validation rows have all or none fight" in said
+    assert "WARNING: no training row has a text; if it is in another column" in said
+    assert "WARNING: all or none of the validation rows have fight" in said
 
 
 @pytest.mark.parametrize("command", ["train", "crossval"])
@@ -100,7 +100,7 @@ def test_a_folder_that_is_no_run_is_neither_resumed_nor_advised_to_be(
     out = tmp_path / "run"
     arguments = (*("--data", str(data)), *("--set", "data.folds=2", "--set", "image.kind=plain-cnn"))
     for begun, given, advice in (
-        (False, ("--resume",), "found no such folder: begin without --resume"),
+        (False, ("--resume",), "found no such folder: start without --resume"),
         (True, ("--resume",), "found no config.toml in it: remove the folder, or choose another name"),
         (True, ("--resume", *arguments), "found no config.toml in it: remove the folder, or choose another name"),
         (True, arguments, "found one: choose another name, or remove it"),
@@ -113,7 +113,7 @@ def test_a_folder_that_is_no_run_is_neither_resumed_nor_advised_to_be(
     (out / "config.toml").touch()
     with pytest.raises(SystemExit):
         main([command, "--out", str(out), *arguments])
-    assert "choose another name, or --resume what was cut short" in capsys.readouterr().err
+    assert "choose another name, or --resume it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("fusion", "column"), [("text_only", "file_name"), ("image_only", "text")])
@@ -126,15 +126,15 @@ def test_a_missing_side_that_the_fusion_does_not_look_at_is_not_said(
     assert _train(tmp_path / "data", tmp_path / "run", "--fusion", fusion, settings=body) == 0
     assert "row has a" not in capsys.readouterr().err
     assert _train(tmp_path / "data", tmp_path / "both", "--fusion", "concat", settings=body) == 1
-    assert f"else train the other side alone: --fusion {fusion}" in capsys.readouterr().err
+    assert f"otherwise train the other side alone: --fusion {fusion}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("lacking", "said"),
     [
-        (("train",), "no training row has a text; if it lies in another column, give that the same name in all"),
-        (("validation",), "no validation row has a text; if it lies in another column, give that the same name in all"),
-        (("train", "validation"), "no training or validation row has a text; if it lies in another column, --set data"),
+        (("train",), "no training row has a text; if it is in another column, give it the same name in all"),
+        (("validation",), "no validation row has a text; if it is in another column, give it the same name in all"),
+        (("train", "validation"), "no training or validation row has a text; if it is in another column, --set data"),
     ],
 )
 def test_a_side_that_some_split_lacks_is_said(
@@ -154,7 +154,7 @@ def test_a_calibration_that_has_too_few_rows_for_what_was_asked_is_said(
     assert _train(data, tmp_path / "run", settings=("image.kind=plain-cnn", "recipe.calibration=isotonic")) == 0
     said = capsys.readouterr().err
     assert said.count("WARNING: isotonic calibration of ") == 3
-    assert "20 without it, found 2 with fight and 2 without: Platt's stands there" in said
+    assert "20 without it, found 2 with fight and 2 without: Platt scaling is used there" in said
 
 
 @pytest.mark.parametrize("command", ["train", "crossval"])

@@ -124,7 +124,7 @@ def test_a_training_that_was_killed_goes_on_to_the_weights_it_would_have_had(dat
     assert all(torch.equal(one[name], other[name]) for name in one)
     logged = [(run.logs / "metrics.csv").read_text().splitlines() for run in (whole, killed)]
     assert logged[1] == logged[0]
-    with pytest.raises(RunError, match="one that is finished"):
+    with pytest.raises(RunError, match="found a finished one"):
         fit(config, killed, say=lambda _: None, resume=True)
 
 

@@ -283,7 +283,7 @@ def test_the_card_says_what_is_known_and_what_nobody_said(chosen: tuple[Path, An
     manifest = load_bundle(chosen[0]).manifest
     from vigil_export.packing.card import write_card  # noqa: PLC0415
 
-    assert "Nobody stated one. The terms of the data and of the pretrained weights it began with (a-backbone)" in (
+    assert "Nobody stated one. The terms of the data and of the pretrained weights it started from (a-backbone)" in (
         write_card(manifest, About())
     )
 

@@ -1,6 +1,6 @@
 """The command line `vigil-export`: names the commands; each is loaded only when it is called.
 
-In: arguments. Out: an exit status that says what happened. It must not know what any command does; PyTorch takes
+In: arguments. Out: an exit status that says what happened. It must not know what any command does: PyTorch takes
 seconds to import, and `--help` should not wait for it.
 """
 
@@ -16,14 +16,14 @@ __all__ = ["app", "main"]
 class _VigilExport(Commands):
     advice = "install the extra `export`"
     parts: ClassVar = {
-        "data": Part("vigil_export.cli.data", "Check, divide and make data sets."),
+        "data": Part("vigil_export.cli.data", "Check, split and create data sets."),
         "train": Part("vigil_export.cli.train", "Train a model on a data set."),
         "crossval": Part("vigil_export.cli.crossval", "Train and test once per held-out fold of a data set."),
-        "evaluate": Part("vigil_export.cli.evaluate", "Measure a run, with a report to look at."),
+        "evaluate": Part("vigil_export.cli.evaluate", "Evaluate a run and write a report."),
         "compare": Part("vigil_export.cli.compare", "Compare runs: is fusing worth it?"),
         "export": Part("vigil_export.cli.export", "Pack a run as a bundle: graphs, card, signature."),
         "bench": Part("vigil_export.cli.bench", "Measure how fast a bundle runs on this machine."),
-        "keys": Part("vigil_export.cli.keys", "Make keys and sign bundles."),
+        "keys": Part("vigil_export.cli.keys", "Create keys and sign bundles."),
     }
 
 

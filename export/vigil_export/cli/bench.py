@@ -19,19 +19,19 @@ def bench(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder with manifest.json.")],
     *,
     batch: Annotated[
-        list[int] | None, typer.Option("--batch", min=1, help="A batch size; repeat. [default: 1 2 4 8 16 32]")
+        list[int] | None, typer.Option("--batch", min=1, help="A batch size; may be repeated. [default: 1 2 4 8 16 32]")
     ] = None,
     provider: Annotated[
-        list[str] | None, typer.Option("--provider", help="cpu, cuda or tensorrt; repeat. [default: all that work]")
+        list[str] | None, typer.Option("--provider", help="cpu, cuda or tensorrt; repeatable. [default: all that work]")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads inside one operator on the CPU.")] = 1,
-    repeats: Annotated[int, typer.Option(min=3, help="Runs of each batch; their median counts.")] = 15,
+    threads: Annotated[int, typer.Option(min=1, help="Intra-operator threads on the CPU.")] = 1,
+    repeats: Annotated[int, typer.Option(min=3, help="Runs per batch size; the median is reported.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
 ) -> None:
     """Measure images/s, texts/s, pairs/s and the latency of each batch, on every provider that works here.
 
-    A pair is both encoders and the fusion head; `fuse` is the head alone, for what is encoded already. Decoding JPEG is
-    not counted.
+    A pair runs both encoders and the fusion head; `fuse` is the head alone, on features already encoded. JPEG decoding
+    is not timed.
     """
     from stream_app.bundle import BundleError  # noqa: PLC0415
     from stream_app.bundle.graphs import GraphError  # noqa: PLC0415

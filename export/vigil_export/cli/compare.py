@@ -1,4 +1,4 @@
-"""`vigil-export compare`: is fusing worth it? In: runs. Out: the sentence first, then tables, and a page."""
+"""`vigil-export compare`: is fusing worth it? In: runs. Out: one sentence, then tables, and a page."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from vigil_export.evaluation.report.page import span
 
 app = typer.Typer(add_completion=False)
 
-FLATTERING = "Calibration was fitted to these validation rows: figures are too good to be expected elsewhere."
+FLATTERING = "Calibration was fitted to these validation rows: the figures are optimistic."
 _SHOWN = ("accuracy", "AUROC", "ECE")
 
 
 @app.command("compare")
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; the first fusion gives the first line.")
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first line is about the first fusion.")
     ],
     *,
     split: SplitOption = "test",
@@ -49,7 +49,7 @@ def compare(
     resamples: ResamplesOption = RESAMPLES,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs on the same decisions, always with text alone and image alone; the first line says the gain."""
+    """Compare runs on the same decisions, always with text alone and image alone; the first line states the gain."""
     folders = [open_run(path) for path in runs]
     with run_failures():
         opened = [(predictions_of(folder, split, mode), calibrated_of(folder)) for folder in folders]
@@ -89,13 +89,13 @@ def _show(found: Comparison) -> None:
         echo(gain.sentence)
     screen = console()
     table = Table()
-    for column in ("", "looks at", *_SHOWN):
+    for column in ("", "inputs", *_SHOWN):
         table.add_column(column, justify="right" if column in _SHOWN else "left", overflow="fold")
     for one in found.contenders:
-        looks_at = "both" if one.sides == "both" else f"{one.sides} alone"
-        table.add_row(one.name, looks_at, *(span(found.figures[one.name][figure]) for figure in _SHOWN))
+        inputs = "both" if one.sides == "both" else f"{one.sides} alone"
+        table.add_row(one.name, inputs, *(span(found.figures[one.name][figure]) for figure in _SHOWN))
     screen.print(table)
-    pairs = Table(title="the first less the second", title_justify="left")
+    pairs = Table(title="first minus second", title_justify="left")
     for column in ("first", "second", *HEADLINE):
         pairs.add_column(column, justify="left" if column in {"first", "second"} else "right", overflow="fold")
     for pair in found.pairs:

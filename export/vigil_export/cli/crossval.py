@@ -1,4 +1,4 @@
-"""`vigil-export crossval`: a configuration in, a folder of runs out; no row is judged by a model that saw it."""
+"""`vigil-export crossval`: one run per held-out fold. In: a configuration. Out: a folder of runs, and a table."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ def crossval(  # noqa: PLR0913 - one parameter an option
     config: ConfigArgument = None,
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the runs; must not exist, unless resumed.")],
-    folds: Annotated[int | None, typer.Option(min=2, help="Parts, divided by whole groups and labels.")] = None,
-    fold_column: Annotated[str, typer.Option(metavar="COLUMN", help="Column that names the part of a row.")] = "",
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Number of folds; groups stay whole, labels are spread evenly.")
+    ] = None,
+    fold_column: Annotated[str, typer.Option(metavar="COLUMN", help="Column that names the fold of a row.")] = "",
     data: DataOption = None,
     fusion: FusionOption = "",
     image_weights: ImageWeightsOption = "",
@@ -67,4 +69,4 @@ def crossval(  # noqa: PLR0913 - one parameter an option
         cells = (f"{figures[figure].mean:.3f} ({figures[figure].deviation:.3f})" for figures in found.values())
         table.add_row(figure, *cells)
     console().print(table)
-    say(f"every row of the data set, with intervals: vigil-export evaluate {out}")
+    say(f"figures over all rows, with intervals: vigil-export evaluate {out}")

@@ -1,4 +1,4 @@
-"""`vigil-export data`: check, divide and make data sets. In: arguments. Out: tables, folders, statuses."""
+"""`vigil-export data`: check, split and create data sets. In: arguments. Out: tables, folders, statuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vigil_export.data.reading.site_folder import write_site
 from vigil_export.data.reading.write import write_dataset
 from vigil_export.data.rows import SPLIT_NAMES, Dataset, SplitName
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, divide and make data sets.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, split and create data sets.")
 
 app.command()(check)
 app.command()(verdicts)
@@ -43,7 +43,7 @@ OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to
 
 @app.command()
 def split(  # noqa: PLR0913 - one parameter an option
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="A data set, or several to be made one.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="A data set, or several to merge.")],
     *,
     out: OutOption,
     train: Annotated[float, typer.Option(min=0, help="Share of the rows.")] = 0.7,
@@ -53,10 +53,10 @@ def split(  # noqa: PLR0913 - one parameter an option
         list[str] | None, typer.Option("--keep", metavar="SPLIT", help="Leave this split as it is; may be repeated.")
     ] = None,
     tie_pictures: Annotated[
-        bool, typer.Option("--tie-pictures", help="Keep rows together whose pictures are equal or nearly so.")
+        bool, typer.Option("--tie-pictures", help="Keep rows with equal or nearly equal pictures together.")
     ] = False,
-    links: Annotated[bool, typer.Option("--links", help="Hard links to the pictures in place of copies.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal splits.")] = 0,
+    links: Annotated[bool, typer.Option("--links", help="Hard-link the pictures instead of copying.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same splits.")] = 0,
     label: LabelOption = "",
     group: GroupOption = "",
     sequence: SequenceOption = "",
@@ -65,7 +65,7 @@ def split(  # noqa: PLR0913 - one parameter an option
     labels: LabelsOption = None,
     negative: NegativeOption = None,
 ) -> None:
-    """Divide a data set into train, validation and test by whole groups, with every label in its share."""
+    """Split a data set into train, validation and test; groups stay whole, labels are spread evenly."""
     options = read_options(
         label=label, group=group, sequence=sequence, column=column, task=task, labels=labels, negative=negative
     )
@@ -93,11 +93,11 @@ def _doubts(divided: Dataset, wanted: dict[SplitName, float]) -> Iterator[str]:
     whole = sum(wanted.values())
     if len(wanted) == len(SPLIT_NAMES) and not math.isclose(whole, 1, abs_tol=1e-6):
         taken = ", ".join(f"{name} {share / whole:.0%}" for name, share in wanted.items())
-        yield f"the shares sum to {whole:g}, not to 1; they are taken as {taken}"
+        yield f"the shares sum to {whole:g}, not to 1; using {taken}"
     present = {row.split for row in divided.rows}
     if empty := [name for name in wanted if name not in present]:
         groups = len({row.group for row in divided.rows})
-        yield f"no row is left for {', '.join(empty)}: whole groups stay together, and there are {groups}"
+        yield f"no rows left for {', '.join(empty)}: groups stay whole, and there are only {groups}"
 
 
 @app.command()
@@ -108,9 +108,9 @@ def site(
     validation: Annotated[int, typer.Option(min=0)] = 480,
     test: Annotated[int, typer.Option(min=0, help="Half of them with wording that training never uses.")] = 960,
     texts: Annotated[int, typer.Option(min=1, help="Texts per picture.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Decides every picture and text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Determines every picture and text.")] = 0,
 ) -> None:
-    """Draw the security site of the demo as a data set, to try everything on."""
+    """Draw the demo's security site as a data set, to try everything out."""
     refuse_existing(out)
     with failures(), bar("drawing") as progress:
         pictures: dict[SplitName, int] = {"train": train, "validation": validation, "test": test}
@@ -119,12 +119,12 @@ def site(
 
 
 def _ties(dataset: Dataset) -> list[tuple[int, int]]:
-    with bar("looking at pictures") as looking, bar("comparing pictures") as comparing:
+    with bar("reading pictures") as looking, bar("comparing pictures") as comparing:
         return find_ties(dataset.rows, looking=looking, comparing=comparing)
 
 
 def _meaning(dataset: Dataset) -> str:
-    """Say how the labels were understood."""
+    """Say how the labels were interpreted."""
     negative = f"; nothing happened: {', '.join(dataset.negative)}" if dataset.negative else ""
     return f"{dataset.task}: {', '.join(dataset.labels)}{negative}"
 

@@ -33,7 +33,7 @@ from vigil_export.data.checking.parts import Part
 from vigil_export.data.reading.read import open_dataset
 
 _ERRORS = tuple(kind for kind, severity in KINDS.items() if severity == "error")
-# Lines of labels and of languages in the table; the rest is in --json.
+# Rows of labels and of languages in the table; the rest is in --json.
 _LINES_AT_MOST = 24
 
 
@@ -41,16 +41,16 @@ def check(  # noqa: PLR0913 - one parameter an option
     folder: DataArgument,
     *,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow", metavar="KIND", help=f"No error: {', '.join(_ERRORS)}; or all.")
+        list[str] | None, typer.Option("--allow", metavar="KIND", help=f"Accept these: {', '.join(_ERRORS)}; or all.")
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="FILE", help="Page to write: some rows of every label (.html).")
     ] = None,
-    min_side: Annotated[int, typer.Option(min=1, help="Pictures with a shorter side are tiny, pixels.")] = 32,
+    min_side: Annotated[int, typer.Option(min=1, help="A picture with a shorter side is tiny, pixels.")] = 32,
     bits: Annotated[
-        int, typer.Option(min=0, max=32, help="Near pictures differ in at most so many bits of 64.")
+        int, typer.Option(min=0, max=32, help="Near duplicates: hashes differ in at most this many bits of 64.")
     ] = NEAR_BITS,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
     label: LabelOption = "",
     group: GroupOption = "",
     sequence: SequenceOption = "",
@@ -59,7 +59,7 @@ def check(  # noqa: PLR0913 - one parameter an option
     labels: LabelsOption = None,
     negative: NegativeOption = None,
 ) -> None:
-    """Count, and look for what spoils training or makes its figures wrong: leaks, repetitions, broken pictures."""
+    """Count rows, and look for what spoils training or its figures: leaks, duplicates, broken pictures."""
     if unknown := set(allow or ()) - {*_ERRORS, "all"}:
         raise CommandError(f"--allow: expected {', '.join(_ERRORS)}, all; found {', '.join(unknown)}", status=USAGE)
     options = read_options(
@@ -67,7 +67,7 @@ def check(  # noqa: PLR0913 - one parameter an option
     )
     with failures():
         dataset = open_dataset(folder, options)
-        with bar("looking at pictures") as looking, bar("comparing pictures") as comparing:
+        with bar("reading pictures") as looking, bar("comparing pictures") as comparing:
             report = look_for_faults(dataset, min_side=min_side, bits=bits, looking=looking, comparing=comparing)
         if sheet is not None:
             from vigil_export.evaluation.report import sheet_page  # noqa: PLC0415 - matplotlib takes its time
@@ -80,7 +80,7 @@ def check(  # noqa: PLR0913 - one parameter an option
     refused = report.refused(_ERRORS if "all" in (allow or ()) else allow or ())
     if refused:
         kinds = ", ".join(found.kind for found in refused)
-        raise CommandError(f"REFUSED: {kinds}; mend it, or allow it with --allow", status=REFUSED)
+        raise CommandError(f"REFUSED: {kinds}; fix it, or accept it with --allow", status=REFUSED)
 
 
 def _show(report: Report, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`vigil-export data verdicts` and `from-decisions`: what the live system said and reviewers found, as a data set."""
+"""`vigil-export data verdicts` and `from-decisions`: decisions and reviewers' verdicts as a data set."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def verdicts(
     evidence: EvidenceOption,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to create; must not exist.")],
     several: Annotated[
-        bool, typer.Option("--several", help="A column `labels`, for several names with ; between them.")
+        bool, typer.Option("--several", help="Write a column `labels`, for several names separated by `;`.")
     ] = False,
 ) -> None:
-    """List every text that was judged, for a reviewer to fill in what was really the case."""
+    """List every judged text, for a reviewer to fill in what really happened."""
     from stream_app.files import write_whole  # noqa: PLC0415 - quick help
 
     refuse_existing(out)
@@ -45,22 +45,22 @@ def verdicts(
         recorded = read_decisions(decisions)
         lines, content = review_list(recorded, read_evidence(evidence), has_lists=several)
         write_whole(out, content)
-    echo(f"wrote {out}: {lines} texts and frames to be judged, of {len(recorded)} decisions")
+    echo(f"wrote {out}: {lines} texts and frames to judge, from {len(recorded)} decisions")
 
 
 def from_decisions(
     *,
     decisions: DecisionsOption,
     verdicts: Annotated[
-        Path, typer.Option("--verdicts", metavar="FILE", help="What was really the case, CSV: see docs/data.md.")
+        Path, typer.Option("--verdicts", metavar="FILE", help="What really happened, as CSV: see docs/data.md.")
     ],
     evidence: EvidenceOption,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create; must not exist.")],
     group_by: Annotated[
-        str, typer.Option("--group-by", help="What splits must not part: zone, camera or text.")
+        str, typer.Option("--group-by", help="What must stay in one split: zone, camera or text.")
     ] = "zone",
 ) -> None:
-    """Make a training set of decisions that reviewers judged: the way from false alarms to a better model."""
+    """Make a training set from reviewed decisions: the way from false alarms to a better model."""
     if group_by not in get_args(GroupBy):
         raise CommandError(f"--group-by: expected {', '.join(get_args(GroupBy))}, found {group_by}", status=USAGE)
     refuse_existing(out)
@@ -69,7 +69,7 @@ def from_decisions(
         outcome = judge(recorded, judged, read_evidence(evidence), group_by=group_by)  # type: ignore[arg-type]
         say(f"{len(recorded)} decisions: {outcome.without_verdict} without a verdict")
         _say_some("without their records, left out", outcome.without_evidence)
-        _say_some("verdicts fit no decision (is the evidence of their alert given?)", outcome.unused)
+        _say_some("verdicts match no decision (is the evidence of their alert given?)", outcome.unused)
         if judged.open:
             say(f"{judged.open} lines of verdicts have no label yet")
         _refuse_nothing(outcome)

@@ -48,26 +48,26 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     split: SplitOption = "test",
     mode: ModeOption = "rows",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Report to write (.html); RUN/reports/ if not said.")
+        Path | None, typer.Option(metavar="FILE", help="Report to write (.html). [default: in RUN/reports/]")
     ] = None,
     frames_per_second: Annotated[
-        float | None, typer.Option("--fps", min=0, help="Frames that a camera sends per second: alarms per day.")
+        float | None, typer.Option("--fps", min=0, help="Frames per second of a camera, for alarms per day.")
     ] = None,
-    recall: Annotated[float, typer.Option(min=0.01, max=1, help="At which false alarms are counted.")] = 0.9,
+    recall: Annotated[float, typer.Option(min=0.01, max=1, help="Recall at which false alarms are counted.")] = 0.9,
     calibration: Annotated[
-        str, typer.Option(help="Calibrate anew on validation rows: platt, temperature, isotonic or none.")
+        str, typer.Option(help="Recalibrate on validation rows: platt, temperature, isotonic or none.")
     ] = "",
     thresholds: Annotated[
-        str, typer.Option(metavar="RULE", help="Choose anew: f=1, recall=0.95, false-alarms=0.01 or cost=10.")
+        str, typer.Option(metavar="RULE", help="Choose again: f=1, recall=0.95, false-alarms=0.01 or cost=10.")
     ] = "",
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Data set, for the pictures of mistakes, if it has moved.")
+        Path | None, typer.Option(metavar="DIR", help="Where the data set is now, for pictures of mistakes.")
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Mistakes to show.")] = 24,
     resamples: ResamplesOption = RESAMPLES,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run: figures with intervals, with a side missing, by facet; false alarms; a report to look at."""
+    """Evaluate a run: figures with intervals, with a side missing and by facet; false alarms; an HTML report."""
     folder = open_run(run)
     with run_failures():
         calibrated = calibrated_of(folder, method=calibration, rule=thresholds, mode=mode)
@@ -102,7 +102,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
 
 def _samples(run: RunFolder, data: Path | None, found: Evaluation) -> Mapping[str, Sample]:
-    """Read what the mistakes look like; without the data set the report names their rows only."""
+    """Read pictures and texts of the mistakes; without the data set the report only names their rows."""
     names = [found.scored["both"].ids[place] for place in found.mistakes]
     rows = [name for place in found.mistakes for name in names_of_rows(found, int(place), PICTURES)]
     try:
@@ -118,7 +118,7 @@ def _samples(run: RunFolder, data: Path | None, found: Evaluation) -> Mapping[st
 
 
 def _dataset(run: RunFolder, data: Path | None) -> Dataset:
-    """Open the data set of a run, by its configuration, or where it is said to be now."""
+    """Open the data set of a run: at the place in its configuration, or at the one given."""
     try:
         table: dict[str, Any] = tomllib.loads(run.config.read_text(encoding="utf-8")).get("data", {})
     except (OSError, tomllib.TOMLDecodeError):
@@ -169,7 +169,7 @@ def _show(found: Evaluation) -> None:
 
 
 def _labels(found: Evaluation) -> Table:
-    table = _table("as decided", "label", "with it", "AUROC", "precision", "recall", "F1")
+    table = _table("as decided", "label", "decisions", "AUROC", "precision", "recall", "F1")
     for label in found.labels:
         decided = (label.decided.precision, label.decided.recall, label.decided.f1)
         table.add_row(label.name, str(label.decisions), span(label.auroc), *(number(value) for value in decided))
@@ -178,11 +178,11 @@ def _labels(found: Evaluation) -> Table:
 
 def _operating_points(found: Evaluation) -> Table:
     columns = ("label", "threshold by", "at", "recall", "precision", "false alarms", "per day")
-    table = _table("at the thresholds; per day: of each camera", *columns)
+    table = _table("at the thresholds; alarms are per camera and day", *columns)
     for line in found.operating_points:
         per_day = span(line.per_day, 1) if line.per_day else "-"
         rate = f"{span(line.rate, 4)} of {line.negatives}"
-        # Their intervals stand on the page: a terminal has 80 columns.
+        # Their intervals are on the page: a terminal has 80 columns.
         shares = (number(line.recall.value), number(line.precision.value))
         table.add_row(line.label, line.at, f"{line.threshold:.4g}", *shares, rate, per_day)
     return table

@@ -25,7 +25,7 @@ _Within = Annotated[
         metavar="X",
         min=0,
         max=1,
-        help="Take the smallest variant that loses at most this much accuracy, balanced accuracy, AUROC and "
+        help="Choose the smallest variant that loses at most this much accuracy, balanced accuracy, AUROC and "
         "calibration; 0.005 is half a point.",
     ),
 ]
@@ -36,21 +36,21 @@ def export(  # noqa: PLR0913 - each is an option
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Bundle directory to create; must not exist.")],
-    name: Annotated[str, typer.Option(help="Of the bundle. [default: the name of RUN]")] = "",
-    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
+    name: Annotated[str, typer.Option(help="Name of the bundle. [default: the name of RUN]")] = "",
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
     variant: Annotated[Variant | None, typer.Option(help="fp16 for GPUs, int8 for CPUs. [default: fp32]")] = None,
     within: _Within = None,
     crossval: Annotated[
         Path | None,
         typer.Option("--crossval", metavar="DIR", help="Cross-validation of the same configuration, for the card."),
     ] = None,
-    sign: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Private key that signs it.")] = None,
+    sign: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Private key to sign with.")] = None,
     intended_use: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it is for.")] = "",
     data_origin: Annotated[
         str, typer.Option(metavar="TEXT", help="For the card: where pictures and texts come from.")
     ] = "",
-    limits: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it is not good for.")] = "",
-    licence: Annotated[str, typer.Option(metavar="TEXT", help="For the card: on what terms.")] = "",
+    limits: Annotated[str, typer.Option(metavar="TEXT", help="For the card: what it must not be used for.")] = "",
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="For the card: terms of use.")] = "",
     facets: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,7 +61,7 @@ def export(  # noqa: PLR0913 - each is an option
     """Export the three graphs of a run, check them against PyTorch, write the card, and pack them as a bundle.
 
     Variants other than fp32 are measured on the run's validation rows, so its data must still be there; the figures go
-    into the card, and with the speeds of this machine into RUN/variants.json.
+    on the card and, with this machine's speeds, into RUN/variants.json.
     """
     if variant is not None and within is not None:
         raise CommandError("expected --variant or --choose-smallest-within, found both", status=USAGE)
@@ -69,7 +69,7 @@ def export(  # noqa: PLR0913 - each is an option
         raise CommandError(f"{run}: expected the folder of a run, found none; `vigil-export train` makes one")
     if (run / "folds.json").exists():
         raise CommandError(
-            f"{run}: expected a run with a model, found a cross-validation, which has none: train a run on everything"
+            f"{run}: expected a run with a model, found a cross-validation, which has none: use `train --all-rows`"
         )
     refuse_existing(out)
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", run.resolve().name).strip("-._") or "run"
@@ -116,7 +116,7 @@ def _require_names(name: str, version: str) -> None:
 
 
 def _note_variants(run: Path, result: Result) -> None:
-    """Leave the figures of the variants with the run; a bundle that is made is not lost because that cannot be done."""
+    """Write the variants' figures into the run's folder; if that fails, the bundle is kept."""
     if not result.variants:
         return
     import msgspec  # noqa: PLC0415

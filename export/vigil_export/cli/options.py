@@ -17,20 +17,20 @@ DataArgument = Annotated[
 ]
 LabelOption = Annotated[str, typer.Option("--label", metavar="COLUMN", help="Column of the label, if not `label`.")]
 GroupOption = Annotated[
-    str, typer.Option("--group", metavar="COLUMN", help="Column of what must not be parted: scene, camera, person.")
+    str, typer.Option("--group", metavar="COLUMN", help="Column of what must stay in one split: scene, camera, person.")
 ]
 SequenceOption = Annotated[
     str, typer.Option("--sequence", metavar="COLUMN", help="Column that pictures of one event share: clip.")
 ]
 ColumnOption = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="NAME=COLUMN", help=f"Where else a column lies: {', '.join(COLUMNS)}."),
+    typer.Option("--column", metavar="NAME=COLUMN", help=f"The name that a column has here: {', '.join(COLUMNS)}."),
 ]
 TaskOption = Annotated[
-    str, typer.Option("--task", help="auto, binary, multiclass or multilabel; auto looks at the labels.")
+    str, typer.Option("--task", help="auto, binary, multiclass or multilabel; auto infers it from the labels.")
 ]
 LabelsOption = Annotated[
-    list[str] | None, typer.Option("--labels", metavar="NAME", help="An output of the model; repeat for their order.")
+    list[str] | None, typer.Option("--labels", metavar="NAME", help="An output of the model; repeat, in order.")
 ]
 NegativeOption = Annotated[
     list[str] | None, typer.Option("--negative", metavar="NAME", help='A label that means "nothing happened".')
@@ -47,10 +47,10 @@ def read_options(
     labels: Sequence[str] | None = None,
     negative: Sequence[str] | None = None,
 ) -> ReadOptions:
-    """Put the options of reading together.
+    """Combine the options of reading.
 
     Raises:
-        CommandError: One of them is of another form.
+        CommandError: One of them is malformed.
     """
     if task not in {"auto", *get_args(Task)}:
         raise CommandError(f"--task: expected auto, {', '.join(get_args(Task))}, found {task}", status=USAGE)

@@ -1,6 +1,6 @@
-"""Runs as `evaluate` and `compare` open them: predictions and calibration, made where they are missing.
+"""Runs as `evaluate` and `compare` open them: predictions and calibration, computed where missing.
 
-PyTorch is needed for predictions that are not there yet, and for nothing else.
+Only computing missing predictions needs PyTorch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SplitOption = Annotated[str, typer.Option("--split", help="test or validation.")
 ModeOption = Annotated[
     str, typer.Option("--mode", help="rows: one by one. sequences: a text with all pictures of its sequence.")
 ]
-ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Draws of the intervals.")]
+ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Resamples of the intervals.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="All figures as JSON.")]
 
 
 @contextmanager
 def run_failures() -> Iterator[None]:
-    """Turn what may go wrong with runs, data and files into a last line and status 1."""
+    """Turn failures of runs, data and files into a last line and status 1."""
     try:
         with failures():
             yield
@@ -81,7 +81,7 @@ def _predict(run: RunFolder, split: SplitName, mode: Mode) -> Predictions:
     if run.folds.exists():
         raise RunError(
             f"{run.path}: expected predictions of {split}, mode {mode}, found none; a cross-validation has no model "
-            "to compute them: its parts (fold-1 ...) have one each"
+            "to compute them: its folds (fold-1 ...) have one each"
         )
     try:
         # PyTorch takes seconds to import, and a run that has predictions needs none.
@@ -100,7 +100,7 @@ def calibrated_of(run: RunFolder, *, method: str = "", rule: str = "", mode: str
         run: The run.
         method: Of calibration; empty: that of the run, or Platt's.
         rule: Of thresholds; empty: that of the run, or F1.
-        mode: What a new rule chooses on: rows, or texts with all pictures of their sequence.
+        mode: What a new rule is chosen on: rows, or texts with all pictures of their sequence.
 
     Raises:
         CommandError: Method or rule is unknown.

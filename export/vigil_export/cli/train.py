@@ -1,4 +1,4 @@
-"""`vigil-export train`: a configuration in, a run folder out. Progress goes to standard error."""
+"""`vigil-export train`: one run. In: a configuration. Out: a run folder; progress goes to standard error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     epochs: EpochsOption = None,
     seed: SeedOption = None,
     all_rows: Annotated[
-        bool, typer.Option("--all-rows", help="Learn from all rows, those of the test split too (data.uses_all_rows).")
+        bool, typer.Option("--all-rows", help="Train on all rows, the test split's too (data.uses_all_rows).")
     ] = False,
     settings: SettingsOption = None,
     resume: ResumeOption = False,

@@ -1,4 +1,4 @@
-"""What `train` and `crossval` share: how a configuration is put together, and what may go wrong.
+"""What `train` and `crossval` share: how a configuration is assembled, and which failures are expected.
 
 It must not import PyTorch before a command runs.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vigil_export.training.config import TrainConfig
 
 ConfigArgument = Annotated[
-    Path | None, typer.Argument(metavar="[CONFIG]", help="A .toml or .yaml file; flags win over it.")
+    Path | None, typer.Argument(metavar="[CONFIG]", help="A .toml or .yaml file; flags override it.")
 ]
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data set (data.path).")]
 FusionOption = Annotated[str, typer.Option("--fusion", help="fusion.kind: concat, product, attention, image_only ...")]
@@ -31,22 +31,22 @@ ImageWeightsOption = Annotated[
     ),
 ]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="recipe.epochs.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Decides weights, order, dropout.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of weights, order and dropout.")]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key, such as recipe.batch=128.")
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with what was cut short.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 
 
 def overrides_of(settings: Sequence[str] | None, flags: Mapping[str, object]) -> dict[str, Any]:
-    """Return dotted key -> value of what was asked for beside the file.
+    """Return dotted key -> value of what was asked for besides the file.
 
     Args:
-        settings: What `--set` said, which flags win over.
-        flags: Dotted key -> value; what is empty was not given.
+        settings: Values of `--set`; flags override them.
+        flags: Dotted key -> value; empty means not given.
 
     Raises:
-        CommandError: A setting is no KEY=VALUE.
+        CommandError: A setting is not KEY=VALUE.
     """
     overrides: dict[str, Any] = {}
     for pair in settings or ():
@@ -59,7 +59,7 @@ def overrides_of(settings: Sequence[str] | None, flags: Mapping[str, object]) ->
 
 
 def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resume: bool) -> TrainConfig:
-    """Read the configuration; what is resumed brings its own.
+    """Read the configuration; a resumed run has its own.
 
     Raises:
         CommandError: It cannot be read, or has an unknown key.
@@ -82,7 +82,7 @@ def wanted(path: Path | None, overrides: dict[str, Any], run: RunFolder, *, resu
 
 @contextmanager
 def training_failures() -> Iterator[None]:
-    """Turn what may go wrong with configurations, data, weights, memory and files into a last line and status 1."""
+    """Turn failures of configurations, data, weights, memory and files into a last line and status 1."""
     from vigil_export.evaluation.calibrated import CalibratedError  # noqa: PLC0415
     from vigil_export.evaluation.predictions import PredictionsError  # noqa: PLC0415
     from vigil_export.models.encoders import SpecError, WeightsError  # noqa: PLC0415

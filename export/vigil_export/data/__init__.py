@@ -1,4 +1,4 @@
-"""Data sets: rows as they lie on disk, splits as training and evaluation read them. No PyTorch here."""
+"""Data sets: rows as they are on disk, splits as training and evaluation read them. No PyTorch here."""
 
 from vigil_export.data.preparing.access import Purpose, Splits, TestSplitError
 from vigil_export.data.reading.read import ReadOptions, open_dataset

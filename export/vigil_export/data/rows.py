@@ -1,4 +1,4 @@
-"""A data set as it lies on disk: rows of names, not of pixels. Readers make it; nothing here opens a picture.
+"""A data set as it is on disk: rows of names, not of pixels. Readers make it; nothing here opens a picture.
 
 It must not know PyTorch, models, or where the rows came from.
 """

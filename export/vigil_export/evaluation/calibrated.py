@@ -123,8 +123,8 @@ def shortages(predictions: Predictions, calibrated: Calibrated) -> list[str]:
         if counts:
             found.append(
                 f"isotonic calibration of {presence}: expected at least {ISOTONIC_ROWS} validation rows with a label "
-                f"and {ISOTONIC_ROWS} without it, found {', '.join(counts)}: Platt's stands there; it needs more "
-                "validation rows"
+                f"and {ISOTONIC_ROWS} without it, found {', '.join(counts)}: Platt scaling is used there; "
+                "isotonic needs more validation rows"
             )
     return found
 
@@ -141,6 +141,6 @@ def load_calibrated(path: Path) -> Calibrated:
     except (OSError, msgspec.MsgspecError, BundleError) as error:
         raise CalibratedError(
             f"{path}: expected calibration and thresholds of a run, found {error}; without that file, "
-            "`vigil-export evaluate` fits them anew"
+            "`vigil-export evaluate` fits them again"
         ) from error
     return found

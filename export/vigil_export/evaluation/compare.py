@@ -1,6 +1,6 @@
 """Compares runs on the same decisions. In: predictions with their calibrations. Out: differences. No PyTorch.
 
-Text alone and image alone are always among them: runs of one side where there are such, else the first fusion's own
+Text alone and image alone are always among them: runs of one side where there are any, else the first fusion's own
 predictions with a side left out.
 """
 
@@ -70,13 +70,13 @@ class Gain:
         value, low, high = (100 * number for number in (self.interval.value, self.interval.low, self.interval.high))
         if math.isnan(value):
             reason = "each label is true of all decisions or of none"
-            return f"{self.fusion}: no gain of {self.figure} can be told, since {reason}."
+            return f"{self.fusion}: the gain in {self.figure} is unknown, since {reason}."
         text = (
             f"{self.fusion}: fusion gains {value:+.1f} points of {self.figure} over the better single modality "
             f"({self.single}) [{low:+.1f}, {high:+.1f}]"
         )
         if math.isnan(low):
-            return f"{text}; of one group, or of too few with or without a label, there is no interval."
+            return f"{text}; there is no interval for one group, or for too few with or without a label."
         if low > 0:
             return f"{text}."
         return f"{text}: a loss." if high < 0 else f"{text}; the interval holds zero, so no gain is shown."
@@ -84,7 +84,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two contenders: the first less the second in each figure of `HEADLINE`."""
+    """Two contenders: the first minus the second in each figure of `HEADLINE`."""
 
     first: str
     second: str
@@ -111,8 +111,8 @@ class Comparison:
 
     @property
     def first_line(self) -> str:
-        """The gain of the first fusion, or why there is none to tell."""
-        return self.gains[0].sentence if self.gains else "No run is a fusion: there is no gain to tell."
+        """The gain of the first fusion, or why there is none."""
+        return self.gains[0].sentence if self.gains else "No run is a fusion: there is no gain to report."
 
 
 Run = tuple[Predictions, Calibrated]
@@ -168,8 +168,8 @@ def _contenders(runs: Sequence[Run]) -> tuple[list[Contender], list[str]]:
             name = f"{names[first]}, {other} left out"
             found.append(Contender(name, side, _paired(*runs[first], side), is_own_run=False))  # type: ignore[arg-type]
             notes.append(
-                f'No run looks at the {side} alone; "{name}" stands for it. A model that was trained on that side '
-                "alone may be better, and the gain then smaller."
+                f'No run uses the {side} alone; "{name}" stands in for it. A model trained on that side alone may be '
+                "better, and the gain then smaller."
             )
     return found, notes
 
@@ -208,8 +208,8 @@ def _aligned(contenders: Sequence[Contender]) -> tuple[list[Contender], str]:
         differs = (contender.scored.truth != one.truth).any(1)
         if differs.any():
             raise PredictionsError(
-                f"expected one truth in all runs, found others in {contender.name}, first at row "
-                f"{kept[int(np.argmax(differs))]}: the runs are of different data"
+                f"expected the same truth in all runs, found another in {contender.name}, first at row "
+                f"{kept[int(np.argmax(differs))]}: the runs use different data"
             )
     most = max(len(found) for found in ids)
     words = f"{len(kept)} of {most} decisions were judged by all runs and are compared." if most > len(kept) else ""
@@ -219,13 +219,13 @@ def _aligned(contenders: Sequence[Contender]) -> tuple[list[Contender], str]:
 def _grouped(contenders: Sequence[Contender]) -> tuple[list[Contender], str]:
     """Give all the groups of one, since draws of differently numbered groups are not paired; say where runs disagree.
 
-    Of several ways to group, that with the fewest groups is taken: it takes the least for independent.
+    Of several ways to group, the one with the fewest groups is used: it assumes the least independence.
     """
     found = {contender.name: _numbered(contender.scored.groups) for contender in contenders}
     chosen = min(contenders, key=lambda each: int(found[each.name].max()))
     note = ""
     if any((each != found[chosen.name]).any() for each in found.values()):
-        note = f"The runs group rows differently; the groups of {chosen.name} are taken, as they are the fewest."
+        note = f"The runs group rows differently; the groups of {chosen.name} are used, being the fewest."
     groups = chosen.scored.groups  # with its own numbers, so that draws are those of `evaluate`
     return [replace(one, scored=replace(one.scored, groups=groups)) for one in contenders], note
 

@@ -17,7 +17,7 @@ RESAMPLES = 1000
 FEW_GROUPS = 20
 """With fewer groups an interval is too narrow to be trusted; reports say so."""
 
-_FEW = "The decisions are of {} groups only: intervals from so few are narrower than they should be."
+_FEW = "The decisions come from only {} groups: intervals from so few are too narrow."
 
 _RARE = 3
 """What was seen in fewer groups is next to never seen."""
@@ -29,7 +29,7 @@ Statistic = Callable[[Weights], float]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and its 95 % interval; `low` and `high` are NaN where it cannot be told (a single group)."""
+    """A figure and its 95 % interval; `low` and `high` are NaN where there is none (a single group)."""
 
     value: float
     low: float
@@ -59,7 +59,7 @@ class Resampled:
         return Interval(self.value, float(low), float(high))
 
     def above(self, others: Sequence[Resampled]) -> Resampled:
-        """Return by how much it exceeds the best of the others, chosen anew in every draw."""
+        """Return by how much it exceeds the best of the others, chosen again in every draw."""
         best = np.max([other.draws for other in others], axis=0)
         return Resampled(self.value - max(other.value for other in others), self.draws - best)
 
@@ -82,7 +82,7 @@ def resample(
 
 
 def doubts_of_groups(groups: npt.NDArray[np.int64]) -> list[str]:
-    """Say that intervals are of few groups, where they are; a report's note.
+    """Say that intervals come from few groups, if they do; a note of a report.
 
     Args:
         groups: int64 [n], of the decisions.

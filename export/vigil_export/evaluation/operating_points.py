@@ -15,7 +15,7 @@ from vigil_export.evaluation.scores import Scored
 SECONDS_PER_DAY = 86_400
 ASSUMPTION = (
     "Counted as if the rows without the label were what the camera sees all day and every decision stood alone; the "
-    "live system joins alarms that follow one another into one incident, so it says fewer."
+    "live system joins successive alarms into one incident, so it raises fewer."
 )
 
 

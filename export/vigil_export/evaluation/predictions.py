@@ -177,7 +177,7 @@ def load_predictions(path: Path) -> Predictions:
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
         if isinstance(error, PredictionsError):
             raise
-        advice = "remove it, and `vigil-export evaluate` computes it anew (of a cross-validation: `crossval --resume`)"
+        advice = "remove it, and `vigil-export evaluate` computes it again (of a cross-validation: `crossval --resume`)"
         advice = "" if isinstance(error, OSError) else f"; {advice}"
         raise PredictionsError(f"{path}: expected a file of predictions, found {error}{advice}") from error
 

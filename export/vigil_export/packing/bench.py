@@ -28,7 +28,7 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 What = Literal["image", "text", "fuse", "pair"]
-#: Words of an ordinary alarm text come to about this many tokens.
+#: An ordinary alarm text has about this many tokens.
 TEXT_TOKENS = 16
 
 
@@ -37,7 +37,7 @@ class ProviderMissingError(RuntimeError):
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch of one part: median time of a run, ms, and how many it comes to per second."""
+    """One batch size of one part: median time of a run, ms, and the rate per second that follows."""
 
     provider: str
     what: What
@@ -85,7 +85,7 @@ def measure_bundle(
         bundle: A loaded bundle.
         providers: Names in `PROVIDERS`; none: all that work here.
         batches: Rows of a run, at least 1 each.
-        threads: Inside one operator on the CPU.
+        threads: Intra-operator threads on the CPU.
         repeats: Runs of each batch.
         say: Told which provider does not work here, where all are tried.
 
@@ -127,12 +127,12 @@ def _opened(bundle: Bundle, name: str, threads: int) -> Graphs | None:
         if name == "cpu":
             raise
         return None
-    # The runtime falls back to the CPU without a word.
+    # The runtime falls back to the CPU silently.
     return graphs if graphs.provider == provider else None
 
 
 def _has_device() -> bool:
-    """Return whether an NVIDIA device is here; without one the runtime fills the screen with what it could not load."""
+    """Return whether an NVIDIA device is here; without one the runtime floods the terminal with load errors."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 
@@ -167,7 +167,7 @@ def _figures(bundle: Bundle, graphs: Graphs, provider: str, *, batch: int, token
 
 
 def median_s(run: Callable[[], object], repeats: int) -> float:
-    """Return the median time of some runs after two to warm up, seconds, above 0."""
+    """Return the median time of `repeats` runs after two warm-up runs, seconds, above 0."""
     for _ in range(2):
         run()
     times = []

@@ -44,15 +44,15 @@ from vigil_export.packing.variants import SCALE_ROWS, Graphs, to_fp16, to_int8
 Say = Callable[[str], None]
 """Told one line after each step."""
 
-# How far a logit may lie from the known one on another machine. Known results of fp32 are PyTorch's; those of the
-# others are the variant's own on the CPU that packed it, since what it loses is measured elsewhere: a GPU adds in
-# float16, and a step of int8 may fall the other way where two processors round the number before it differently.
+# How far a logit may be from the expected one on another machine. The expected results of fp32 are PyTorch's; those of
+# the others are the variant's own, on the CPU that packed it, since its loss is measured elsewhere. A GPU accumulates
+# in float16, and int8 may round to the neighbouring step where two processors differ in the last digits before it.
 _TOLERANCES: dict[Variant, float] = {"fp32": TOLERANCE, "fp16": 0.05, "int8": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A trained model, and what its bundle says of it.
+    """A trained model, and what its bundle says about it.
 
     Attributes:
         model: In evaluation mode.
@@ -60,7 +60,7 @@ class Source:
         text: Bounds and padding of texts.
         calibration: Fitted on validation rows.
         labels: With thresholds, chosen on validation rows.
-        open_validation: Gives the validation rows; asked only for variants.
+        open_validation: Returns the validation rows; called only for variants.
         training: The manifest's training summary.
         metrics: The manifest's metrics.
         revision: Of the source that trained it.
@@ -86,7 +86,7 @@ class Order:
         version: Of the bundle.
         variant: Which graphs go in, unless `within` chooses.
         within: Put in the smallest variant that is at most this much worse (`smallest_within`); None: `variant`.
-        about: What a person says on the card.
+        about: What the user says on the card.
         key: Signs the bundle; None leaves it unsigned.
     """
 
@@ -117,8 +117,8 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
 
     Raises:
         FileExistsError: `out` exists.
-        ExportRefusedError: A graph is not what was trained, or cannot be made smaller as it was asked to be.
-        GraphError: A variant that was asked for gives something that is no number.
+        ExportRefusedError: A graph differs from the trained model, or the requested variant cannot be made.
+        GraphError: The requested variant gives NaN or infinity.
         BundleError: Serving would refuse the bundle.
         OSError: The disk is full, or the place cannot be written; nothing is left behind.
     """
@@ -138,18 +138,18 @@ def make_bundle(source: Source, out: Path, order: Order, *, say: Say) -> Result:
         for variant, found, its, graphs in _measured(source, exported.graphs, wanted, draft, split, say=say):
             figures[variant], calibrations[variant], made[variant] = found, its, graphs
         chosen = order.variant if order.within is None else smallest_within(figures, order.within)
-        say(f"takes {chosen}")
+        say(f"chose {chosen}")
     draft = msgspec.structs.replace(draft, calibration=calibrations[chosen])
     manifest, files = _assemble(source, order, draft, made[chosen], chosen, figures)
     write_bundle(out, manifest, files, key=order.key)
     if held_back := sorted({name for found in source.metrics.values() for name in found.get("facets_held_back", ())}):
-        say(f"not in card and manifest, as values may name people or places: accuracy by {', '.join(held_back)}")
+        say(f"left out of card and manifest, as values may name people or places: accuracy by {', '.join(held_back)}")
     return Result(manifest, figures)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep PyTorch to one thread: sums that several share differ in their last digits, and with them known results."""
+    """Keep PyTorch to one thread: sums split over several differ in their last digits, and the self-check with them."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -217,7 +217,7 @@ def _manifest(source: Source, order: Order, metrics: dict[str, Any]) -> Manifest
 
 
 def check_texts(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the texts of the self-check: none of the data, which a bundle must not give away."""
+    """Return the texts of the self-check: none from the data, which a bundle must not disclose."""
     named = tuple(f"a report of {label}, seen at the north gate" for label in labels[:3])
     return (*named, "all quiet", "大门口有人", "?!")
 
@@ -239,7 +239,7 @@ def _assemble(
             for case in check.cases
         )
         check = SelfCheck(tolerance=_TOLERANCES[variant], cases=cases)
-    # No speeds: they are of this machine and this hour, and equal runs give equal bytes.
+    # No speeds: they vary with the machine and its load, and equal runs must give equal bytes.
     kept = {name: _without_speed(found) for name, found in figures.items()}
     metrics = {**draft.metrics, "variant": variant, **({"variants": kept} if kept else {})}
     manifest = msgspec.structs.replace(draft, self_check=check, metrics=metrics)

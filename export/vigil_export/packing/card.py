@@ -1,6 +1,6 @@
-"""Writes the model card of a run's bundle. In: its manifest, what a person says of it. Out: MODEL_CARD.md.
+"""Writes the model card of a run's bundle. In: its manifest, what the user says about it. Out: MODEL_CARD.md.
 
-The words are in `card.md.j2`; here is what they are filled with. What nobody said is said to be unsaid.
+The words are in `card.md.j2`; this fills them in. What nobody stated, the card says nobody stated.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _TASKS = {
     "multilabel": "any number of the labels, a sigmoid each",
 }
 _SPLITS = {
-    "test": "Measured on test rows, which neither training nor calibration nor thresholds saw.",
+    "test": "Measured on test rows, which neither training, calibration nor thresholds saw.",
     "test-sequences": "The same rows, each text judged by all pictures of its sequence, as serving combines them.",
     "crossval": "Measured by cross-validation: each row was judged by a model of the same configuration that had not "
-    "learned from its part. The model of this bundle may have learned from all of them, and its thresholds were chosen "
-    "on some of them.",
+    "learned from its fold. The model of this bundle may have learned from all rows, and its thresholds were chosen on "
+    "some of them.",
     "crossval-sequences": "The same rows, each text judged by all pictures of its sequence, as serving combines them.",
-    "validation": "**Measured on validation rows, which calibration and thresholds were fitted to: too good to be "
-    "expected elsewhere.** `vigil-export evaluate` measures the test rows.",
+    "validation": "**Measured on validation rows, which calibration and thresholds were fitted to: the figures are "
+    "optimistic.** `vigil-export evaluate` measures the test rows.",
 }
 _FITTED_ON = {"probe": "judgements of training and validation rows by layers that had not learned from them"}
-_TITLES = {"epochs": "Epochs at most", "epoch": "Epochs trained"}
+_TITLES = {"epochs": "Maximum epochs", "epoch": "Epochs trained"}
 #: A label with fewer examples is named under the limits.
 FEW = 50
 
@@ -54,7 +54,7 @@ def write_card(manifest: Manifest, about: About) -> str:
     Args:
         manifest: Its `training` and `metrics` are those of `vigil_export.packing.source` and `run_metrics`; any part of
             them may be missing.
-        about: What a person says.
+        about: What the user says.
     """
     measured = {name: manifest.metrics[name] for name in _SPLITS if name in manifest.metrics}
     variants: Mapping[str, Any] = manifest.metrics.get("variants", {})

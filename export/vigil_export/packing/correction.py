@@ -1,7 +1,7 @@
-"""Brings the logits of a smaller variant back to those of float32. In: what both said. Out: a calibration.
+"""Brings the logits of a smaller variant back to those of float32. In: logits of both. Out: a calibration.
 
-Rounding weights shifts and stretches logits a little, all alike: a straight line for each label takes that back. It is
-fitted to logits, not to what is true of the rows, so rows that the model was trained on serve as well as others.
+Rounding the weights shifts and scales all logits of a label a little; a straight line for each label undoes that. It is
+fitted to logits, not to the truth, so rows that the model was trained on serve as well as others.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from stream_app.bundle.manifest import Calibration, Presence, Scaling
 from vigil_export.evaluation.predictions import Predictions
 
 _MOST_STRETCH = 2.0
-"""A line that is steeper, or as much flatter, is no rounding; then only the shift is taken back."""
+"""A line steeper than this, or flatter than its inverse, is not rounding; then only the shift is undone."""
 
 
 def corrected(calibration: Calibration, found: Predictions, reference: Predictions) -> Calibration:
-    """Put the lines from a variant's logits to those of float32 before a calibration.
+    """Prepend to a calibration the lines that map a variant's logits to those of float32.
 
     Args:
         calibration: Of float32.

@@ -1,4 +1,4 @@
-"""Folders of bundles: there whole and verified, or not at all. In: names and bytes. Out: a directory.
+"""Folders of bundles: written whole and verified, or not at all. In: names and bytes. Out: a directory.
 
 It must not know what a bundle is.
 """
@@ -20,7 +20,7 @@ def publish_folder(out: Path, files: Mapping[str, bytes], *, verify: Callable[[P
         verify: Is given the draft; what it raises leaves nothing behind.
 
     Raises:
-        FileExistsError: `out` exists, or came into being meanwhile; it is left alone.
+        FileExistsError: `out` exists, or was created meanwhile; it is left alone.
         OSError: The disk is full, or the place cannot be written.
     """
     refuse_existing(out)
@@ -32,7 +32,7 @@ def publish_folder(out: Path, files: Mapping[str, bytes], *, verify: Callable[[P
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise where something lies.
+    """Raise if the path exists.
 
     Raises:
         FileExistsError: with what to do.
@@ -42,9 +42,9 @@ def refuse_existing(out: Path) -> None:
 
 
 def add_file(path: Path, data: bytes) -> None:
-    """Put one file into a folder that others read: it is written outside it, so no reader meets a draft.
+    """Put one file into a folder that others read: it is written outside it first, so no reader sees a draft.
 
     Raises:
-        OSError: The disk is full, or the place cannot be written; what lay there before still does.
+        OSError: The disk is full, or the place cannot be written; the file that was there before stays.
     """
     write_whole(path, data, draft_in=path.parent.parent)

@@ -1,4 +1,4 @@
-"""What the graphs of a bundle are worth and how fast they are. In: graphs, labelled rows. Out: figures.
+"""How good and how fast the graphs of a bundle are. In: graphs, labelled rows. Out: figures.
 
 Everything runs as in serving: its preparation of texts, its sessions, its calibration to micro-logits. Figures of a
 variant are of single rows, each judged with what it has.
@@ -31,7 +31,7 @@ _REPEATS = 5
 
 
 def in_memory(manifest: Manifest, graphs: Mapping[str, bytes], tokenizer: bytes) -> Bundle:
-    """Return a bundle that lies nowhere yet, to run its graphs; its hashes are not looked at."""
+    """Return a bundle that is not on disk yet, to run its graphs; its hashes are not checked."""
     return Bundle(
         path=Path(),
         manifest=manifest,
@@ -100,13 +100,13 @@ def measure_variant(
         variant: Its name.
         bundle: With its graphs.
         split: Validation rows.
-        reference: What `fp32` said of the same rows; None for `fp32` itself.
+        reference: Logits of `fp32` on the same rows; None for `fp32` itself.
 
     Returns:
-        The figures, what it said, and its calibration: the bundle's, but for what rounding did to logits.
+        The figures, its logits, and its calibration: the bundle's, corrected for what rounding did to logits.
 
     Raises:
-        GraphError: A run fails, or gives something that is no number.
+        GraphError: A run fails, or gives NaN or infinity.
     """
     graphs = Graphs(bundle, intra_op_threads=1)
     found = predict(bundle, graphs, split)
@@ -163,7 +163,7 @@ def scale_rows(split: Split, tokenizer: Tokenizer, *, most: int, batch: int = 8)
     """Return inputs of both encoders from rows, for the scales of int8.
 
     Args:
-        split: Training or validation rows; they are spread over the whole of it.
+        split: Training or validation rows; those taken are spread evenly over it.
         tokenizer: Of the bundle.
         most: Rows at most.
         batch: Rows of one run.
@@ -182,15 +182,15 @@ def scale_rows(split: Split, tokenizer: Tokenizer, *, most: int, batch: int = 8)
 
 
 def smallest_within(figures: Mapping[Variant, VariantFigures], within: float) -> Variant:
-    """Return the smallest variant that is at most `within` worse than `fp32`; of equals the first.
+    """Return the smallest variant that is at most `within` worse than `fp32`; of two of equal size, the first.
 
-    Accuracy alone would take a variant that misses the few alarms among many quiet rows, or whose chances are not what
-    they say; balanced accuracy, too, decides at one half, and where labels are rare they open far below: AUROC sees it.
+    Accuracy alone would accept a variant that misses the few alarms among many quiet rows, or whose probabilities are
+    off. Balanced accuracy, too, decides at one half, but rare labels open far below that, which only AUROC covers.
 
     Args:
         figures: Of all variants that were made, `fp32` among them.
-        within: Most that accuracy, balanced accuracy and the AUROC of each presence may lose each, and the calibration
-            error may gain, 0-1.
+        within: The most that accuracy, balanced accuracy and the AUROC of each presence may lose each, and the
+            calibration error may gain, 0-1.
     """
     exact, most = figures["fp32"], within + 1e-9
     good = [

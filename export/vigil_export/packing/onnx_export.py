@@ -1,8 +1,8 @@
 """Exports a model to its three ONNX graphs. In: a trained model. Out: checked, stripped graphs as bytes.
 
 A graph leaves here only if ONNX's checker and shape inference accept it, its batch and token dimensions are dynamic, it
-agrees with PyTorch over a grid of shapes (an absent side may even hold NaN), and it tells nothing of the machine that
-made it (the exporter writes source lines and absolute paths into a graph). Equal weights give equal bytes.
+agrees with PyTorch over a grid of shapes (an absent side may even hold NaN), and it reveals nothing of the machine
+that made it (the exporter writes source lines and absolute paths into a graph). Equal weights give equal bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from vigil_export.models.model import FusionModel
 OPSET = 20
 """From 23 on the exporter emits an Attention that ONNX Runtime refuses with some masks; 20 runs everywhere."""
 
-# Where a tensor may keep its numbers; quantised weights lie in int32_data.
+# Where a tensor may keep its numbers; quantised weights are in int32_data.
 _NUMBERS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 TOLERANCE = 1e-4
@@ -45,7 +45,7 @@ Array = npt.NDArray[np.generic]
 
 
 class ExportRefusedError(ValueError):
-    """An exported graph is not what was trained; the message says what was expected and found."""
+    """An exported graph differs from the trained model; the message says what was expected and found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ def export_graphs(model: FusionModel, *, names: Collection[str] = GRAPH_NAMES) -
 
     Args:
         model: A trained model in evaluation mode.
-        names: Which of them to export; all, unless one is of interest alone.
+        names: Which of them to export.
 
     Returns:
         The graphs.
 
     Raises:
         ExportRefusedError: The exporter or ONNX's checker refuses a graph, a dimension is fixed, a result differs by
-            more than 1e-4 or is no number, or a path stayed in a graph.
+            more than 1e-4 or is not finite, or a path is left in a graph.
     """
     model = model.eval().to("cpu").to(memory_format=torch.contiguous_format)
     graphs, difference = {}, {}
@@ -97,10 +97,10 @@ def export_graphs(model: FusionModel, *, names: Collection[str] = GRAPH_NAMES) -
 
 
 def finished(proto: onnx.ModelProto, name: str, *, dynamic: Mapping[str, Mapping[int, str]]) -> bytes:
-    """Strip a graph, check what it says of itself, and return its bytes.
+    """Strip a graph, check what it declares, and return its bytes.
 
     Args:
-        proto: Of an exporter or a tool; it is changed.
+        proto: From an exporter or a tool; modified in place.
         name: Of the file, for messages.
         dynamic: Input -> axis -> name: the dimensions that must not be fixed.
 
@@ -234,7 +234,7 @@ def _assert_dynamic(proto: onnx.ModelProto, name: str, dynamic: Mapping[str, Map
 
 
 def _assert_no_path(proto: onnx.ModelProto, name: str) -> None:
-    """Look for paths in all but the weights: in megabytes of random numbers any five bytes stand somewhere."""
+    """Look for paths in all but the weights: in megabytes of random numbers any five bytes occur somewhere."""
     words = onnx.ModelProto()
     words.CopyFrom(proto)
     for tensor in words.graph.initializer:
@@ -249,7 +249,7 @@ def _assert_no_path(proto: onnx.ModelProto, name: str) -> None:
 
 
 def _places() -> tuple[bytes, ...]:
-    """Return the folders of this machine that a graph might name; such as `/` or `/srv` alone may stand anywhere."""
+    """Return the folders of this machine that a graph might name; short ones such as `/srv` may occur anywhere."""
     folders = (Path.cwd(), Path.home(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2])
     return tuple(str(folder).encode() for folder in folders if len(folder.parts) > 2)
 
@@ -266,7 +266,7 @@ def _check_parity(data: bytes, graph: _Graph, model: FusionModel) -> float:
             expected = graph.module(*(torch.from_numpy(values) for values in inputs)).numpy()
         if found.shape != expected.shape:
             raise ExportRefusedError(f"{graph.name}: expected shape {expected.shape}, found {found.shape}")
-        # NaN is no difference that a comparison would notice.
+        # A comparison does not notice NaN.
         if not np.isfinite(found).all() or not np.isfinite(expected).all():
             raise ExportRefusedError(
                 f"{graph.name}: expected finite results for {_shapes(inputs)}, found NaN or infinity: {_DIVERGED}"
@@ -283,7 +283,7 @@ _DIVERGED = "the model diverged; train again with a lower recipe.rate or with re
 
 
 def _differs(largest: float) -> str:
-    return f"results are as large as {largest:.3g}, for which float32 has no such digits: {_DIVERGED}"
+    return f"results are as large as {largest:.3g}, for which float32 lacks the digits: {_DIVERGED}"
 
 
 def _shapes(inputs: tuple[Array, ...]) -> str:

@@ -25,7 +25,7 @@ from vigil_export.packing.folder import publish_folder
 
 
 def self_check_cases(model: FusionModel, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[SelfCheckCase, ...]:
-    """Compute known results with PyTorch: pairs, a lone text, a lone picture.
+    """Compute the expected results of the self-check with PyTorch: pairs, a lone text, a lone picture.
 
     Args:
         model: A trained model.

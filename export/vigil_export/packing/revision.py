@@ -1,4 +1,4 @@
-"""Which source made a bundle: asked from git."""
+"""Which source revision made a bundle, according to git."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a cross-validation says of a run that learned from all rows. In: both folders. Out: metrics, as JSON.
+"""What a cross-validation says about a run that learned from all rows. In: both folders. Out: metrics, as JSON.
 
-A model that is trained on everything leaves no rows to measure it on. A cross-validation of the same configuration on
-the same rows is what is known of it; whether it is that is checked here.
+A model that is trained on every row leaves none to measure it on. A cross-validation of the same configuration on the
+same rows stands in for it; that configuration and rows are the same is checked here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vigil_export.packing.run_metrics import run_metrics
 from vigil_export.training.config import ConfigError, TrainConfig, read_config
 from vigil_export.training.run import RunError, RunFolder, read_json
 
-#: Keys that may differ: where the data lies, how it is divided, how fast it goes.
+#: Keys that may differ: where the data is, how it is divided, how fast training runs.
 _FREE = frozenset(
     {
         "data.path",
@@ -46,7 +46,7 @@ def crossval_metrics(run: RunFolder, crossval: RunFolder, *, facets: Collection[
         `crossval`, and `crossval-sequences` where texts have several pictures: as `run_metrics`, and `folds`.
 
     Raises:
-        RunError: It is none, is not finished, or is of another configuration or other rows.
+        RunError: It is no cross-validation, is not finished, or is of another configuration or other rows.
         PredictionsError: Its predictions do not fit its calibration.
     """
     if not crossval.folds.is_file():
@@ -62,7 +62,7 @@ def crossval_metrics(run: RunFolder, crossval: RunFolder, *, facets: Collection[
         own, pooled = load_calibrated(run.calibration), load_calibrated(crossval.calibration)
     except CalibratedError as error:
         raise RunError(str(error)) from error
-    # The logits of the parts are calibrated, each by its own; what opens is judged by the thresholds that are used.
+    # The folds' logits are calibrated, each by its own model; what opens is judged by the thresholds in use.
     calibrated = msgspec.structs.replace(pooled, labels=own.labels)
     folds = read_json(crossval.state).get("folds")
     return {

@@ -18,7 +18,7 @@ from vigil_export.evaluation.predictions import Predictions
 from vigil_export.evaluation.scores import Scored
 
 SAFE_FACETS = frozenset({"language", "sides", "fold"})
-"""Facets that go into a bundle unasked: what they hold is known. A column of one's own may hold names of people."""
+"""Facets that go into a bundle by default: their values are known. A user's own column may name people."""
 
 
 def run_metrics(
@@ -104,5 +104,5 @@ def _span(interval: Interval) -> list[float | None]:
 
 
 def _number(value: float) -> float | None:
-    # The encoder of manifests writes NaN as null; said here, so that a card made before reads the same.
+    # The encoder of manifests writes NaN as null; done here too, so that a card made before that reads the same.
     return None if math.isnan(value) else round(value, 4)

@@ -1,6 +1,6 @@
 """What a bundle is made of, read from the folder of a run. In: a run and its model. Out: a `Source`.
 
-Nothing of the machine goes on: files are named without their folders, and the data by its hash.
+Nothing about the machine is passed on: files are named without their folders, and the data by its hash.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def open_source(
     loaded: LoadedRun | None = None,
     facets: Collection[str] = (),
 ) -> Source:
-    """Gather all that a bundle says of a run.
+    """Gather all that a bundle says about a run.
 
     Args:
         folder: The run.
-        crossval: A cross-validation of the same configuration on the same rows: what it found stands for what the run
-            is worth, who may have learned from all of them.
+        crossval: A cross-validation of the same configuration on the same rows: its figures stand in for those of
+            the run, which may have learned from all of them.
         loaded: Its model, where it has been loaded already.
         facets: Columns of the data whose values card and manifest may name, with the accuracy of each.
 
     Raises:
         RunError: The run is not finished, not calibrated, or a file of it cannot be read; or the cross-validation is
-            none, or of something else; or a facet is none of its rows, or has too many values for a table.
-        PredictionsError: Predictions that lie there do not fit the calibration.
+            none, or of something else; or a facet is no column of the rows, or has too many values for a table.
+        PredictionsError: Its predictions do not fit the calibration.
     """
     loaded = loaded or load_run(folder)
     state, data = read_json(folder.state), read_json(folder.dataset)
@@ -96,7 +96,7 @@ def _training(
 
 
 def _data(data: dict[str, Any]) -> dict[str, Any]:
-    """Take over what training wrote of the data, but for task and labels, which the manifest says, and for paths."""
+    """Return what training wrote about the data, without paths, and without task and labels: the manifest has them."""
     kept = {name: value for name, value in data.items() if name not in {"task", "labels", "path", "content_sha256"}}
     renamed = {"name": "data", "sha256": "data_sha256", "sizes": "rows"}
     return {renamed.get(name, name): value for name, value in kept.items()}

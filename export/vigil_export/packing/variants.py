@@ -3,8 +3,8 @@
 `fp16` halves weights and arithmetic; inputs and outputs stay float32, so serving notices nothing. It is meant for GPUs;
 a CPU widens what it has no kernel for. `int8` is static quantisation in QDQ form for CPUs: scales are measured on rows
 of data. Weights have 7 bits, because processors without VNNI saturate sums of products of 8 bits. The encoders alone
-are quantised: the head is small, and its logits are what calibration was fitted to. Both say what they cost only when
-measured (`vigil_export.packing.measure`).
+are quantised: the head is small, and its logits are what calibration was fitted to. What either costs is known only
+when measured (`vigil_export.packing.measure`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Feed = Mapping[str, npt.NDArray[Any]]
 #: The most rows that the scales of int8 are measured on: more change them little.
 SCALE_ROWS = 256
 
-# Range makes indices: float16 counts only to 2,048. Of the rest the list of the library is kept.
+# Range makes indices, and float16 counts only to 2,048. The rest is the library's own list.
 _WIDE = (*DEFAULT_OP_BLOCK_LIST, "Range")
 _RECURRENT = frozenset({"LSTM", "GRU"})
 # What a convolutional network is made of. Additions in a text encoder may be masks of -1e4, whose range would leave no
@@ -62,14 +62,14 @@ def to_fp16(graphs: Mapping[str, bytes]) -> Graphs:
         _require_float16_weights(proto, name)
         with quiet():
             half = convert_float_to_float16(proto, keep_io_types=True, op_block_list=[*_WIDE, *_unsafe(proto)])
-            # The converter puts its casts at the end, behind those who read them.
+            # The converter appends its casts, after the nodes that read them.
             OnnxModel(half).topological_sort(is_deterministic=True)
         found[name] = finished(half, name, dynamic=DYNAMIC[name])
     return found
 
 
 def _unsafe(proto: onnx.ModelProto) -> tuple[str, ...]:
-    """Return what must stay float32 in a graph besides.
+    """Return the further operators that must stay float32 in a graph.
 
     Behind an LSTM or a GRU, a Transpose in float16 before a product kills ONNX Runtime 1.31 on a CPU while it optimises
     the graph (its MatmulTransposeFusion).
@@ -129,7 +129,7 @@ def _quantised(data: bytes, kinds: Sequence[str], feeds: Sequence[Feed]) -> onnx
 
 
 class _Rows(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
-    """Hands out one run's inputs after another."""
+    """Hands out the inputs of one run after another."""
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
         self._feeds = feeds

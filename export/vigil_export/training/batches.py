@@ -1,4 +1,4 @@
-"""Puts rows together to batches. In: a split. Out: tensors in which each picture and each text lies once.
+"""Groups rows into batches. In: a split. Out: tensors in which each picture and each text occurs once.
 
 Rows that share a picture come in one batch, so that its encoder runs once for all of them; so does the text encoder
 for rows of equal texts.

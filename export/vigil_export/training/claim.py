@@ -1,4 +1,4 @@
-"""Takes the folder of a run, or of a cross-validation. In: a configuration, a folder. Out: a folder begun."""
+"""Claims the folder of a run, or of a cross-validation. In: a configuration, a folder. Out: a started folder."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from vigil_export.training.run import RunError, RunFolder, write_json
 
 
 def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
-    """Make the folder and write down what was asked for; or see that what is resumed was asked for in these words.
+    """Create the folder and write the configuration; or check that a resumed run has the same one.
 
     Args:
-        config: What is asked for.
+        config: The configuration asked for.
         run: Must not exist, unless it is resumed.
-        resume: Go on with what was cut short.
+        resume: Continue an interrupted run.
 
     Raises:
         RunError: The folder exists already, or is none that can be resumed.
-        ConfigError: What is to be resumed was asked for otherwise.
+        ConfigError: The run to be resumed has another configuration.
         OSError: The disk is full, or refuses; there is no folder then.
     """
     if resume:
@@ -28,7 +28,7 @@ def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
             raise ConfigError(f"{run.path}: expected its own configuration, found another: resume without changes")
         return
     if run.path.exists():
-        advice = "--resume what was cut short" if run.config.is_file() else "remove it"
+        advice = "--resume it" if run.config.is_file() else "remove it"
         raise RunError(f"expected no {run.path}, found one: choose another name, or {advice}")
     run.path.mkdir(parents=True)
     try:
@@ -40,15 +40,15 @@ def claim(config: TrainConfig, run: RunFolder, *, resume: bool) -> None:
 
 
 def require_begun(run: RunFolder) -> None:
-    """See that there is something to resume.
+    """Require that there is something to resume.
 
     Raises:
         RunError: There is no folder, or one without a configuration.
     """
     if not run.path.exists():
-        raise RunError(f"{run.path}: expected something to resume, found no such folder: begin without --resume")
+        raise RunError(f"{run.path}: expected something to resume, found no such folder: start without --resume")
     if not run.config.is_file():
         raise RunError(
             f"{run.path}: expected something to resume, found no {run.config.name} in it: remove the folder, or choose "
-            "another name, and begin without --resume"
+            "another name, and start without --resume"
         )

@@ -102,15 +102,15 @@ def _parts(config: TrainConfig, out: RunFolder) -> list[TrainConfig]:
     """Return the configuration of each fold."""
     data = config.data
     if data.uses_all_rows:
-        raise ConfigError("data.uses_all_rows: expected false for a cross-validation, whose parts are not to be learnt")
+        raise ConfigError("data.uses_all_rows: expected false for a cross-validation, which holds folds out")
     if not data.fold_column and data.folds < 2:
         raise ConfigError(f"data.folds: expected at least 2, or a data.fold_column, found {data.folds}")
     datasets = open_folds(config)
     require_sides(datasets[0], config)
     if datasets[0].task == "multiclass" and config.recipe.calibration == "isotonic":
         raise ConfigError(
-            "recipe.calibration: expected platt, temperature or none where several labels exclude each other and parts "
-            "are put together, found isotonic"
+            "recipe.calibration: expected platt, temperature or none for a multiclass cross-validation, whose folds "
+            "are pooled, found isotonic"
         )
     count = len(datasets)
     cache = data.cache or str(out.cache)
@@ -124,10 +124,10 @@ def _train(part: TrainConfig, run: RunFolder, say: Say) -> None:
     is_begun = run.config.is_file()
     if is_begun and is_finished(run):
         require_same_rows(open_rows(part), run)
-        say(f"{run.path}: finished before")
+        say(f"{run.path}: already finished")
         return
     if run.path.exists() and not is_begun:
-        shutil.rmtree(run.path)  # killed before it was written down what this part is to be
+        shutil.rmtree(run.path)  # killed before the configuration of this fold was written
     fit(part, run, say=say, resume=is_begun)
 
 

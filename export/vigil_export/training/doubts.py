@@ -25,13 +25,13 @@ LARGEST_LOGIT = 500.0
 """Beyond, neighbours of float32 lie 6e-5 apart: the export's check, to 1e-4, hardly holds."""
 
 _NOTHING_LEARNED = {
-    "gradient": "try another recipe.rate or more recipe.epochs, and look whether the labels fit the rows",
-    "probe": "try other pretrained encoders or more rows, and look whether the labels fit the rows",
+    "gradient": "try another recipe.rate or more recipe.epochs, and check whether the labels fit the rows",
+    "probe": "try other pretrained encoders or more rows, and check whether the labels fit the rows",
 }
 
 
 def doubts_of_rows(train: Split, validation: Split, dataset: Dataset, fusion: FusionKind) -> list[str]:
-    """Say what can be trained, but will hardly be worth it; of a side that the fusion does not look at, nothing."""
+    """Say what can be trained but will hardly be worth it; a side that the fusion does not use is ignored."""
     found = []
     for side, column, lacking, other in (
         ("text", "text", [not part.has_text.any() for part in (train, validation)], "image_only"),
@@ -39,20 +39,20 @@ def doubts_of_rows(train: Split, validation: Split, dataset: Dataset, fusion: Fu
     ):
         if any(lacking) and fusion != other:
             rows = " or ".join(compress(("training", "validation"), lacking))
-            advice = f"--set data.columns.{column}=NAME" if all(lacking) else "give that the same name in all splits"
-            found.append(f"no {rows} row has a {side}; if it lies in another column, {advice}")
+            advice = f"--set data.columns.{column}=NAME" if all(lacking) else "give it the same name in all splits"
+            found.append(f"no {rows} row has a {side}; if it is in another column, {advice}")
     with_label = validation.truth.mean(axis=0)
     lonely = [name for name, share in zip(dataset.labels, with_label, strict=True) if share in {0, 1}]
     if lonely:
         found.append(
-            f"the validation rows have all or none {', '.join(lonely)}: calibration and thresholds of it are guesses; "
-            "`vigil-export data split` gives every split its share"
+            f"all or none of the validation rows have {', '.join(lonely)}: its calibration and thresholds are guesses; "
+            "`vigil-export data split` spreads labels over the splits"
         )
     return found
 
 
 def doubts_of_result(predictions: Predictions, learned: npt.NDArray[np.float32], recipe: Recipe) -> list[str]:
-    """Say what of a model went wrong without an error: it diverged, or knows no more than how often labels are.
+    """Say what went wrong with a model without an error: it diverged, or knows only how frequent labels are.
 
     Args:
         predictions: Of validation rows, by the model as it is kept.
@@ -72,14 +72,14 @@ def doubts_of_result(predictions: Predictions, learned: npt.NDArray[np.float32],
         return [
             (
                 f"expected logits within {LARGEST_LOGIT:g} of 0, found {largest:.4g}, and a {kind} of {loss:.4g}: "
-                f"the model diverged, and `vigil-export export` will hardly take it; {ADVICE}"
+                f"the model diverged, and `vigil-export export` will probably refuse it; {ADVICE}"
             )
         ]
     if loss >= constant:
         return [
             (
-                f"expected a {kind} below {constant:.4g}, that of an answer that is the same for every row, "
-                f"found {loss:.4g}: nothing was learned that holds for other rows; {_NOTHING_LEARNED[recipe.method]}"
+                f"expected a {kind} below {constant:.4g}, that of the same answer for every row, "
+                f"found {loss:.4g}: nothing was learned that generalises; {_NOTHING_LEARNED[recipe.method]}"
             )
         ]
     return []

@@ -1,6 +1,6 @@
 """Trains a run. In: a configuration. Out: a run folder, complete, or one that can be resumed.
 
-`fit` is the story; each step is told in the file that it is called from. The test split is never opened here.
+`fit` is the story; each step is explained in the file that it is called from. The test split is never opened here.
 """
 
 from __future__ import annotations
@@ -123,10 +123,10 @@ def parsed_rule(config: TrainConfig) -> Rule:
 
 @contextmanager
 def _claimed(config: TrainConfig, run: RunFolder, *, resume: bool) -> Iterator[None]:
-    """Take the folder; give it back if what was asked for turns out not to fit, so that it can be asked for better."""
+    """Claim the folder; release it if the configuration turns out not to fit, so that a better one can claim it."""
     claim(config, run, resume=resume)
     if is_finished(run):
-        raise RunError(f"{run.path}: expected a training that was cut short, found one that is finished")
+        raise RunError(f"{run.path}: expected an interrupted training, found a finished one")
     try:
         yield
     except ValueError:  # of parts, weights or data; an interruption or a full disk can be resumed
@@ -159,7 +159,7 @@ def _about(dataset: Dataset, splits: Splits, config: TrainConfig) -> dict[str, A
 def _build(
     config: TrainConfig, dataset: Dataset, train: Split, run: RunFolder, say: Say
 ) -> tuple[FusionModel, TextSpec, dict[str, Any]]:
-    """Make tokenizer and model and write down what they are made of; say how many words a file of vectors knows."""
+    """Make tokenizer and model and write down what they are made of; say how many words a vector file covers."""
     torch.manual_seed(config.seed)
     tokenizer, text = make_tokenizer(config.text, [text for text in train.texts if text] or ["-"])
     spec = ModelSpec(
@@ -211,7 +211,7 @@ def _probe(
     say: Say,
     progress: Progress | None,
 ) -> _Learned:
-    """Fit the head in place, to the validation rows as well; return what layers said that had not seen them.
+    """Fit the head in place, to the validation rows as well; return the judgements of layers that had not seen them.
 
     Of their texts with all pictures of their sequence too: the final layers, which have seen them, are not to be asked.
     """

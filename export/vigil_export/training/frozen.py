@@ -1,6 +1,6 @@
-"""Runs what does not learn once for every picture and text, and keeps what comes out. In: a model, rows. Out: arrays.
+"""Runs frozen encoders once for every picture and text, and keeps their output. In: a model, rows. Out: arrays.
 
-A frozen backbone gives the same for a picture in every epoch, for every part of a cross-validation and for every fusion
+A frozen backbone gives the same for a picture in every epoch, for every fold of a cross-validation and for every fusion
 over it. What its encoder `gather`s lies in stores beside the prepared pictures, under a hash of the weights; one at a
 time, so that it does not depend on what was asked for before, to the last bit.
 Shapes: `m` pictures of a split, `v` texts, `t` tokens, `c` channels.
@@ -30,7 +30,7 @@ _WAITING_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Where to keep what frozen encoders give, and how much of it.
+    """Where to keep the output of frozen encoders, and how much of it.
 
     Attributes:
         cache: Folder of all stores.

@@ -88,8 +88,8 @@ def _named(path: Path) -> Iterator[None]:
         ) from error
     except (OSError, msgspec.MsgspecError, SafetensorError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"{path}: expected a file of a finished run, found one that is cut short or does not fit ({error}); put it "
-            "back from a copy, or train again"
+            f"{path}: expected a file of a finished run, found one that is truncated or does not fit ({error}); "
+            "restore it from a copy, or train again"
         ) from error
 
 

@@ -1,8 +1,8 @@
 """Trains a model by gradient descent. In: a model, rows, a recipe. Out: its best weights, checkpoints, a log.
 
-Epoch after epoch: learn from the training rows, judge the validation rows, write down how far it came.
-`checkpoints/last.ckpt` holds all that the next epoch depends on, so that a training that was killed goes on to the
-weights that it would have had; `best.ckpt` is the same of the epoch with the lowest validation loss.
+Epoch after epoch: learn from the training rows, judge the validation rows, record the progress.
+`checkpoints/last.ckpt` holds all that the next epoch depends on, so that a killed training, once resumed, reaches
+the weights that it would have had; `best.ckpt` is the same of the epoch with the lowest validation loss.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _PRECISIONS = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": to
 
 
 def require_precision(recipe: Recipe) -> None:
-    """See that the device can compute as the recipe says.
+    """Require that the device can compute as the recipe says.
 
     Raises:
         ConfigError: It cannot.
     """
     if recipe.method == "gradient" and recipe.precision == "16-mixed" and _device().type == "cpu":
         raise ConfigError(
-            "recipe.precision: expected 32 or bf16-mixed on a CPU, found 16-mixed: choose one of them, or train where "
+            "recipe.precision: expected 32 or bf16-mixed on a CPU, found 16-mixed: choose one of these, or train where "
             "PyTorch finds a GPU"
         )
 
@@ -58,7 +58,7 @@ def train_by_gradient(
     say: Say,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train in place, or go on from the run's last checkpoint.
+    """Train in place, or continue from the run's last checkpoint.
 
     Args:
         config: The recipe.
@@ -190,7 +190,7 @@ class _Training:
         return written.getvalue()
 
     def restore(self, checkpoint: dict[str, Any] | None) -> None:
-        """Take it back; None: begin."""
+        """Restore it; None: start afresh."""
         for name in ("model", "optimizer", "schedule", "scaler") if checkpoint else ():
             getattr(self, name).load_state_dict(checkpoint[name])  # type: ignore[index]
         if checkpoint:
@@ -240,7 +240,7 @@ def _changes(recipe: Recipe, run: RunFolder, text: TextSpec) -> tuple[AugmentSpe
 
 @contextmanager
 def _said_clearly() -> Iterator[None]:
-    """Say what lies behind what PyTorch and the system raise: no memory, no space."""
+    """Name the cause of what PyTorch and the system raise: no memory, no space."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -249,10 +249,10 @@ def _said_clearly() -> Iterator[None]:
     except RuntimeError as error:
         if "primitive descriptor" not in str(error):
             raise
-        message = f"expected a processor that runs the model in recipe.precision, found: {error}; take precision 32"
+        message = f"expected a processor that runs the model in recipe.precision, found: {error}; use precision 32"
         raise TrainingError(message) from error
     except OSError as error:
         if error.errno in FULL:
-            advice = "--resume goes on from the last whole epoch"
+            advice = "--resume continues from the last complete epoch"
             raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}", error.filename) from error
         raise

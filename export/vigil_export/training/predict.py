@@ -36,14 +36,14 @@ def predict_run(run: RunFolder, name: SplitName, mode: Mode = "rows") -> Predict
 
     Raises:
         RunError: The folder is not one of a finished run, or its data has changed; or the run is a probe and the split
-            validation, of which it learned: what its training judged of them is what there is.
+            validation, from which it learned: only its training could judge those rows.
         DataError: The data set cannot be read.
     """
     loaded = load_run(run)
     if loaded.config.recipe.method == "probe" and name == "validation":
         raise RunError(
-            f"{run.path}: expected what the training of a probe judged of the validation rows in its predictions/, "
-            "found none, and its final layers have learned from these rows: train it again"
+            f"{run.path}: expected the predictions for validation rows that training a probe leaves in predictions/, "
+            "found none; its final layers have learned from these rows: train it again"
         )
     split = loaded.open(name, purpose="evaluation")
     return predict(
@@ -140,7 +140,7 @@ def across_sequences(split: Split) -> Pairs:
 
 
 def encoded(model: FusionModel, batches: Batches) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-    """Encode rows with a model, which is put into evaluation, on the device where it lies.
+    """Encode rows with a model, which is put into evaluation mode, on the device where it is.
 
     Yields:
         Each batch, and the features of its rows' pictures and texts, float32 [b, *shape]; of a side that a row lacks,

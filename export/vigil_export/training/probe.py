@@ -2,7 +2,7 @@
 
 1. Features of each row's picture and text, through the encoders as they are.
 2. Each side: standardised features, a linear layer with an L2 penalty, whose strength is chosen by the loss on inner
-   parts of the training rows (whole groups), each judged by a layer that did not see it.
+   folds of the training rows (whole groups), each judged by a layer that did not see it.
 3. Those same judgements teach how to join the sides (Wolpert 1992, stacked generalization).
 4. The sides are fitted again on all rows, and everything is folded into the `decision` head: one linear layer a side.
 
@@ -160,7 +160,7 @@ def _features(model: FusionModel, batches: Batches, count: int) -> dict[str, Ten
 
 
 def _inner_parts(train: Split, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return int64 [n], the inner part of each row; whole groups, labels alike."""
+    """Return int64 [n], the inner fold of each row; whole groups, labels spread evenly."""
     groups = len(np.unique(train.groups))
     if groups < 2:
         raise ConfigError(f"recipe.inner_folds: expected training rows of at least 2 groups, found {groups}")
@@ -180,7 +180,7 @@ def _fit_side(
     recipe: Recipe,
     task: Task,
 ) -> tuple[Tensor, _Linear, float]:
-    """Return judgements of each row by a layer that did not see its part, float32 [n, L]; the layer; its strength."""
+    """Return judgements of each row by a layer that did not see its fold, float32 [n, L]; the layer; its strength."""
     inner = torch.zeros(len(recipe.strengths), *truth.shape)
     if not has.any():
         return inner[0], _Linear(torch.zeros(truth.shape[1], features.shape[1]), inner[0, 0]), recipe.strengths[0]

@@ -49,7 +49,7 @@ def open_folds(config: TrainConfig) -> tuple[Dataset, ...]:
 
 
 def require_sides(dataset: Dataset, config: TrainConfig) -> None:
-    """See that some row has each side that the fusion looks at.
+    """Require that some row has each side that the fusion uses.
 
     Raises:
         ConfigError: None has one.
@@ -58,7 +58,8 @@ def require_sides(dataset: Dataset, config: TrainConfig) -> None:
         other = "image_only" if missing.side == "text" else "text_only"
         if config.fusion.kind != other:
             raise ConfigError(
-                f"{config.data.path}: {len(dataset)} {missing.words}; else train the other side alone: --fusion {other}"
+                f"{config.data.path}: {len(dataset)} {missing.words}; otherwise train the other side alone: "
+                f"--fusion {other}"
             )
 
 
@@ -74,12 +75,12 @@ def open_splits(config: TrainConfig, dataset: Dataset, run: RunFolder) -> Splits
 
 
 def cache_of(config: TrainConfig, run: RunFolder) -> Path:
-    """Return the folder where pictures, and what frozen encoders give for them, are kept."""
+    """Return the folder where pictures, and the output of frozen encoders for them, are kept."""
     return Path(config.data.cache) if config.data.cache else run.cache
 
 
 def keep_of(config: TrainConfig, run: RunFolder) -> Keep:
-    """Return where a run keeps what frozen encoders give, and how much."""
+    """Return where a run keeps the output of frozen encoders, and how much."""
     return Keep(cache_of(config, run), int(config.data.kept_gib * 2**30))
 
 
@@ -92,7 +93,7 @@ def rows_sha256(dataset: Dataset) -> str:
 
 
 def content_sha256(dataset: Dataset) -> str:
-    """Return the SHA-256 of what the rows say wherever they lie: neither names, order nor splits of rows count."""
+    """Return the SHA-256 of what the rows say, wherever they are: neither names, order nor splits of rows count."""
     # A group that was made up is called by where its picture lies.
     rows = (row if row.is_group_named else replace(row, group="") for row in dataset.rows)
     said = sorted(json.dumps(_said(row)[1:-1], ensure_ascii=False) for row in rows)
@@ -106,7 +107,7 @@ def _said(row: Row) -> list[object]:
 
 
 def require_same_rows(dataset: Dataset, run: RunFolder) -> None:
-    """See that a data set has the rows that a run began with.
+    """Require that a data set has the rows that a run started with.
 
     Raises:
         RunError: They are others, or the run does not say which it has.
@@ -115,5 +116,5 @@ def require_same_rows(dataset: Dataset, run: RunFolder) -> None:
     if expected != found:
         raise RunError(
             f"{run.path}: expected the rows of the training (SHA-256 {expected[:12]}), found others ({found[:12]}): "
-            "put the data set back as it was, or train again"
+            "restore the data set, or train again"
         )

@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 ADVICE = (
     "try a lower recipe.rate, recipe.clip above 0, or precision 32, in another folder: a run keeps its configuration"
 )
-"""Of trainings that diverge."""
+"""For trainings that diverge."""
 
 
 class RunError(ValueError):
@@ -40,11 +40,11 @@ class RunError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and what to do."""
+    """Training cannot continue; the message says why and what to do."""
 
 
 class RunFolder:
-    """Paths of a run: what lies in each is told at the top of this file. The folder may not exist yet."""
+    """Paths of a run: the top of this file says what each holds. The folder may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         """Name the files of the run at this path."""
@@ -74,16 +74,16 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(data)
     except ValueError as error:
         raise RunError(
-            f"{path}: expected a file of a finished run, found {broken(data)} ({error}); put it back from a copy, or "
+            f"{path}: expected a file of a finished run, found {broken(data)} ({error}); restore it from a copy, or "
             "train again"
         ) from error
     if not isinstance(content, dict):
-        raise RunError(f"{path}: expected a file of a finished run, found no object in it")
+        raise RunError(f"{path}: expected a file of a finished run, found no JSON object in it")
     return content
 
 
 def read_doubts(run: RunFolder) -> list[str]:
-    """Return what was doubtful about how a training ended; nothing where there is no word of it."""
+    """Return what was doubtful about how a training ended; nothing where none is recorded."""
     try:
         found = read_json(run.state).get("doubts")
     except RunError:
@@ -92,7 +92,7 @@ def read_doubts(run: RunFolder) -> list[str]:
 
 
 def is_finished(run: RunFolder) -> bool:
-    """Whether the training, or cross-validation, of this folder came to its end.
+    """Whether the training, or cross-validation, of this folder is finished.
 
     Raises:
         RunError: Its `state.json` cannot be read.
@@ -102,12 +102,12 @@ def is_finished(run: RunFolder) -> bool:
     try:
         return bool(read_json(run.state).get("finished"))
     except RunError as error:
-        raise RunError(f"{error}; or remove that file, and --resume goes on from the last whole epoch") from error
+        raise RunError(f"{error}; or remove that file, and --resume continues from the last complete epoch") from error
 
 
 def broken(data: bytes) -> str:
     """Say what is wrong with a file whose content is not what was written."""
-    return "one that is cut short or changed" if data else "an empty one"
+    return "one that is truncated or changed" if data else "an empty one"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

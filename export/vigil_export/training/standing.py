@@ -1,4 +1,4 @@
-"""How far a training by gradient descent came. In: what each epoch brought. Out: its log, and checkpoints read back."""
+"""How far a training by gradient descent has got. In: the result of each epoch. Out: its log, checkpoints read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = ("epoch", "train_loss", "val_loss", "val_accuracy")
 
 @dataclass(slots=True)
 class Standing:
-    """How far a training came.
+    """How far a training has got.
 
     Attributes:
         epoch: Whole epochs behind it.
@@ -57,7 +57,7 @@ class Standing:
         write_whole(path, written.getvalue().encode())
 
     def __str__(self) -> str:
-        """Say what the last epoch brought."""
+        """Say how the last epoch went."""
         loss, judged, accuracy = (self.log[-1][name] for name in _COLUMNS[1:])
         return f"loss {loss:.4f}, on validation rows {judged:.4f}, accuracy {accuracy:.3f}"
 
@@ -71,13 +71,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     data = path.read_bytes()
     try:
-        # Of what was cut at some lengths PyTorch says that an argument is invalid.
+        # For files cut at certain lengths PyTorch says that an argument is invalid.
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
         best = path.with_name("best.ckpt")
-        copied = f"copy {best} over it to go on from the best epoch, " if path != best and best.is_file() else ""
+        copied = f"copy {best} over it to continue from the best epoch, " if path != best and best.is_file() else ""
         raise RunError(
             f"{path}: expected a whole checkpoint, found {broken(data)}; {copied}remove the folder "
-            f"{path.parent} to go on from the first epoch, or train anew under another name"
+            f"{path.parent} to start from the first epoch, or train again under another name"
         ) from error
     return content

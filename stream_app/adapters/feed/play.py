@@ -228,7 +228,7 @@ def _last_word(footage: Footage, end: _End, played: int) -> str:
     if footage.is_live:
         return f"{end.reason or 'the stream ended'}; trying again every {_RECONNECT_S:g} s"
     if footage.count is not None and played < footage.count:
-        return f"ended after {played} frames, {footage.count} were expected by what the file says of itself"
+        return f"ended after {played} frames, although the file declares {footage.count}"
     return ""
 
 

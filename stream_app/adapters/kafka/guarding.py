@@ -1,7 +1,7 @@
 """Kafka consumers that nothing in a topic can bring down: every consumer of this package is made through here.
 
 In: an aiokafka consumer that is not started. Out: the same one; instead of raising, or allocating what a batch claims,
-it returns an `UnreadableRecord` for what cannot be read, and goes on behind it.
+it returns an `UnreadableRecord` for what cannot be read, and continues after it.
 
 aiokafka reads batches while its caller drains them, raises what it meets there, and unpacks without a bound. Its answer
 to a fetch is taken here as the bytes it is, and read out by :mod:`stream_app.adapters.kafka.readout`. The names of

@@ -72,7 +72,7 @@ def _gzip(packed: bytes, bound: int) -> bytes:
         if len(part) > room:
             raise _too_large(bound)
         if not member.eof:
-            message = "gzip: the stream is cut off"
+            message = "gzip: the stream is truncated"
             raise InflateError(message)
         parts.append(part)
         room -= len(part)

@@ -32,7 +32,7 @@ _STOP_S = 2.0
 _CANCELS = 10
 _CANCEL_S = 0.05
 _WRONG_CLOCK = (
-    "an output takes the time of this worker's clock, and the broker refuses that: set the clock right, or let the "
+    "an output is stamped by this worker's clock, and the broker refuses that: set the clock right, or let the "
     "broker stamp the outputs (`vigil topics fix`)"
 )
 
@@ -91,7 +91,7 @@ class KafkaPublisher:
                 await self._publish(messages, offsets)
             self._is_open = False
         except ProducerFenced as error:
-            message = "another worker took this task over"
+            message = "another worker took over this task"
             raise EpochEndedError(message, is_fenced=True) from error
         except IllegalOperation as error:
             # It failed while records were still being handed over: a right was missing, say. The reason lies elsewhere.

@@ -38,7 +38,7 @@ async def reset_task(
     partition: int,
     start_from: str,
 ) -> Reset:
-    """Give up a task's state: window, open incidents, and all that lies before the new start.
+    """Discard a task's state: window, open incidents, and everything before the new start.
 
     Args:
         publisher: of this task, not yet started; starting it fences the worker that runs the task.

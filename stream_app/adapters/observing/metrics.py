@@ -52,7 +52,7 @@ class Metrics:
     # -- the shell's telemetry ---------------------------------------------------------------------------------
 
     def received(self, partition: int, side: Side, raws: list[RawRecord]) -> None:
-        """Count records that came from the source, and note when their cameras and zones were last heard of."""
+        """Count records that came from the source, and note when their cameras and zones were last heard from."""
         self._received.labels(side.kind).inc(len(raws))
         self._received_bytes.labels(side.kind).inc(sum(len(raw.value or b"") for raw in raws))
         self._heard.note(partition, side, raws, self._now_ms())
@@ -171,7 +171,7 @@ class Metrics:
             self._queued,
             self._lag,
         )
-        self._epochs = Counter("vigil_epochs_started", "Times that a task took up its work.", registry=registry)
+        self._epochs = Counter("vigil_epochs_started", "Epochs that tasks have started.", registry=registry)
         self._epochs_lost = Counter("vigil_epochs_lost", "Epochs that ended.", ["why"], registry=registry)
         self._commit_seconds = Histogram(
             "vigil_commit_seconds", "Duration of a transaction.", buckets=_WORK_BUCKETS_S, registry=registry

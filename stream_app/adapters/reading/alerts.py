@@ -1,4 +1,4 @@
-"""Watching: alerts as a read_committed subscriber sees them, and when cameras and texts were last heard of.
+"""Watching: alerts as a read_committed subscriber sees them, and when cameras and texts were last heard from.
 
 In: a connection and topic names. Out: alerts and notices in order per partition, or a status of the inputs. It joins no
 consumer group, so it takes nothing from anybody and leaves nothing behind.
@@ -154,7 +154,7 @@ async def read_alerts(
 async def input_status(
     connection: Connection, topics: Topics, *, now_ms: int, tail: int = 300, tell: Tell = tell_nobody
 ) -> InputStatus:
-    """Read the last records of each input partition and say when each camera and zone was last heard of.
+    """Read the last records of each input partition and say when each camera and zone was last heard from.
 
     Args:
         connection: the cluster.

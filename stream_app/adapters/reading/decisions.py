@@ -130,7 +130,7 @@ def _start(place: TopicPartition, begin: int, end: int, mark: Mark | None, done:
         return begin
     if end <= mark.offset:
         message = (
-            f"expected {place.topic}/{place.partition} to go on behind offset {mark.offset}, found its end at {end}: "
+            f"expected {place.topic}/{place.partition} to continue after offset {mark.offset}, found its end at {end}: "
             "the topic was recreated; record into a new file"
         )
         raise RecordingError(message)
@@ -183,7 +183,7 @@ def newest_of(lines: Iterable[bytes], topic: str) -> dict[int, Mark]:
             message = f"line {number}: expected a line that `vigil decisions` wrote, found another: {error}"
             raise RecordingError(message) from error
         if line.topic != topic or not text.endswith(b"\n"):
-            found = f"one of {line.topic}" if line.topic != topic else "one that is cut off"
+            found = f"one of {line.topic}" if line.topic != topic else "a truncated one"
             message = f"line {number}: expected a decision of {topic}, found {found}"
             raise RecordingError(message)
         if line.partition not in newest or newest[line.partition].offset < line.offset:

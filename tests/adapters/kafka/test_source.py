@@ -239,7 +239,7 @@ def test_a_task_that_is_not_ours_is_refused_and_wait_returns_after_stop(kafka: B
             waiting = asyncio.create_task(source.wait())
             await source.stop()
             await asyncio.wait_for(waiting, timeout=60)
-            with pytest.raises(SourceError, match="make a new one"):
+            with pytest.raises(SourceError, match="create a new one"):
                 await source.start()
 
     asyncio.run(scenario())

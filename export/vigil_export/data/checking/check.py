@@ -1,4 +1,4 @@
-"""Checks a data set before anybody trains on it. In: rows. Out: a report of counts and findings.
+"""Checks a data set before training. In: rows. Out: a report of counts and findings.
 
 An error would make figures wrong or training stop; a warning costs quality; a note is worth knowing.
 """
@@ -120,9 +120,7 @@ def _about_pictures(pictures: Sequence[Picture], min_side: int) -> list[Finding]
     broken = [f"{picture.file}: {picture.fault}" for picture in pictures if picture.fault]
     tiny = [f"{p.file}: {p.width} x {p.height}" for p in pictures if not p.fault and min(p.width, p.height) < min_side]
     return [
-        *_finding(
-            "unreadable", len(broken), "pictures that cannot be decoded: mend them, or remove their rows", broken
-        ),
+        *_finding("unreadable", len(broken), "pictures that cannot be decoded: fix them, or remove their rows", broken),
         *_finding("tiny", len(tiny), f"pictures with a side below {min_side} pixels", tiny),
     ]
 
@@ -131,12 +129,12 @@ def _about_groups(dataset: Dataset) -> list[Finding]:
     crossing = crossing_groups(dataset)
     total = len({row.group for row in dataset.rows})
     examples = [f"{group}: {', '.join(splits)}" for group, splits in crossing.items()]
-    words = f"of {total} groups lie in more than one split: divide anew (`vigil-export data split`)"
+    words = f"of {total} groups are in more than one split: split again (`vigil-export data split`)"
     return _finding("groups-cross", len(crossing), words, examples)
 
 
 def crossing_groups(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    """Return the groups that lie in more than one split, with those splits: what is learnt of them leaks."""
+    """Return the groups that are in more than one split, with those splits: what is learned from them leaks."""
     found: dict[str, set[str]] = {}
     for row in dataset.rows:
         if row.split:
@@ -159,7 +157,7 @@ def _about_same_pictures(pictures: Sequence[Picture]) -> list[Finding]:
         *_finding(
             "same-pictures-cross",
             len(crossing),
-            "pictures lie in more than one split: `vigil-export data split --tie-pictures` avoids that",
+            "pictures are in more than one split: `vigil-export data split --tie-pictures` avoids that",
             [" = ".join(str(picture.file) for picture in same[:3]) for same in crossing],
         ),
         *_finding(
@@ -215,13 +213,13 @@ def _about_texts(rows: Sequence[Row]) -> list[Finding]:
         *_finding(
             "same-texts-cross",
             len(crossing),
-            f"of {len(splits)} distinct texts are in more than one split: figures of the text side may flatter",
+            f"of {len(splits)} distinct texts are in more than one split: figures of the text side may be optimistic",
             [examples[key] for key in crossing],
         ),
         *_finding(
             "same-texts",
             len(repeated),
-            f"of {len(splits)} distinct texts are there more than once",
+            f"of {len(splits)} distinct texts occur more than once",
             [f"{times[key]} x {examples[key]}" for key in repeated],
         ),
     ]
@@ -239,13 +237,13 @@ def _about_contradictions(rows: Sequence[Row], pictures: Sequence[Picture]) -> l
             sides = "picture and text" if row.image and row.text else "picture alone" if row.image else "text alone"
             repeated[sides] += 1
     what = ", ".join(f"{count} {sides}" for sides, count in repeated.most_common())
-    words = f"rows repeat what another row has ({what}), but not its labels"
+    words = f"rows repeat another row ({what}) with other labels"
     return _finding("contradictions", len(found), words, found)
 
 
 def _about_parts(dataset: Dataset) -> list[Finding]:
     parts = parts_of(dataset)
-    # Of several labels none is needed to say that nothing happened; of exclusive ones it is among the outputs.
+    # Multilabel needs no label for "nothing happened"; with exclusive labels it is one of the outputs.
     classes = dataset.labels if dataset.task != "binary" else (*dataset.labels, *dataset.negative)
     rare = [
         f"{label} in {part.name or 'all'}: {part.labels.get(label, 0)}"
@@ -257,7 +255,7 @@ def _about_parts(dataset: Dataset) -> list[Finding]:
     new = [f"{part.name}: {lang}" for part in parts if learnt for lang in part.languages if lang not in learnt]
     return [
         *_finding("rare-labels", len(rare), f"labels have fewer than {_RARE} rows in a split", rare),
-        *_finding("new-languages", len(new), "languages occur in a split, but not in training", new),
+        *_finding("new-languages", len(new), "languages occur in a split but not in training", new),
         *_finding("no-text", sum(part.without_text for part in parts), "rows have no text"),
         *_finding("no-picture", sum(part.without_picture for part in parts), "rows have no picture"),
     ]

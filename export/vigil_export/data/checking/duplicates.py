@@ -1,4 +1,4 @@
-"""Finds pictures and texts that are there more than once, exactly or nearly. It must not know splits or rows.
+"""Finds duplicates of pictures and texts, exact or near. It must not know splits or rows.
 
 Pictures are near when their perceptual hashes (ImageHash's phash: signs of the low frequencies of a cosine transform,
 64 bits) differ in few bits and their thumbnails hardly differ in colour; the second test is there because two flat or

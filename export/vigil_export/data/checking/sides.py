@@ -1,4 +1,4 @@
-"""Sees whether a whole data set, or a split, lacks its texts or its pictures: often their column has another name.
+"""Finds out whether a whole data set, or a split, lacks its texts or its pictures: often their column has another name.
 
 In: rows. Out: what is lacking, in words, and which columns were not used. It opens no picture.
 """
@@ -37,8 +37,8 @@ def missing_sides(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
         MissingSide(
             side,
             len(rows),
-            f"rows, which is all, have no {side}: expected it in the column {column}, found {_unused(rows)}; "
-            f"if another column holds it, name that: --column {column}=NAME (train: --set data.columns.{column}=NAME)",
+            f"rows (all of them) have no {side}: expected it in the column {column}, found {_unused(rows)}; "
+            f"if another column holds it, name it: --column {column}=NAME (train: --set data.columns.{column}=NAME)",
         )
         for side, column in _COLUMNS.items()
         if not any(_has(row, side) for row in rows)
@@ -46,7 +46,7 @@ def missing_sides(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
 
 
 def missing_in_splits(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
-    """Return the sides that no row of a split has, but some of another; a column that these have beside is not it."""
+    """Return the sides that no row of a split has, but some of another do; their other columns are not it."""
     found = []
     for side in _COLUMNS:
         known = {name for row in rows if _has(row, side) for name, value in row.facets if value.strip()}
@@ -54,9 +54,9 @@ def missing_in_splits(rows: Sequence[Row]) -> tuple[MissingSide, ...]:
         for split in sorted({row.split for row in rows} - having) if having else ():
             lacking = [row for row in rows if row.split == split]
             words = (
-                f"rows, which is all of {split or 'those without a split'}, have no {side}, but some of other splits "
+                f"rows (all of {split or 'those without a split'}) have no {side}, but some of other splits "
                 f"have: expected it in the same column there, found {_unused(lacking, known)}; if another column holds "
-                "it, give that the same name in all splits"
+                "it, give that column the same name in all splits"
             )
             found.append(MissingSide(side, len(lacking), words))
     return tuple(found)

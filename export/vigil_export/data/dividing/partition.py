@@ -1,4 +1,4 @@
-"""Divides a data set into splits or folds: by whole groups, with every label in its share. It opens no picture.
+"""Divides a data set into splits or folds: by whole groups, with labels spread evenly. It opens no picture.
 
 The rule is that of scikit-learn's StratifiedGroupKFold (the groups that weigh most on some label first, each to where
 it brings the shares closest to what was asked for), widened to shares that differ and to rows with several labels
@@ -57,7 +57,7 @@ def split(
 def folds(
     dataset: Dataset, k: int = 0, *, seed: int, column: str = "", validation_share: float = 0.15
 ) -> tuple[Dataset, ...]:
-    """Divide a data set for cross-validation; the splits that it has are not looked at.
+    """Divide a data set for cross-validation; the splits that it has are ignored.
 
     Args:
         dataset: Its rows.

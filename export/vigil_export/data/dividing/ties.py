@@ -1,4 +1,4 @@
-"""Ties rows that show one picture, or nearly one: they must not be parted. In: rows. Out: pairs of places."""
+"""Ties rows that show one picture, or nearly one: they must stay together. In: rows. Out: pairs of places."""
 
 from __future__ import annotations
 

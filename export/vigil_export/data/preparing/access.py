@@ -61,7 +61,9 @@ class Splits:
         """
         names = (name, *more)
         if "test" in names and purpose != "evaluation":
-            raise TestSplitError(f"expected train or validation for {purpose}, found test: figures on it would be void")
+            raise TestSplitError(
+                f"expected train or validation for {purpose}, found test: its figures would be invalid"
+            )
         if names not in self._opened:
             rows = [row for row in self.dataset.rows if row.split in names]
             if lacking := [one for one in names if not self.sizes[one]]:

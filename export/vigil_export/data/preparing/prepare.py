@@ -100,7 +100,7 @@ def _decode(file: Path, data: bytes, spec: ImageSpec) -> npt.NDArray[np.uint8]:
         return decode_image(data, spec)
     except ImageError as error:
         raise DataError(
-            f"{file}: expected a whole JPEG, PNG or WebP, found: {error}; mend or remove it "
+            f"{file}: expected a whole JPEG, PNG or WebP, found: {error}; fix or remove it "
             "(`vigil-export data check` lists all such pictures)"
         ) from error
 

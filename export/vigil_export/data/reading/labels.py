@@ -36,7 +36,7 @@ def understand(
     negative: tuple[str, ...],
     is_list: bool,
 ) -> Meaning:
-    """Find out what the labels mean, and refuse what nobody could learn from.
+    """Find out what the labels mean, and refuse labels that cannot be learned from.
 
     Args:
         rows: With the labels as found.

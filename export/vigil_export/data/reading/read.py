@@ -178,7 +178,7 @@ def _unused(record: Record, used: Collection[str]) -> str:
     """Say which columns may hold what was not found; nothing where there are none."""
     columns = [name for name, value in record.values.items() if name not in used and (_facet(value) or "").strip()]
     return (
-        f"; the columns {', '.join(sorted(columns))} were not used: if one holds it, name that, --column text=NAME or "
+        f"; the columns {', '.join(sorted(columns))} were not used: if one holds it, name it, --column text=NAME or "
         "--column file_name=NAME (train: --set data.columns.text=NAME)"
         if columns
         else ""

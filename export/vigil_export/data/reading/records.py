@@ -31,7 +31,7 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line as it stands in its file.
+    """One line as it is in its file.
 
     Attributes:
         place: File and line, `train/metadata.jsonl:17`, relative to the data set; unique within it.
@@ -86,7 +86,7 @@ def read_records(path: Path) -> list[Record]:
         except OSError as error:
             raise DataError(f"{file}: expected a file that can be read, found: {error.strerror}") from error
         if not found:  # a split that was cut off must not pass for one that is not there
-            raise DataError(f"{file}: expected at least one line of data, found none; write it anew, or remove it")
+            raise DataError(f"{file}: expected at least one line of data, found none; write it again, or remove it")
         records += found
     return records
 
@@ -94,7 +94,7 @@ def read_records(path: Path) -> list[Record]:
 def separator_hint(columns: Collection[str]) -> str:
     """Say what to do where a whole header was read as one column; nothing where it was not."""
     is_whole = len(columns) == 1 and any(mark in name for name in columns for mark in ";\t")
-    return "; write the file anew, separated by commas" if is_whole else ""
+    return "; write the file again, separated by commas" if is_whole else ""
 
 
 def _find(path: Path) -> tuple[Path, list[tuple[Path, str]]]:

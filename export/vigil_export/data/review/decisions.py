@@ -1,4 +1,4 @@
-"""Makes a training set of what the live system said and what reviewers found: from false alarms to a better model.
+"""Makes a training set from decisions and reviewers' verdicts: from false alarms to a better model.
 
 In: a recording of the decisions topic, verdicts, the evidence behind alerts. Out: rows, one per observation
 that has a verdict and all of its records. Nothing is read from Kafka here.

@@ -1,6 +1,6 @@
-"""Reads reviewers' verdicts: what was really the case, for an alert, a text, a frame, or a text with a frame.
+"""Reads reviewers' verdicts: what really happened, for an alert, a text, a frame, or a text with a frame.
 
-A verdict about less counts for more: one for a pair stands before one for its text or its frame, and that before one
+The narrower verdict wins: one for a pair takes precedence over one for its text or its frame, and that before one
 for the whole alert. It must not know pictures.
 """
 

@@ -66,7 +66,7 @@ def evaluation_page(
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """Return the report of a comparison; the sentence of the gain stands first."""
+    """Return the report of a comparison; the sentence about the gain comes first."""
     scored = comparison.contenders[0].scored
     gains = {
         figure: [(f"{gain.fusion}", gain.interval) for gain in comparison.gains if gain.figure == figure]

@@ -77,7 +77,7 @@ class TimmEncoder(TwoPartEncoder):
         count = len(self.body.feature_info)
         for one in wanted:
             if not hasattr(self.body, "forward_intermediates") or not -count <= one < count:
-                found = f"{count} maps" if hasattr(self.body, "forward_intermediates") else "none that it gives away"
+                found = f"{count} maps" if hasattr(self.body, "forward_intermediates") else "none that it exposes"
                 raise SpecError(f"image.stage: expected a map of {spec.backbone}, found {one} of {found}")
         numbers = sorted({one % count for one in wanted})
         return [int(one) for one in self.body.prune_intermediate_layers(numbers, prune_norm=False, prune_head=True)]

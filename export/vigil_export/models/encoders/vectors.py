@@ -115,7 +115,7 @@ def _read(path: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, _Ve
     """Give every word, with its vector where it is wanted; `None` wants all. Reading numbers takes most of the time."""
     name = path.name.removesuffix(".gz")
     if not path.is_file() or not name.endswith((".txt", ".vec", ".bin")):
-        raise WeightsError(f"vectors {path}: expected a file .txt, .vec or .bin, each also as .gz, found no such")
+        raise WeightsError(f"vectors {path}: expected a .txt, .vec or .bin file, gzipped or not, found none")
     try:
         with cast("BinaryIO", gzip.open(path) if path.name.endswith(".gz") else path.open("rb")) as file:
             yield from (_read_binary if name.endswith(".bin") else _read_lines)(file, path, wanted)
@@ -161,17 +161,19 @@ def _numbers(parts: list[str]) -> _Vector:
 def _read_binary(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, _Vector | None]]:
     head = file.readline(100)
     if head.startswith(_FASTTEXT):
-        raise WeightsError(f"vectors {path}: expected Word2Vec's .bin, found fastText's own; its .vec will do")
+        raise WeightsError(f"vectors {path}: expected Word2Vec's .bin, found fastText's own; use its .vec")
     try:
         count, width = (int(part) for part in head.split())
     except ValueError:
-        raise WeightsError(f"vectors {path}: expected how many words and numbers, found {head[:40]!r}") from None
+        raise WeightsError(
+            f"vectors {path}: expected the numbers of words and dimensions, found {head[:40]!r}"
+        ) from None
     for number in range(count):
         word = bytearray()
         while (letter := file.read(1)) not in {b" ", b""} and len(word) < _LONGEST_WORD:
             word += letter
         data = file.read(4 * width)
         if len(data) != 4 * width or letter != b" ":
-            raise WeightsError(f"vectors {path}: expected {count} words, found an end or no word after {number}")
+            raise WeightsError(f"vectors {path}: expected {count} words, found no whole word after {number}")
         text = word.decode("utf-8", "replace").lstrip("\n")
         yield text, np.frombuffer(data, "<f4") if wanted is None or text in wanted else None

@@ -156,7 +156,7 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
     async def _seek(self, tp: TopicPartition, offset: int, seek_number: int, epoch: int) -> None:
         consumer = self._ensure_consumer()
         if epoch != self.wiring.gate.epoch or tp not in consumer.assignment():
-            message = f"cannot read {tp.topic}-{tp.partition} from {offset}: it is not ours any more"
+            message = f"cannot read {tp.topic}-{tp.partition} from {offset}: it is no longer ours"
             raise NotOurPartitionError(message)
         self.wiring.reading.note_seek(tp, seek_number)
         consumer.seek(tp, offset)
@@ -208,7 +208,7 @@ class ReadingThread(driver.AIOKafkaConsumerThread):
         return batches
 
     async def _go_to_log_start(self, consumer: AIOKafkaConsumer, positions: dict[TopicPartition, int]) -> None:
-        """Go on at the log start where a side was opened below it; a position lost while reading is an error."""
+        """Continue at the log start where a side was opened below it; a position lost while reading is an error."""
         for tp, position in positions.items():
             start = (await consumer.beginning_offsets([tp]))[tp]
             if self._position(tp) != position:

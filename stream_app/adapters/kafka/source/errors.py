@@ -2,15 +2,15 @@
 
 
 class SourceError(RuntimeError):
-    """The source cannot go on, or was used against its contract."""
+    """The source cannot continue, or was used against its contract."""
 
 
 class PositionLostError(SourceError):
-    """The broker has no record at the position that is to be read next, and going on elsewhere would hide a loss."""
+    """The broker has no record at the position that is to be read next, and continuing elsewhere would hide a loss."""
 
 
 class TopicGoneError(SourceError):
-    """An input topic was deleted while it was read. The process must end: there is nothing that it could go on with."""
+    """An input topic was deleted while it was read. The process must end: there is nothing left for it to read."""
 
 
 class BatchLostError(SourceError):

@@ -68,7 +68,7 @@ class FaustSource:
             KafkaError: the broker cannot be reached, or refuses us.
         """
         if self._app is not None:
-            message = "this source was started before; make a new one"
+            message = "this source was started before; create a new one"
             raise SourceError(message)
         self._app = self._build()
         starting = asyncio.create_task(self._app.start())
@@ -160,7 +160,7 @@ class FaustSource:
                 self._gate.close(tp)
             raise
         if epoch != self._gate.epoch:
-            message = f"{tp.topic}-{tp.partition} was taken away while it was opened at {offset}"
+            message = f"{tp.topic}-{tp.partition} was revoked while it was being opened at {offset}"
             raise NotOurPartitionError(message)
         if self._gate.seek_number(tp) == seek_number:
             self._gate.open(tp)
@@ -220,7 +220,7 @@ class FaustSource:
                 try:
                     self._deliver(event.value)
                 except Exception as error:
-                    # Faust would start the agent anew and go on behind the batch that failed.
+                    # Faust would restart the agent and continue after the batch that failed.
                     self._fail(error)
                     await app.crash(error)
                     raise
@@ -234,7 +234,7 @@ class FaustSource:
         expected = self._handed_over[tp] + 1
         if batch.ordinal != expected:
             message = (
-                f"a batch of {tp.topic}-{tp.partition} got lost between fetch and delivery: expected number {expected} "
+                f"a batch of {tp.topic}-{tp.partition} was lost between fetch and delivery: expected number {expected} "
                 f"since the last seek, found {batch.ordinal}, from offset {batch[0].offset} on"
             )
             raise BatchLostError(message)

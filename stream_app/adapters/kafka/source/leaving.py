@@ -1,4 +1,4 @@
-"""Leaves a consumer group at once, wherever its join stands. In: aiokafka's coordinator. Out: no member left behind.
+"""Leaves a consumer group at once, whatever its join is doing. In: aiokafka's coordinator. Out: no member left behind.
 
 aiokafka leaves only once it has a generation, and only when the join in flight is over. A join is over when every
 member has joined: a member that is slow or gone holds it up for its session time-out. Who ends meanwhile stays in the
