@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.protocol.produce import ProduceRequest
 
 from stream_app.demo.truth import PublishedRecord
 from tests.adapters.batches import batch, bomb_record, pack, record
+from tests.adapters.kafka.raw_produce import produce_raw
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.rig import jpeg, make_rig, now_ms, openings, zones_of
 from tests.proofs.test_bad_inputs import _dead_letters
@@ -34,14 +34,7 @@ _START = "from stream_app.cli import main; main()"
 
 async def _produce_raw(planter: Planter, topic: str, data: bytes, zone: str) -> PublishedRecord:
     """Send one batch made by hand; return the place of its last record, which a task has to pass."""
-    client = planter.producer.client
-    leader = client.cluster.leader_for_partition(TopicPartition(topic, _PARTITION))
-    request = ProduceRequest(
-        transactional_id=None, required_acks=-1, timeout=30_000, topics=[(topic, [(_PARTITION, data)])]
-    )
-    response = await client.send(leader, request)
-    ((_, ((_, error, base, *_),)),) = response.topics
-    assert error == 0, error
+    base = await produce_raw(planter.producer.client, TopicPartition(topic, _PARTITION), data)
     count = int.from_bytes(data[57:61], "big")
     place = PublishedRecord(
         partition=_PARTITION, offset=base + count - 1, append_ms=now_ms(), event_ms=now_ms(), zone=zone
