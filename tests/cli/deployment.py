@@ -72,7 +72,7 @@ class Deployment:
             async with consumer(connection_to(Operational(bootstrap=self.bootstrap))) as client:
                 return [record async for record in read_topic(client, self.names[topic])]
 
-        return asyncio.run(asyncio.wait_for(read(), 30))
+        return asyncio.run(asyncio.wait_for(read(), 90))
 
     def publish(self, topic: str, *values: bytes | Message) -> None:
         async def send() -> None:

@@ -67,7 +67,7 @@ def test_a_worker_that_is_stopped_on_its_way_to_work_leaves_its_group(
         assert _lines_until(process, event)[-1]["event"] == event
         process.send_signal(number)
         _assert_it_ended_as_asked(process)
-    assert asyncio.run(asyncio.wait_for(others_in(deployment.bootstrap, topic_prefix), 30)) == set()
+    assert asyncio.run(asyncio.wait_for(others_in(deployment.bootstrap, topic_prefix), 60)) == set()
 
 
 def test_a_worker_that_is_stopped_while_another_member_holds_its_join_up_leaves_its_group(

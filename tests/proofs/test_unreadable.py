@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
     from tests.proofs.rig import Planter, Rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 _PARTITION = 0
 _BOMB_BYTES = 200 << 20
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_lost_by_name_once_and_all_else_is_judged(
             await worker.wait_ready()
             async with rig.planter() as planter:
                 reasons, openers, places = await _plant(planter)
-                await rig.settle(timeout_s=60)
+                await rig.settle()
                 assert worker.is_running, worker.last_lines()
                 metrics = await worker.metrics()
                 for reason, count in Counter(reasons.values()).items():
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_lost_by_name_once_and_all_else_is_judged(
                 again = rig.start_worker()
                 await again.wait_ready()
                 openers.append(await planter.alarm(zones_of(_PARTITION, 30)[29], "fire", now_ms()))
-                outputs = await rig.settle(timeout_s=60)
+                outputs = await rig.settle()
                 assert again.is_running, again.last_lines()
                 await asyncio.to_thread(_assert_commands_survive, rig, places)
                 assert await again.stop() == 0, again.last_lines()

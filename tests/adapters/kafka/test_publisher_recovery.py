@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from stream_app.adapters.kafka.clients import admin_client
+from stream_app.adapters.kafka.clients import admin_client, consumer
 from stream_app.adapters.kafka.publisher import KafkaPublisher
 from stream_app.adapters.kafka.recovery import KafkaRecovery
+from stream_app.adapters.kafka.to_the_end import read_topic
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
 from stream_app.core.settings import Semantic
@@ -72,19 +73,8 @@ class World:
             await produce_raw(producer.client, TopicPartition(topic, 0), data)
 
     async def read(self, topic: str) -> list[bytes | None]:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.connection.bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
-        )
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(topic, 0)])
-            found: list[bytes | None] = []
-            for _ in range(5):
-                for batch in (await consumer.getmany(timeout_ms=300)).values():
-                    found.extend(record.value for record in batch)
-            return found
-        finally:
-            await consumer.stop()
+        async with consumer(self.connection) as client:
+            return [record.value async for record in read_topic(client, topic)]
 
     def state(self, next_text: int, next_frame: int, sequence: int = 1) -> Message:
         checkpoint = Checkpoint(
