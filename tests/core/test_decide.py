@@ -207,7 +207,8 @@ def test_what_cannot_be_scored_at_all_is_a_decision_and_no_alert() -> None:
 def test_late_is_said() -> None:
     bench = Bench()
     (opened,) = bench.judge(0, text(1), None, 3, is_late=True)
-    assert opened.is_late
+    (other,) = bench.judge(0, text(2, zone="y"), None, 3)
+    assert (opened.is_late, other.is_late) == (True, False)
 
 
 def test_what_one_result_of_a_text_says_of_being_late_or_masked_stays_true_of_the_text() -> None:

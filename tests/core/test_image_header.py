@@ -29,6 +29,7 @@ def _segment(code: int, size: int) -> bytes:
 
 _LOSSY = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 80)
 _LOSSLESS = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
+_EXTENDED = b"RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x34\x00\x00\x24\x00\x00"
 
 
 @pytest.mark.parametrize(
@@ -39,11 +40,8 @@ _LOSSLESS = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
         ("png", _encoded(".png")),
         ("webp", _LOSSY),
         ("webp", _LOSSLESS),
-        ("webp", b"RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00" + b"\x34\x00\x00\x24\x00\x00"),
-        (
-            "webp",
-            b"RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00" + b"\x34\x00\x00\x24\x00\x00" + b"VP8 ",
-        ),
+        ("webp", _EXTENDED),
+        ("webp", _EXTENDED + b"VP8 "),
     ],
 )
 def test_format_and_dimensions_are_read(kind: str, data: bytes) -> None:
@@ -98,6 +96,7 @@ def test_so_many_segments_may_lie_before_the_frame_and_no_more(segment: bytes) -
         (_encoded(".png")[:23], "ends within"),
         (_LOSSY[:29], "ends within"),
         (_LOSSLESS[:24], "ends within"),
+        (_EXTENDED[:29], "ends within"),
         (b"RIFF\x16\x00\x00\x00WEBPJUNK" + bytes(30), "without a VP8"),
         (b"XIFF\x16\x00\x00\x00WEBPVP8X" + bytes(30), "neither JPEG nor PNG nor WebP"),
         (b"RIFF\x16\x00\x00\x00WEBQVP8X" + bytes(30), "neither JPEG nor PNG nor WebP"),
