@@ -17,6 +17,8 @@ class ManualClock:
         self._now = monotonic
         self._wall_offset_ms = wall_ms - round(monotonic * 1_000)
         self._order = itertools.count()
+        #: How often somebody wanted to sleep.
+        self.asked = 0
         self._sleeping: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def monotonic(self) -> float:
@@ -26,6 +28,7 @@ class ManualClock:
         return self._wall_offset_ms + round(self._now * 1_000)
 
     async def sleep(self, seconds: float) -> None:
+        self.asked += 1
         if seconds <= 0:
             await asyncio.sleep(0)
             return

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from stream_app.config import Operational
+from stream_app.core.admit import MAX_NAME_BYTES
+from stream_app.core.heard import MAX_CAMERAS, MAX_ZONES
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+_LIMITS = Operational().limits
 _HIDDEN = re.compile(r"^(\.|build$|dist$)")
 _LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 _MAKE_COMMAND = re.compile(r"^\s*(?:\$ )?make ([a-z][a-z-]*)|`make ([a-z][a-z-]*)", re.MULTILINE)
@@ -96,3 +101,17 @@ def test_every_command_that_the_readme_names_has_help(command: tuple[str, ...]) 
         [sys.executable, "-c", start, *command, "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ("architecture", f"{_LIMITS.outputs:,} outputs, {_LIMITS.dead_letter_bytes / 2**20:g} MiB of dead letters"),
+        ("wire", f"the zone, 1 to {MAX_NAME_BYTES} bytes of UTF-8"),
+        ("wire", f"at most {MAX_NAME_BYTES} characters"),
+        ("operations", f"silent cameras and zones (at most {MAX_CAMERAS:,} each"),
+        ("operations", f"silent cameras and zones (at most {MAX_ZONES:,} each"),
+    ],
+)
+def test_bounds_that_are_no_settings_are_what_the_documents_say(document: str, words: str) -> None:
+    assert words in (REPOSITORY / "docs" / f"{document}.md").read_text("utf-8")

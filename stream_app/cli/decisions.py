@@ -93,6 +93,8 @@ def _record(old: Path | None, out: Path, operational: Operational, chosen: Chose
 def _report(done: Recorded, out: Path) -> None:
     for gap in done.gaps:
         echo(f"GAP: retention has passed before this was recorded: {gap}", err=True)
+    for lost in done.unreadable:
+        echo(f"GAP: cannot be read: {lost}", err=True)
     others = f", {done.others} were not asked for" if done.others else ""
     foreign = f", {done.foreign} records were no decisions" if done.foreign else ""
     echo(f"wrote {done.written} decisions to {out}{others}{foreign}")

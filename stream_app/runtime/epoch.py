@@ -197,7 +197,11 @@ class Epoch:
         self._work.set()
 
     async def _check_jumps(self) -> None:
-        """Before a commit, tell a side's harmless first jump (transaction markers) from a lost beginning."""
+        """Before a commit, tell a side's harmless first jump (transaction markers) from a lost beginning.
+
+        The log start only rises, so no loss is missed. Where retention passes between the fetch and this question, a
+        harmless jump is called a gap: what was there nobody can tell any more, and to halt is the safe side.
+        """
         while self._jumps:
             side, expected = self._jumps.popitem()
             log_start = await self._ports.recovery.log_start(side, self._partition)
@@ -255,7 +259,10 @@ class Epoch:
 
     def _scored(self, job: asyncio.Task[None]) -> None:
         self._scoring.discard(job)
-        if not job.cancelled() and job.exception() is not None:
+        if job.cancelled():
+            # Nobody here does that but `close`, after which nobody asks. Without its result the cut would never move.
+            self._failure = RuntimeError("the scorer was cancelled from within: a result is missing")
+        elif job.exception() is not None:
             # A scorer that raises is broken: the process must end, not the result be taken for "nothing".
             self._failure = job.exception()
         self._work.set()

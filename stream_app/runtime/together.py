@@ -25,15 +25,37 @@ async def run_together(jobs: Iterable[Awaitable[_Result]]) -> list[_Result]:
 
     Raises:
         BaseException: What the first job that failed raised; of several at the same moment the first in their order.
+        RuntimeError: If a job was cancelled from within: something that it awaited was, and nobody asked for it.
     """
     tasks = [asyncio.ensure_future(job) for job in jobs]
     if not tasks:
         return []
+    ended: set[asyncio.Future[_Result]] = set()
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        running = set(tasks)
+        # Not `FIRST_EXCEPTION`: to that a job that was cancelled from within has not failed, and the others go on.
+        while running and not any(map(_has_failed, ended)):
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            ended |= done
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     # Not of those that were cancelled here: what they raise on their way out is not why.
-    return [task.result() for task in tasks if task in done and not task.cancelled()]
+    return [_result_of(task) for task in tasks if task in ended and not _was_asked_to_end(task)]
+
+
+def _was_asked_to_end(job: asyncio.Future[_Result]) -> bool:
+    return job.cancelled() and isinstance(job, asyncio.Task) and job.cancelling() > 0
+
+
+def _has_failed(job: asyncio.Future[_Result]) -> bool:
+    return not _was_asked_to_end(job) and (job.cancelled() or job.exception() is not None)
+
+
+def _result_of(job: asyncio.Future[_Result]) -> _Result:
+    try:
+        return job.result()
+    except asyncio.CancelledError as error:
+        message = "a job was cancelled from within: something that it waited for was cancelled"
+        raise RuntimeError(message) from error

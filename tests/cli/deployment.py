@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from stream_app.adapters.kafka.clients import consumer
 from stream_app.adapters.kafka.connection import Connection
@@ -20,6 +20,8 @@ from stream_app.wire.alerts import render_alert
 from stream_app.wire.decisions import render_decision
 from stream_app.wire.message import Message
 from stream_app.wiring.clients import connection_to
+from tests.adapters.batches import batch, record
+from tests.adapters.kafka.raw_produce import produce_raw
 from tests.wire.test_events import CONTEXT, decision, opened
 
 TOPICS = ("frames", "texts", "alerts", "decisions", "journal", "state", "dead_letters")
@@ -70,7 +72,7 @@ class Deployment:
             async with consumer(connection_to(Operational(bootstrap=self.bootstrap))) as client:
                 return [record async for record in read_topic(client, self.names[topic])]
 
-        return asyncio.run(asyncio.wait_for(read(), 30))
+        return asyncio.run(asyncio.wait_for(read(), 90))
 
     def publish(self, topic: str, *values: bytes | Message) -> None:
         async def send() -> None:
@@ -79,5 +81,16 @@ class Deployment:
                     message = value if isinstance(value, Message) else Message(topic, None, value)
                     headers = list(message.headers)
                     await producer.send_and_wait(self.names[topic], message.value, key=b"yard", headers=headers)
+
+        asyncio.run(send())
+
+    def spoil(self, topic: str, partition: int) -> None:
+        """Append a record that nobody can read: its header has a name that is no UTF-8."""
+
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+                await producer.partitions_for(self.names[topic])
+                data = batch([record(0, b"{}", key=b"yard", headers=((b"\xff", b"x"),))], attributes=0)
+                await produce_raw(producer.client, TopicPartition(self.names[topic], partition), data)
 
         asyncio.run(send())

@@ -122,7 +122,8 @@ def test_one_wish_signalled_twice_lets_a_command_close_what_it_opened() -> None:
     finally:
         await asyncio.sleep(0.1)
         print("closed", flush=True)"""
-    program = INTERRUPTED_PROGRAM.format(body=body)
+    # However long this process waits for its turn between the two.
+    program = INTERRUPTED_PROGRAM.replace("async def", "outcome._SAME_WISH_S = 3600\nasync def").format(body=body)
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

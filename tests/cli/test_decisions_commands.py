@@ -102,6 +102,23 @@ def test_a_recording_goes_on_where_it_ends_and_says_what_is_gone(
 
 
 @pytest.mark.kafka
+def test_a_recording_says_what_cannot_be_read_and_goes_on_behind_it(
+    deployment: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "d.jsonl"
+    deployment.publish("decisions", decision(deployment, 0))
+    partition = deployment.records("decisions")[0].partition
+    deployment.spoil("decisions", partition)
+    deployment.publish("decisions", decision(deployment, 1))
+    assert deployment.run("decisions", "--out", str(out)) == 0
+    assert texts(out) == [0, 1]
+    shown = capsys.readouterr()
+    assert f"GAP: cannot be read: {deployment.names['decisions']}/{partition}/1: headers, " in shown.err
+    assert "retention" not in shown.err
+    assert "no decisions" not in shown.out
+
+
+@pytest.mark.kafka
 @pytest.mark.parametrize(("newest", "found"), [(1, "to be of 2020-"), (7, "found its end at 2")])
 def test_a_topic_that_was_made_again_does_not_go_on_an_old_recording(
     deployment: Deployment, tmp_path: Path, newest: int, found: str, capsys: pytest.CaptureFixture[str]

@@ -119,7 +119,7 @@ def test_what_is_fed_faster_than_real_time_is_appended_in_the_order_of_its_times
 def test_ctrl_c_ends_a_feed_in_time_with_a_last_line(
     deployment: Deployment, folder: Path, loop: list[str], status: int
 ) -> None:
-    command = [*VIGIL, "feed", str(folder), "--fps", "0.5", *loop, *deployment.options]
+    command = [*VIGIL, "feed", str(folder), "--fps", "0.001", *loop, *deployment.options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not deployment.records("frames"):
             time.sleep(0.1)

@@ -1,6 +1,7 @@
 """Commands that run on say that the brokers have gone, and that they are back; on a real Kafka that goes and comes."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,8 @@ def test_watch_says_that_the_brokers_have_gone_and_that_they_are_back(
         back = line_with(watch, "the brokers")
         own.publish("alerts", ALERTS[1])
         after = watch.stdout.readline()
-    assert gone == "vigil: the brokers have not answered for 3 s; waiting for them\n"
+    # After 3 s, and a poll that takes longer on a busy machine counts as one second at most.
+    assert re.fullmatch("vigil: the brokers have not answered for [34] s; waiting for them\n", gone)
     assert back.startswith("vigil: the brokers are back, after ")
     assert [json.loads(line) for line in (before, after)] == [json.loads(alert.value or b"") for alert in ALERTS]
     assert (before + after).replace("\n", "").isprintable()

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.protocol.admin import CreateAclsRequest
 
 from stream_app.adapters.kafka.clients import admin_client
 from stream_app.adapters.kafka.connection import Connection
@@ -17,6 +15,7 @@ from stream_app.adapters.kafka.topic_plans import MAX_MESSAGE_BYTES
 from stream_app.config import Operational
 from stream_app.local_kafka import LocalKafka
 from stream_app.wiring.clients import connection_to
+from tests.adapters.kafka.rights import LITERAL, PREFIXED, TOPIC, grant
 from tests.cli.deployment import TOPICS, Deployment, Kafka, until_known
 
 pytestmark = pytest.mark.kafka
@@ -209,15 +208,11 @@ def _as(user: str, bootstrap: str) -> Connection:
     )
 
 
-_TOPIC, _LITERAL, _PREFIXED, _ALLOW = 2, 3, 4, 3
 _DESCRIBE, _DESCRIBE_CONFIGS, _ALTER_CONFIGS = 8, 10, 11
 
 
 def _grant(connection: Connection, name: str, pattern: int, operation: int) -> None:
-    request = CreateAclsRequest(_TOPIC, name, pattern, "User:operator", "*", operation, _ALLOW)
-    response = _ask(connection, lambda admin: admin._send_request(request))
-    assert not any(code for code, _words in response.creation_responses), response
-    time.sleep(0.5)  # until the broker has read it
+    _ask(connection, lambda admin: grant(admin, TOPIC, name, "operator", operation, pattern=pattern))
 
 
 def test_a_right_that_is_missing_is_named_and_what_could_be_altered_is_said(
@@ -232,12 +227,12 @@ def test_a_right_that_is_missing_is_named_and_what_could_be_altered_is_said(
     before = _settings(root, deployment.names)
     assert deployment.run("topics", "fix") == 4
     assert "or the right DESCRIBE on them is missing" in capsys.readouterr().err
-    _grant(root, topic_prefix, _PREFIXED, _DESCRIBE)
+    _grant(root, topic_prefix, PREFIXED, _DESCRIBE)
     assert deployment.run("topics", "fix") == 1
     assert "cannot be read: expected the right DESCRIBE_CONFIGS on it, found none" in capsys.readouterr().err
-    _grant(root, topic_prefix, _PREFIXED, _DESCRIBE_CONFIGS)
+    _grant(root, topic_prefix, PREFIXED, _DESCRIBE_CONFIGS)
     for topic in ("frames", "decisions", "state", "dead_letters"):
-        _grant(root, deployment.names[topic], _LITERAL, _ALTER_CONFIGS)
+        _grant(root, deployment.names[topic], LITERAL, _ALTER_CONFIGS)
     assert deployment.run("topics", "fix", "--apply") == 1
     said = capsys.readouterr().err
     assert f"{deployment.names['alerts']}: expected the right ALTER_CONFIGS on it, found none" in said

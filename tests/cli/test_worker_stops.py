@@ -67,7 +67,7 @@ def test_a_worker_that_is_stopped_on_its_way_to_work_leaves_its_group(
         assert _lines_until(process, event)[-1]["event"] == event
         process.send_signal(number)
         _assert_it_ended_as_asked(process)
-    assert asyncio.run(asyncio.wait_for(others_in(deployment.bootstrap, topic_prefix), 30)) == set()
+    assert asyncio.run(asyncio.wait_for(others_in(deployment.bootstrap, topic_prefix), 60)) == set()
 
 
 def test_a_worker_that_is_stopped_while_another_member_holds_its_join_up_leaves_its_group(
@@ -99,3 +99,25 @@ main(["worker", "--config", {str(settings)!r}])"""
     settings.write_text("", "utf-8")
     ended = subprocess.run([VIGIL[0], "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "vigil: asked to stop before the worker began\n")
+
+
+def test_a_worker_that_nobody_asked_to_stop_does_not_say_that_it_was() -> None:
+    """What a client library cancels within it comes out as a cancellation, too."""
+    program = """import asyncio
+from stream_app.cli import main
+from stream_app.wiring import worker
+async def run_worker(_settings):
+    answer = asyncio.get_running_loop().create_future()
+    answer.cancel()
+    await answer
+worker.run_worker = run_worker
+main(["worker", "--set", "log_format=json"])"""
+    ended = subprocess.run([VIGIL[0], "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        1,
+        "vigil: the worker broke: it was cancelled from within",
+    )
+    said = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    assert [(line["event"], line["level"], line["reason"]) for line in said] == [
+        ("ended", "critical", "cancelled from within")
+    ]

@@ -144,6 +144,18 @@ def test_a_bare_image_with_a_key_is_a_valid_frame() -> None:
     assert (found.zone, found.camera, found.size, found.identity) == ("dock-3 é", "", len(PNG or b""), None)
 
 
+def test_what_is_refused_for_running_ahead_says_by_how_much() -> None:
+    found = admit(Side.FRAME, raw_frame(7, NOW, event_ms=NOW + 2_001), SETTINGS)
+    assert isinstance(found, Refused)
+    assert found.detail == "2001 ms ahead, allowed 2000"
+
+
+@pytest.mark.parametrize(("size", "kind"), [(MAX_HEADERS_BYTES, Record), (MAX_HEADERS_BYTES + 1, Refused)])
+def test_headers_may_take_so_many_bytes_in_all_and_one_without_a_value_takes_its_name(size: int, kind: type) -> None:
+    headers: list[tuple[str, bytes | None]] = [("empty", None), ("baggage", b"b" * (size - len("emptybaggage")))]
+    assert isinstance(admit(Side.TEXT, Raw(7, NOW, b"x", b"fire", headers), SETTINGS), kind)  # type: ignore[arg-type]
+
+
 def test_the_camera_is_a_header_of_frames() -> None:
     assert admitted(Side.FRAME, raw(PNG, camera="c1")).camera == "c1"
     assert admitted(Side.TEXT, raw(b"fire", camera="c1")).camera == ""

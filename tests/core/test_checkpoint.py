@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from stream_app.config import Operational
 from stream_app.core.checkpoint import SCHEMA, CheckpointError, decode_checkpoint, encode_checkpoint
+from stream_app.core.decide import Reached
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Side
@@ -46,6 +48,19 @@ def test_it_says_which_offsets_are_still_needed() -> None:
 def test_what_is_damaged_is_refused(data: bytes) -> None:
     with pytest.raises(CheckpointError):
         decode_checkpoint(data)
+
+
+def test_a_setting_that_only_a_later_version_has_is_refused_and_not_dropped() -> None:
+    """Else a task would go on by other rules than those that its open work was judged by."""
+    with pytest.raises(CheckpointError, match="unheard_of"):
+        decode_checkpoint(_some_state().replace(b'"settings":{', b'"settings":{"unheard_of":1,'))
+
+
+def test_what_has_reached_open_at_is_written_by_place_in_the_order_of_every_version() -> None:
+    state = decode_checkpoint(_some_state())
+    reached = [("x", "fight", [Reached(Side.TEXT, 1, 2, 3)])]
+    written = encode_checkpoint(structs.replace(state, decide=structs.replace(state.decide, reached=reached)))
+    assert json.loads(written)["decide"]["reached"] == [["x", "fight", [[int(Side.TEXT), 1, 2, 3]]]]
 
 
 @pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])

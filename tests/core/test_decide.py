@@ -61,6 +61,30 @@ def test_an_incident_closes_more_than_quiet_ms_after_its_last_support_and_a_scor
     assert not bench.decide.has_open
 
 
+def test_incidents_that_close_in_one_step_close_in_the_order_in_which_they_became_due() -> None:
+    bench = Bench()
+    bench.judge(0, text(1, zone="b"), None, 3)
+    bench.judge(1, text(2, zone="a"), None, 3)
+    assert [closed.zone for closed in bench.expire(20_000)] == ["b", "a"]
+
+
+def test_an_alert_says_the_highest_score_of_its_incident_so_far() -> None:
+    bench = Bench()
+    bench.judge(0, text(1), None, 3)
+    (updated,) = bench.judge(2_000, text(2, severity=1), None, 5)
+    (again,) = bench.judge(4_000, text(3, severity=2), None, 4)
+    assert (updated.score, again.score) == (5 * MICRO, 5 * MICRO)
+
+
+def test_what_a_text_scored_is_forgotten_when_it_leaves_the_window_and_not_when_a_frame_does() -> None:
+    bench = Bench()
+    bench.judge(0, text(1), frame(1), 1)
+    bench.decide.forget(frame(1))
+    assert [offset for offset, _ in bench.decide.state().outcomes] == [1]
+    bench.decide.forget(text(1))
+    assert bench.decide.state().outcomes == []
+
+
 def test_what_stream_time_expires_comes_before_the_observations_of_the_same_sequence_number() -> None:
     bench = Bench()
     (first,) = bench.judge(0, text(1), frame(1), 3)
@@ -183,7 +207,8 @@ def test_what_cannot_be_scored_at_all_is_a_decision_and_no_alert() -> None:
 def test_late_is_said() -> None:
     bench = Bench()
     (opened,) = bench.judge(0, text(1), None, 3, is_late=True)
-    assert opened.is_late
+    (other,) = bench.judge(0, text(2, zone="y"), None, 3)
+    assert (opened.is_late, other.is_late) == (True, False)
 
 
 def test_what_one_result_of_a_text_says_of_being_late_or_masked_stays_true_of_the_text() -> None:

@@ -20,7 +20,8 @@ class Raw:
 
 
 def frame(zone: str, camera: str, at: int) -> Raw:
-    return Raw(zone.encode(), at, [("Camera", camera.encode())])
+    # Names before and behind it in the alphabet.
+    return Raw(zone.encode(), at, [("baggage", b"x"), ("vendor", b"x"), ("Camera", camera.encode())])
 
 
 def test_the_newest_append_time_of_each_camera_and_of_each_zones_texts_is_kept() -> None:

@@ -29,6 +29,7 @@ def _segment(code: int, size: int) -> bytes:
 
 _LOSSY = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 80)
 _LOSSLESS = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
+_EXTENDED = b"RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x34\x00\x00\x24\x00\x00"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,8 @@ _LOSSLESS = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
         ("png", _encoded(".png")),
         ("webp", _LOSSY),
         ("webp", _LOSSLESS),
-        ("webp", b"RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00" + b"\x34\x00\x00\x24\x00\x00"),
+        ("webp", _EXTENDED),
+        ("webp", _EXTENDED + b"VP8 "),
     ],
 )
 def test_format_and_dimensions_are_read(kind: str, data: bytes) -> None:
@@ -70,6 +72,13 @@ def test_what_lies_before_the_frame_is_skipped(segments: tuple[bytes, ...]) -> N
     assert read_image_header(_jpeg(*segments)) == ("jpeg", 53, 37)
 
 
+@pytest.mark.parametrize("segment", [b"\xff\xe0\x00\x02", b"\xff\x01", b"\xff\x00"], ids=["empty", "bare", "stuffed"])
+def test_so_many_segments_may_lie_before_the_frame_and_no_more(segment: bytes) -> None:
+    assert read_image_header(_jpeg(*[segment] * 999)) == ("jpeg", 53, 37)
+    with pytest.raises(ImageHeaderError, match="more than 1000 segments"):
+        read_image_header(_jpeg(*[segment] * 1_000))
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -79,12 +88,15 @@ def test_what_lies_before_the_frame_is_skipped(segments: tuple[bytes, ...]) -> N
         (b"\xff\xd9" + _jpeg()[2:], "neither"),
         (b"\xff\xd8\xff\xda\x00\x04", "before its scan"),
         (_jpeg()[:8], "ends within"),
+        # At an odd place.
+        (_jpeg(_segment(0xDB, 3))[:17], "ends within"),
         (_jpeg(width=0), "0x37"),
         (b"\xff\xd8\xff\xe0\x00\x01" + b"x" * 20, "length 1"),
         (b"\xff\xd8" + b"\xff\xe0\x00\x02" * 2000, "segments"),
         (_encoded(".png")[:23], "ends within"),
         (_LOSSY[:29], "ends within"),
         (_LOSSLESS[:24], "ends within"),
+        (_EXTENDED[:29], "ends within"),
         (b"RIFF\x16\x00\x00\x00WEBPJUNK" + bytes(30), "without a VP8"),
         (b"XIFF\x16\x00\x00\x00WEBPVP8X" + bytes(30), "neither JPEG nor PNG nor WebP"),
         (b"RIFF\x16\x00\x00\x00WEBQVP8X" + bytes(30), "neither JPEG nor PNG nor WebP"),

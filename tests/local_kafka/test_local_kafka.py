@@ -169,7 +169,7 @@ def test_an_interrupted_start_leaves_no_process_and_no_folder(tmp_path: Path) ->
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "starting\n"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         java: list[psutil.Process] = []
         while not java and time.monotonic() < deadline:
             children = psutil.Process(parent.pid).children(recursive=True)

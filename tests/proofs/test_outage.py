@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from aiokafka.admin import NewTopic
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from stream_app.demo.workers import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
-_UNWELL_S = 60.0
+_UNWELL_S = 120.0
 
 
 @pytest.fixture
@@ -100,11 +101,13 @@ def test_a_publisher_whose_commit_was_not_confirmed_leaves_no_connection_and_no_
             await admin.create_topics([NewTopic("alerts", 1, 1)])
         before = asyncio.all_tasks()
         publisher = KafkaPublisher(
-            connection, publisher_settings(Operational(group="g", commit_timeout_ms=1_000)), "d-0"
+            connection, publisher_settings(Operational(group="g", commit_timeout_ms=60_000)), "d-0"
         )
         await publisher.start()
         await publisher.publish([Message("alerts", b"z", b"one")], {("alerts", 0): 1})
         own_kafka.pause(1)
+        # Not before: how long a start takes is the machine's business.
+        publisher._settings = msgspec.structs.replace(publisher._settings, commit_timeout_ms=1_000)
         try:
             with pytest.raises(EpochEndedError, match="not confirmed"):
                 await publisher.publish([Message("alerts", b"z", b"two")], {("alerts", 0): 1})

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.protocol.produce import ProduceRequest
 
 from stream_app.demo.truth import PublishedRecord
 from tests.adapters.batches import batch, bomb_record, pack, record
+from tests.adapters.kafka.raw_produce import produce_raw
 from tests.bundle.tiny_bundle import write_tiny_bundle
 from tests.proofs.rig import jpeg, make_rig, now_ms, openings, zones_of
 from tests.proofs.test_bad_inputs import _dead_letters
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
     from tests.proofs.rig import Planter, Rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 _PARTITION = 0
 _BOMB_BYTES = 200 << 20
@@ -34,14 +34,7 @@ _START = "from stream_app.cli import main; main()"
 
 async def _produce_raw(planter: Planter, topic: str, data: bytes, zone: str) -> PublishedRecord:
     """Send one batch made by hand; return the place of its last record, which a task has to pass."""
-    client = planter.producer.client
-    leader = client.cluster.leader_for_partition(TopicPartition(topic, _PARTITION))
-    request = ProduceRequest(
-        transactional_id=None, required_acks=-1, timeout=30_000, topics=[(topic, [(_PARTITION, data)])]
-    )
-    response = await client.send(leader, request)
-    ((_, ((_, error, base, *_),)),) = response.topics
-    assert error == 0, error
+    base = await produce_raw(planter.producer.client, TopicPartition(topic, _PARTITION), data)
     count = int.from_bytes(data[57:61], "big")
     place = PublishedRecord(
         partition=_PARTITION, offset=base + count - 1, append_ms=now_ms(), event_ms=now_ms(), zone=zone
@@ -133,7 +126,7 @@ def test_what_cannot_be_read_is_lost_by_name_once_and_all_else_is_judged(
             await worker.wait_ready()
             async with rig.planter() as planter:
                 reasons, openers, places = await _plant(planter)
-                await rig.settle(timeout_s=60)
+                await rig.settle()
                 assert worker.is_running, worker.last_lines()
                 metrics = await worker.metrics()
                 for reason, count in Counter(reasons.values()).items():
@@ -143,7 +136,7 @@ def test_what_cannot_be_read_is_lost_by_name_once_and_all_else_is_judged(
                 again = rig.start_worker()
                 await again.wait_ready()
                 openers.append(await planter.alarm(zones_of(_PARTITION, 30)[29], "fire", now_ms()))
-                outputs = await rig.settle(timeout_s=60)
+                outputs = await rig.settle()
                 assert again.is_running, again.last_lines()
                 await asyncio.to_thread(_assert_commands_survive, rig, places)
                 assert await again.stop() == 0, again.last_lines()

@@ -69,7 +69,7 @@ class FakeScorer:
     """Gives every item the same scores; ``gate`` holds results back while it is not set."""
 
     full: tuple[int, ...] | None = (5_000_000,)
-    error: Exception | None = None
+    error: BaseException | None = None
     items: list[ScoreItem] = field(default_factory=list)
     forgotten: list[RecordKey] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)

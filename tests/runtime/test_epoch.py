@@ -1,12 +1,16 @@
 """One epoch of a task: what it asks of the scorer, what it tells the core, and what it forgets."""
 
+import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from stream_app.config import Operational
 from stream_app.core.settings import Semantic
 from stream_app.core.types import Side
+from tests.runtime.fakes import Raw
 from tests.runtime.stage import JPEG, NOW_MS, TOPICS, Stage, play
 
 
@@ -110,3 +114,43 @@ def test_a_task_that_is_stopped_lets_go_of_everything(side: Side) -> None:
     stage = play(body)
     forgotten = {key[2] for key in stage.scorer.forgotten}
     assert int(side) in forgotten
+
+
+def test_a_scorer_that_is_cancelled_from_within_breaks_the_runner() -> None:
+    """Else a result would be missing without a word, and nothing behind it would ever be published."""
+
+    async def body(stage: Stage) -> None:
+        stage.scorer.error = asyncio.CancelledError()
+        await stage.until(lambda: stage.publisher.published)
+        stage.text()
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.scorer.items)
+        await stage.clock.settle()
+
+    with pytest.raises(RuntimeError, match="the scorer was cancelled from within"):
+        play(body)
+
+
+def test_no_commit_is_tried_again_and_again_while_what_wants_one_waits_behind_a_slow_score() -> None:
+    limits = msgspec.structs.replace(Operational().limits, dead_letter_bytes=1_000)
+
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        stage.scorer.gate.clear()
+        stage.text(0)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.scorer.items)
+        published = len(stage.publisher.published)
+        # Refused, and so many bytes that they hurry a commit; but the text before it is not decided yet.
+        stage.runner.receive(Side.TEXT, [Raw(1, NOW_MS + 60_001, b"dock", b"\xff" * 600)])
+        await stage.until(lambda: stage.runner.task is not None and stage.runner.task.wants_commit)
+        await stage.clock.settle()
+        asked = stage.clock.asked
+        await stage.clock.settle()
+        assert stage.clock.asked == asked, "time stands still, so nobody has anything to wait for anew"
+        assert len(stage.publisher.published) == published
+        stage.scorer.gate.set()
+        await stage.clock.settle()
+        assert stage.publisher.values(TOPICS.dead_letters) == [b"\xff" * 600], "and with the score it comes at once"
+
+    play(body, lambda: Stage(limits=limits))

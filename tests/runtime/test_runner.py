@@ -115,8 +115,18 @@ def test_what_cannot_be_read_is_a_dead_letter_once_and_the_task_goes_on_behind_i
     assert decode_checkpoint(stage.publisher.values(TOPICS.state)[-1] or b"").next_text == 8
 
 
-@pytest.mark.parametrize("lost", [_lost(0, 5), _lost(3, 4)], ids=["around it", "up to it"])
-def test_a_held_record_that_can_no_longer_be_read_is_a_gap(lost: Unreadable) -> None:
+@pytest.mark.parametrize(
+    ("side", "lost", "is_gap"),
+    [
+        pytest.param(Side.TEXT, _lost(0, 5), True, id="around it"),
+        pytest.param(Side.TEXT, _lost(3, 4), True, id="up to it"),
+        pytest.param(Side.TEXT, _lost(5, 5), False, id="behind it"),
+        pytest.param(Side.FRAME, _lost(4, 4), False, id="on the other side"),
+    ],
+)
+def test_a_held_record_that_can_no_longer_be_read_is_a_gap_and_another_that_was_judged_is_none(
+    side: Side, lost: Unreadable, *, is_gap: bool
+) -> None:
     held = HeldState(Side.TEXT, 4, NOW_MS, NOW_MS, "dock", "", 4, 9, 1_000, False, False, False, False, [])  # noqa: FBT003
     checkpoint = Checkpoint(
         deployment="d",
@@ -125,20 +135,24 @@ def test_a_held_record_that_can_no_longer_be_read_is_a_gap(lost: Unreadable) -> 
         stream_ms=NOW_MS,
         append_ms=NOW_MS,
         next_text=6,
-        next_frame=0,
+        next_frame=6,
         window=[held],
         model=MODEL,
         settings=Semantic(),
     )
-    point = StartingPoint(checkpoint=checkpoint, start=(6, 0), open_at=(4, 0))
+    point = StartingPoint(checkpoint=checkpoint, start=(6, 6), open_at=(4, 4))
 
     async def body(stage: Stage) -> None:
         await stage.until(lambda: len(stage.source.opened) == 2)
-        stage.runner.receive(Side.TEXT, [lost])
-        await stage.until(lambda: stage.telemetry.gaps)
+        stage.runner.receive(side, [lost])
+        if is_gap:
+            await stage.until(lambda: stage.telemetry.gaps)
+        else:
+            await stage.clock.advance(5.0)
 
-    (gap,) = play(body, lambda: Stage([point])).telemetry.gaps
-    assert f"offset {lost.offset} is still needed and can no longer be read: batch-codec, zstd: noise" in gap
+    gaps = play(body, lambda: Stage([point])).telemetry.gaps
+    said = f"offset {lost.offset} is still needed and can no longer be read: batch-codec, zstd: noise"
+    assert [said in gap for gap in gaps] == [True] * is_gap
 
 
 def _has_more_than(found: list[Any], number: int) -> bool:

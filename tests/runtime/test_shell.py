@@ -26,6 +26,23 @@ def test_tasks_run_from_their_assignment_to_the_stop_and_none_is_begun_after_it(
     asyncio.run(whole())
 
 
+def test_a_task_that_runs_already_is_not_begun_again_when_others_come() -> None:
+    async def whole() -> list[int]:
+        made: list[int] = []
+
+        def make(partition: int) -> TaskRunner:
+            made.append(partition)
+            return Stage().runner
+
+        shell = Shell(make, RecordedTelemetry())
+        for partitions in ({3}, {4}, {3, 4, 5}):
+            shell.on_assigned(frozenset(partitions))
+        await shell.stop()
+        return made
+
+    assert asyncio.run(whole()) == [3, 4, 5]
+
+
 def test_a_task_that_comes_back_waits_for_its_old_runner_to_end() -> None:
     async def whole() -> None:
         stages = [Stage(), Stage()]

@@ -113,3 +113,17 @@ async def test_a_job_that_another_one_cancels_has_no_result() -> None:
     jobs: list[asyncio.Future[None] | asyncio.Future[str]] = [running, asyncio.ensure_future(stop())]
     assert await run_together(jobs) == ["stopped"]
     assert job.was_cancelled
+
+
+@_in_a_loop
+async def test_a_job_that_is_cancelled_from_within_is_a_failure_and_the_others_end() -> None:
+    other = _Job()
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def ask() -> None:
+        await answer
+
+    asyncio.get_running_loop().call_soon(answer.cancel)
+    with pytest.raises(RuntimeError, match="cancelled from within"):
+        await run_together([other.run(), ask()])
+    assert other.was_cancelled

@@ -338,6 +338,16 @@ def test_only_a_dead_letter_that_was_too_large_is_cut(reason: str, kept: int) ->
     assert headers(message).get("vigil_size") == ("100000" if reason == "too-large" else None)
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_fits_exactly_into_a_cut_dead_letter_is_not_said_to_be_cut(more: int) -> None:
+    full = bytes(DEAD_LETTER_HEAD_BYTES)
+    raw = Raw(5, START_MS, full + bytes(more), full + bytes(more))
+    message = render_dead_letter(DeadLetter(Side.FRAME, 5, "too-large"), raw, CONTEXT)
+    assert (message.key, message.value) == (full, full)
+    assert ({"vigil_key_size", "vigil_size"} <= headers(message).keys()) == bool(more)
+    assert ({"vigil_key_size", "vigil_size"} & headers(message).keys() != set()) == bool(more)
+
+
 @pytest.mark.parametrize("part", ["key", "value", "headers"])
 def test_a_dead_letter_is_cut_where_its_topic_would_not_take_it_whole(part: str) -> None:
     context = msgspec.structs.replace(CONTEXT, letter_bytes=200_000)

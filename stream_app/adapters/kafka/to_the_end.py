@@ -6,7 +6,8 @@ client can read comes as an :class:`~stream_app.adapters.kafka.unpacking.Unreada
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -15,6 +16,7 @@ from stream_app.adapters.kafka.answering import Answers, Tell, tell_nobody
 from stream_app.adapters.kafka.clients import METADATA_S, POLL_MS, BrokerUnreachableError
 from stream_app.clock import SystemClock
 from stream_app.runtime.ports.clock import Clock
+from stream_app.runtime.waiting import wait_for_any
 
 _METADATA_POLL_S = 0.02
 #: Reading up to the end of a topic gives up when nothing came for this long, in seconds.
@@ -117,7 +119,7 @@ async def read_to_the_end(
     polls = Polls(client, tell, clock)
     heard_at = clock.monotonic()
     # A position behind the last record may still be the end: transaction markers take offsets too.
-    while left := {place: end for place, end in ends.items() if await client.position(place) < end}:
+    while left := await _answered(_still_below(client, ends), silence_s, clock):
         # What has been fetched already is handed out without a pause; others of this loop have work to do, too.
         await clock.sleep(0)
         batches = await polls.poll(left, timeout_ms=_LOOK_MS)
@@ -132,9 +134,31 @@ async def read_to_the_end(
             raise EndNotReachedError(_stuck(left, silence_s, are_answered=polls.are_answered))
 
 
+async def _still_below(client: Any, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:  # noqa: ANN401
+    return {place: end for place, end in ends.items() if await client.position(place) < end}
+
+
+async def _answered(
+    asked: Coroutine[Any, Any, dict[TopicPartition, int]], silence_s: float, clock: Clock
+) -> dict[TopicPartition, int]:
+    """Await a question that aiokafka asks for ever: a position that is not known is one that a broker has to tell."""
+    asking = asyncio.ensure_future(asked)
+    try:
+        await wait_for_any({asking}, silence_s, clock)
+        if not asking.done():
+            raise EndNotReachedError(_silent(silence_s))
+        return asking.result()
+    finally:
+        asking.cancel()
+
+
+def _silent(silence_s: float) -> str:
+    return f"the brokers have stopped answering: nothing for {silence_s:g} s"
+
+
 def _stuck(left: Mapping[TopicPartition, int], silence_s: float, *, are_answered: bool) -> str:
     if not are_answered:
-        return f"the brokers have stopped answering: nothing for {silence_s:g} s"
+        return _silent(silence_s)
     where, end = min(left.items())
     return (
         f"{where.topic}/{where.partition}: nothing came below offset {end} for {silence_s:g} s although the brokers "

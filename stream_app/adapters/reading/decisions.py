@@ -62,12 +62,16 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorded(msgspec.Struct):
-    """What became of the topic's records; ``gaps`` are places in words that are gone and were never recorded."""
+    """What became of the topic's records.
+
+    ``gaps`` are places in words that are gone and were never recorded, ``unreadable`` those that no client can read.
+    """
 
     written: int = 0
     others: int = 0
     foreign: int = 0
     gaps: list[str] = msgspec.field(default_factory=list)
+    unreadable: list[str] = msgspec.field(default_factory=list)
 
 
 async def record_decisions(
@@ -107,7 +111,7 @@ async def record_decisions(
             client.seek(place, _start(place, begins[place], ends[place], after.get(place.partition), done))
         async for record in read_to_the_end(client, ends, tell=tell):
             if isinstance(record, UnreadableRecord):
-                done.gaps.append(record.place)
+                done.unreadable.append(f"{record.place}: {record.reason}, {record.detail}")
                 continue
             mark = after.get(record.partition)
             if mark is not None and record.offset <= mark.offset:

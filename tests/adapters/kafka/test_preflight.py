@@ -9,7 +9,6 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.admin import CreateAclsRequest
 
 from stream_app.adapters.kafka.clients import BrokerUnreachableError, admin_client, consumer
 from stream_app.adapters.kafka.connection import Connection
@@ -26,6 +25,7 @@ from stream_app.wire.message import Message
 from stream_app.wire.topics import Topics
 from stream_app.wiring.clients import connection_to, publisher_settings
 from stream_app.wiring.worker import source_settings
+from tests.adapters.kafka.rights import GROUP, TOPIC, TRANSACTIONAL_ID, grant
 from tests.adapters.kafka.source_rig import Recorder, running, until
 
 pytestmark = pytest.mark.kafka
@@ -217,7 +217,6 @@ def test_a_broker_that_is_not_there_is_said_with_its_address() -> None:
 
 _USER = "worker"
 _READ, _WRITE, _DESCRIBE = 3, 4, 8
-_TOPIC, _GROUP, _TRANSACTIONAL_ID = 2, 3, 5
 
 
 @pytest.fixture(scope="module")
@@ -251,10 +250,7 @@ def _as(user: str, bootstrap: str) -> Connection:
 
 async def _grant(admin: AIOKafkaAdminClient, prefix: str, *, kind: int, operations: tuple[int, ...]) -> None:
     for operation in operations:
-        request = CreateAclsRequest(kind, prefix, 4, f"User:{_USER}", "*", operation, 3)  # 4 prefixed, 3 allow
-        response = await admin._send_request(request)
-        assert not any(code for code, _word in response.creation_responses), response
-    await asyncio.sleep(0.5)  # until the broker has read them
+        await grant(admin, kind, prefix, _USER, operation)
 
 
 async def _end_of(connection: Connection, topic: str) -> int:
@@ -285,8 +281,8 @@ def test_an_output_that_may_not_be_written_to_is_named_by_the_commit_that_fails(
         )
         await _make(msgspec.structs.replace(settings, connection=root), without="state")
         async with admin_client(root) as admin:
-            await _grant(admin, topic_prefix, kind=_TRANSACTIONAL_ID, operations=(_DESCRIBE, _WRITE))
-            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_DESCRIBE,))
+            await _grant(admin, topic_prefix, kind=TRANSACTIONAL_ID, operations=(_DESCRIBE, _WRITE))
+            await _grant(admin, topic_prefix, kind=TOPIC, operations=(_DESCRIBE,))
             publishing = asyncio.create_task(_publish_one_of_each(settings, "alerts", "state"))
             # The second record waits for its topic, so the first one's refusal is there before it is handed over.
             await asyncio.wait([publishing], timeout=2)
@@ -323,18 +319,18 @@ def test_rights_that_are_missing_are_named_at_once_and_those_that_suffice_do(
         try:
             with pytest.raises(PreflightError, match=rf"topics {topic_prefix}\.alerts.*expected the rights DESCRIBE"):
                 await asyncio.wait_for(preflight(settings), timeout=60)
-            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_DESCRIBE,))
+            await _grant(admin, topic_prefix, kind=TOPIC, operations=(_DESCRIBE,))
             with pytest.raises(PreflightError, match=rf"id {topic_prefix}-preflight: expected the rights WRITE and"):
                 await asyncio.wait_for(preflight(settings), timeout=60)
-            await _grant(admin, topic_prefix, kind=_TRANSACTIONAL_ID, operations=(_DESCRIBE, _WRITE))
+            await _grant(admin, topic_prefix, kind=TRANSACTIONAL_ID, operations=(_DESCRIBE, _WRITE))
             outputs = sorted(f"{topic_prefix}.{name}" for name in _OUTPUTS)
             with pytest.raises(PreflightError, match=rf"topics {', '.join(outputs)}: expected the rights WRITE"):
                 await asyncio.wait_for(preflight(settings), timeout=60)
-            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_WRITE,))
-            await _grant(admin, topic_prefix, kind=_GROUP, operations=(_READ,))
+            await _grant(admin, topic_prefix, kind=TOPIC, operations=(_WRITE,))
+            await _grant(admin, topic_prefix, kind=GROUP, operations=(_READ,))
             with pytest.raises(PreflightError, match=rf"topic .*{topic_prefix}.*READ and DESCRIBE on both inputs"):
                 await asyncio.wait_for(preflight(settings), timeout=60)
-            await _grant(admin, topic_prefix, kind=_TOPIC, operations=(_READ,))
+            await _grant(admin, topic_prefix, kind=TOPIC, operations=(_READ,))
             report = await preflight(settings)
             for name in outputs:
                 assert await _end_of(root, name) == 0, "nothing is left on the outputs"
@@ -376,7 +372,7 @@ def test_the_source_reads_with_a_password_and_says_when_its_group_is_refused(
             await source.open(Side.FRAME, 1, 0)
             await until(lambda: recorder.keys[Side.FRAME, 1] == [b"dock-0"])
         refused = msgspec.structs.replace(trusted, connection=_as(_USER, guarded_kafka.bootstrap))
-        for word, kind, operations in (("Group", _GROUP, (_READ,)), ("Topic", None, ())):
+        for word, kind, operations in (("Group", GROUP, (_READ,)), ("Topic", None, ())):
             source = FaustSource(refused, Recorder())
             try:
                 with pytest.raises(KafkaError, match=f"{word}AuthorizationFailed"):

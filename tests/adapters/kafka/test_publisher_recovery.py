@@ -1,16 +1,18 @@
 """On a real Kafka: a step becomes visible as one, an owner fences the one before, and a task finds where it stood."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from stream_app.adapters.kafka.clients import admin_client
+from stream_app.adapters.kafka.clients import admin_client, consumer
 from stream_app.adapters.kafka.publisher import KafkaPublisher
 from stream_app.adapters.kafka.recovery import KafkaRecovery
+from stream_app.adapters.kafka.to_the_end import read_topic
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
 from stream_app.core.settings import Semantic
@@ -20,6 +22,8 @@ from stream_app.runtime.ports.recovery import GapError
 from stream_app.wire.message import Message
 from stream_app.wire.topics import Topics
 from stream_app.wiring.clients import connection_to, publisher_settings, recovery_settings
+from tests.adapters.batches import batch, bomb_record, pack
+from tests.adapters.kafka.raw_produce import produce_raw
 from tests.conftest import Broker
 
 pytestmark = pytest.mark.kafka
@@ -61,20 +65,16 @@ class World:
         finally:
             await producer.stop()
 
+    async def spoil(self, topic: str) -> None:
+        """Append a batch that nobody can read: unpacked it takes more than any client here has room for."""
+        async with AIOKafkaProducer(bootstrap_servers=self.connection.bootstrap) as producer:
+            await producer.partitions_for(topic)
+            data = batch([], codec="zstd", packed=pack("zstd", bomb_record(200 << 20)), count=1, attributes=0)
+            await produce_raw(producer.client, TopicPartition(topic, 0), data)
+
     async def read(self, topic: str) -> list[bytes | None]:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.connection.bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
-        )
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(topic, 0)])
-            found: list[bytes | None] = []
-            for _ in range(5):
-                for batch in (await consumer.getmany(timeout_ms=300)).values():
-                    found.extend(record.value for record in batch)
-            return found
-        finally:
-            await consumer.stop()
+        async with consumer(self.connection) as client:
+            return [record.value async for record in read_topic(client, topic)]
 
     def state(self, next_text: int, next_frame: int, sequence: int = 1) -> Message:
         checkpoint = Checkpoint(
@@ -163,6 +163,41 @@ def test_a_new_owner_fences_the_old_one_whose_output_is_never_seen(in_world: InW
     in_world(body)
 
 
+def test_a_client_that_is_cancelled_within_a_commit_ends_the_epoch_and_does_not_pass_for_our_own_cancellation(
+    in_world: InWorld,
+) -> None:
+    async def body(world: World) -> None:
+        publisher = world.publisher()
+        await publisher.start()
+        committing = publisher.publish([Message(world.topics.alerts, b"z", b"alert")], {(world.topics.texts, 0): 1})
+        publishing = asyncio.create_task(committing)
+        # Begun, and not yet confirmed.
+        transaction = publisher._producer._txn_manager
+        while not transaction.is_in_transaction():  # noqa: ASYNC110 - the client tells nobody
+            await asyncio.sleep(0)
+        transaction.wait_for_transaction_end().cancel()
+        with pytest.raises(EpochEndedError, match="the commit was not confirmed: the client was cancelled"):
+            await publishing
+        await publisher.stop()
+
+    in_world(body)
+
+
+def test_a_commit_that_we_cancel_ourselves_is_cancelled(in_world: InWorld) -> None:
+    async def body(world: World) -> None:
+        publisher = world.publisher()
+        await publisher.start()
+        committing = publisher.publish([Message(world.topics.alerts, b"z", b"alert")], {(world.topics.texts, 0): 1})
+        publishing = asyncio.create_task(committing)
+        await asyncio.sleep(0)
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+        await publisher.stop()
+
+    in_world(body)
+
+
 def test_the_newest_checkpoint_is_found_behind_hundreds_of_others(in_world: InWorld) -> None:
     async def body(world: World) -> None:
         await world.feed(world.topics.texts, 1)
@@ -180,6 +215,26 @@ def test_a_checkpoint_beyond_the_end_of_the_log_is_a_gap(in_world: InWorld) -> N
     async def body(world: World) -> None:
         await world.step(world.state(10, 0))
         with pytest.raises(GapError, match="deleted and recreated"):
+            await world.recovery().find(0)
+
+    in_world(body)
+
+
+@pytest.mark.parametrize("is_ahead", [True, False])
+def test_an_older_checkpoint_is_not_taken_up_where_a_newer_one_may_lie_in_what_cannot_be_read(
+    in_world: InWorld, *, is_ahead: bool
+) -> None:
+    async def body(world: World) -> None:
+        await world.feed(world.topics.texts, 2)
+        await world.step(world.state(1, 0), text=1)
+        await world.spoil(world.topics.state)
+        if not is_ahead:
+            assert (await world.recovery().find(0)).start == (1, 0), "what is lost there was of another"
+            return
+        # Its checkpoint is what cannot be read.
+        await world.step(Message(world.topics.alerts, b"z", b"alert"), text=2)
+        said = rf"{re.escape(world.topics.state)}/0/\d+: what is there cannot be read, .* vigil task reset"
+        with pytest.raises(GapError, match=said):
             await world.recovery().find(0)
 
     in_world(body)

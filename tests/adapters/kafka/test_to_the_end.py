@@ -36,11 +36,14 @@ class Log:
         self.batches = batches
         self.positions = {FIRST: 0, SECOND: 0}
         self.answers = True
+        self.knows_positions = True
         self.polled: list[tuple[TopicPartition, ...]] = []
         self.known_after_s = 0.0
         self.assigned: list[TopicPartition] = []
 
     async def position(self, place: TopicPartition) -> int:
+        if not self.knows_positions:
+            await asyncio.Event().wait()
         return self.positions[place]
 
     async def getmany(self, *places: TopicPartition, timeout_ms: int) -> Mapping[TopicPartition, list[Any]]:
@@ -128,6 +131,15 @@ def test_silence_before_the_end_is_an_error_that_tells_dead_brokers_from_an_open
     assert SILENCE_S < client.clock.monotonic() < SILENCE_S + 1
 
 
+def test_a_position_that_no_broker_tells_is_not_waited_for_without_end() -> None:
+    """The client asks for ever where a position is not known: behind `seek_to_beginning`, or once retention took it."""
+    client = log((FIRST, [Found(0)], 1))
+    client.knows_positions = False
+    with pytest.raises(EndNotReachedError, match="the brokers have stopped answering: nothing for 20 s"):
+        asyncio.run(_with_time(client.clock, read(client, {FIRST: 2})))
+    assert SILENCE_S <= client.clock.monotonic() < SILENCE_S + 1
+
+
 def test_a_reader_that_takes_its_time_is_no_silence() -> None:
     client = log(*((FIRST, [Found(number)], number + 1) for number in range(5)), (FIRST, [], 5), (FIRST, [], 6))
     assert len(asyncio.run(read(client, {FIRST: 6}, takes_s=3 * SILENCE_S))) == 5
@@ -156,6 +168,10 @@ def test_a_topic_that_is_not_there_is_not_asked_for_by_name_and_one_that_stays_u
 
 async def _with_time(clock: ManualClock, work: Any) -> Any:  # noqa: ANN401 - any coroutine
     job = asyncio.ensure_future(work)
-    while not job.done():
+    for _ in range(1_000):
+        if job.done():
+            return await job
         await clock.advance(0.1)
-    return await job
+    job.cancel()
+    message = "a hundred seconds passed, and it has not ended"
+    raise AssertionError(message)
