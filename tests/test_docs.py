@@ -10,6 +10,7 @@ import pytest
 from stream_app.config import Operational
 from stream_app.core.admit import MAX_NAME_BYTES
 from stream_app.core.heard import MAX_CAMERAS, MAX_ZONES
+from stream_app.wire.dead_letters import DEAD_LETTER_HEAD_BYTES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _LIMITS = Operational().limits
@@ -107,6 +108,7 @@ def test_every_command_that_the_readme_names_has_help(command: tuple[str, ...]) 
     ("document", "words"),
     [
         ("architecture", f"{_LIMITS.outputs:,} outputs, {_LIMITS.dead_letter_bytes / 2**20:g} MiB of dead letters"),
+        ("wire", f"value and key to their first {DEAD_LETTER_HEAD_BYTES / 2**10:g} KiB"),
         ("wire", f"the zone, 1 to {MAX_NAME_BYTES} bytes of UTF-8"),
         ("wire", f"at most {MAX_NAME_BYTES} characters"),
         ("operations", f"silent cameras and zones (at most {MAX_CAMERAS:,} each"),

@@ -10,11 +10,13 @@ import pytest
 from msgspec import structs
 
 from stream_app.config import Operational
-from stream_app.core.checkpoint import SCHEMA, CheckpointError, decode_checkpoint, encode_checkpoint
+from stream_app.core.checkpoint import SCHEMA, CheckpointError, decode_checkpoint, encode_checkpoint, held_state
 from stream_app.core.decide import Reached
+from stream_app.core.join import Held
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
-from stream_app.core.types import Side
+from stream_app.core.types import Record, Side
+from tests.core.decide_bench import MODEL
 from tests.core.drive import T0, Scores, Shell, raw_frame, raw_text
 
 
@@ -61,6 +63,25 @@ def test_what_has_reached_open_at_is_written_by_place_in_the_order_of_every_vers
     reached = [("x", "fight", [Reached(Side.TEXT, 1, 2, 3)])]
     written = encode_checkpoint(structs.replace(state, decide=structs.replace(state.decide, reached=reached)))
     assert json.loads(written)["decide"]["reached"] == [["x", "fight", [[int(Side.TEXT), 1, 2, 3]]]]
+
+
+@pytest.mark.parametrize(
+    ("cut", "marks"),
+    [(4, (False, False, False)), (5, (True, False, False)), (6, (True, True, False)), (7, (True, True, True))],
+)
+def test_a_held_record_is_described_with_the_marks_that_it_had_at_the_cut(
+    cut: int, marks: tuple[bool, bool, bool]
+) -> None:
+    held = Held(Record(Side.FRAME, 1, T0, T0, "x"), 3, matched=5, scored=6, shed=7)
+    state = held_state(held, cut)
+    assert (state.is_matched, state.is_scored, state.is_shed) == marks
+
+
+def test_a_side_without_records_yet_is_written_as_in_every_version() -> None:
+    settings = Semantic()
+    task = Task(settings, MODEL, deployment="d", partition=0, limits=Operational().limits)
+    written = json.loads(encode_checkpoint(task.checkpoint()))
+    assert (written["text_ms"], written["frame_ms"]) == (-1_152_921_504_606_846_976,) * 2
 
 
 @pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])

@@ -76,6 +76,11 @@ def test_an_alert_says_the_highest_score_of_its_incident_so_far() -> None:
     assert (updated.score, again.score) == (5 * MICRO, 5 * MICRO)
 
 
+def test_an_incident_that_only_frames_support_has_no_severity() -> None:
+    (opened,) = Bench().judge(0, None, frame(1), 3)
+    assert opened.severity == 0
+
+
 def test_what_a_text_scored_is_forgotten_when_it_leaves_the_window_and_not_when_a_frame_does() -> None:
     bench = Bench()
     bench.judge(0, text(1), frame(1), 1)

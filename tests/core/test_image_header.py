@@ -48,6 +48,18 @@ def test_format_and_dimensions_are_read(kind: str, data: bytes) -> None:
     assert read_image_header(data) == (kind, 53, 37)
 
 
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp"])
+def test_dimensions_that_are_even_are_read(extension: str) -> None:
+    even = cv2.imencode(extension, np.ascontiguousarray(_PIXELS[:36, :52]), [cv2.IMWRITE_WEBP_QUALITY, 101])[
+        1
+    ].tobytes()
+    assert read_image_header(even)[1:] == (52, 36)
+
+
+def test_an_extended_webp_says_one_less_than_its_canvas_has() -> None:
+    assert read_image_header(_EXTENDED[:24] + b"\x33\0\0\x23\0\0")[1:] == (52, 36)
+
+
 @pytest.mark.parametrize("data", [_encoded(".png")[:24], _LOSSY[:30], _LOSSLESS[:25]], ids=["png", "lossy", "lossless"])
 def test_a_header_without_anything_behind_it_is_read(data: bytes) -> None:
     assert read_image_header(data)[1:] == (53, 37)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stream_app.core.join import Held, Join
 from stream_app.core.settings import How
-from stream_app.core.types import Side
+from stream_app.core.types import Record, Side
 from tests.core.drive_join import JoinDriver, join_settings
 
 #: rule, (before, after, grace), how, steps, what each step puts out. f10 is a frame of event time 10, t7 a text of 7,
@@ -54,6 +55,18 @@ def test_each_step_puts_out(rule: str, window: tuple[int, int, int], how: How, s
             driver.admit(Side.FRAME if step[0] == "f" else Side.TEXT, int(time), key=zone or "x")
         found.append(_shown(driver, number))
     assert " ".join(found) == expected, rule
+
+
+def test_a_record_is_matched_from_its_first_pair_on_however_many_follow() -> None:
+    """The state at a cut between two pairs is asked for later."""
+    join = Join(join_settings(5, 5, 0, "inner"), 0)
+    frame, *texts = (
+        Held(Record(side, offset, 10, 10, "x"), offset)
+        for side, offset in ((Side.FRAME, 1), (Side.TEXT, 2), (Side.TEXT, 3))
+    )
+    for held in (frame, *texts):
+        join.admit(held, 10)
+    assert [held.matched for held in (frame, *texts)] == [2, 2, 3]
 
 
 def _shown(driver: JoinDriver, number: int) -> str:

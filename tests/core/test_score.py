@@ -13,7 +13,17 @@ from tests.core.examples import examples
 
 
 @pytest.mark.parametrize(
-    ("logit", "expected"), [(0, 0.5), (MICRO, 0.7311), (-MICRO, 0.2689), (LIMIT, 1.0), (-LIMIT, 0.0), (10**12, 1.0)]
+    ("logit", "expected"),
+    [
+        (0, 0.5),
+        (MICRO, 0.7311),
+        (-MICRO, 0.2689),
+        (LIMIT, 1.0),
+        (-LIMIT, 0.0),
+        (10**12, 1.0),
+        (200, 0.5),
+        (201, 0.5001),
+    ],
 )
 def test_a_probability_has_four_digits(logit: int, expected: float) -> None:
     assert probability(logit) == expected

@@ -105,7 +105,9 @@ def test_what_was_sampled_at_a_cut_is_restored() -> None:
     assert successor.keeps_frame(frame(1, 10_000).record, 7, 0)
 
 
-@pytest.mark.parametrize(("every_ms", "next_ms"), [(1_000, 20_000), (7_000, 21_000), (100_000, 100_000)])
+@pytest.mark.parametrize(
+    ("every_ms", "next_ms"), [(1_000, 20_000), (7_000, 21_000), (19_999, 39_998), (100_000, 100_000)]
+)
 def test_under_another_unmatched_every_ms_a_camera_gets_its_next_frame_in_its_next_bucket(
     every_ms: int, next_ms: int
 ) -> None:

@@ -34,6 +34,7 @@ from stream_app.wiring.clients import connection_to
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from stream_app.demo.collecting import AlertWatcher
     from stream_app.demo.truth import Outputs
 
 PARTITIONS = 4
@@ -212,6 +213,37 @@ class Planter:
 
 
 _YELLOW = jpeg()
+
+
+#: What an alarm takes to its alert at most on an idle machine, append to subscriber, in ms.
+_IDLE_MS = 1_000
+#: Partition and places among its zones of what is planted to see how fast the machine is; no proof uses these.
+_CALM = (1, 100, 102)
+
+
+async def slowness(planter: Planter, watcher: AlertWatcher) -> tuple[list[PublishedRecord], float]:
+    """Plant two alarms, one after the other, before the trouble begins; the worker is warm with the second.
+
+    Returns:
+        Their texts, and by how much this machine is slower now than an idle one, at least 1.
+    """
+    partition, start, stop = _CALM
+    alarms: list[PublishedRecord] = []
+    took_ms = 0
+    for zone in zones_of(partition, stop)[start:]:
+        alarms.append(await planter.alarm(zone, "fight", now_ms()))
+        async with asyncio.timeout(SETTLE_S):
+            while not (seen := [alert.seen_ms for alert in watcher.alerts if alert.body["zone"] == zone]):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        took_ms = seen[0] - alarms[-1].append_ms
+    return alarms, max(1.0, took_ms / _IDLE_MS)
+
+
+def late_zones(published: Published, window: Window) -> set[str]:
+    """Return zones of which a record was appended so late that it may be judged late: the machine did not keep up."""
+    reach_ms = min(window.before_ms, window.after_ms) + window.grace_ms
+    records = (*published.frames, *published.texts)
+    return {record.zone for record in records if record.append_ms > record.event_ms + reach_ms}
 
 
 def make_rig(bootstrap: str, folder: Path, name: str, bundle: Path, **settings: Any) -> Rig:  # noqa: ANN401 - settings

@@ -25,7 +25,7 @@ from tests.proofs.bad_inputs import (
     refused,
     undecodable,
 )
-from tests.proofs.rig import PARTITIONS, WINDOW, Rig, make_rig, now_ms, openings, rfc3339, zones_of
+from tests.proofs.rig import PARTITIONS, WINDOW, Rig, make_rig, now_ms, openings, rfc3339, slowness, zones_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ _BAD_PARTITION = 0
 #: Head that a record which is too large leaves in the dead letters, as the documentation says.
 _HEAD_BYTES = 64 * 1024
 #: Zones of other partitions share the decoding processes with what kills and hangs them, and nothing else.
+#: In ms, on an idle machine.
 _UNAFFECTED_MS = 10_000
 _SETTINGS = {
     "max_image_bytes": MAX_IMAGE_BYTES,
@@ -159,6 +160,7 @@ def test_every_bad_input_ends_where_it_should_and_harms_nobody(
             worker = rig.start_worker(environment={"PYTHONPATH": str(faults)})
             await worker.wait_ready()
             async with rig.planter() as planter:
+                calm, slower = await slowness(planter, watcher)
                 bad_ones, openers, repeated = await _plant_all(planter)
             outputs = await rig.settle()
             # Nothing of it broke the worker, nor any task's epoch.
@@ -176,7 +178,7 @@ def test_every_bad_input_ends_where_it_should_and_harms_nobody(
             assert len(letters[at]) == 1, bad.name
             _assert_says_it_all(letters[at][0], bad, zone)
 
-        due = {(text.partition, text.offset) for text in openers}
+        due = {(text.partition, text.offset) for text in (*calm, *openers)}
         assert {(partition, offset) for *_, partition, offset in openings(outputs.alerts)} == due
         _assert_masked(outputs, bad_ones)
         copies = {record.offset for record in repeated}
@@ -201,9 +203,12 @@ def test_every_bad_input_ends_where_it_should_and_harms_nobody(
             seen.seen_ms - appended[evidence["partition"], evidence["offset"]]
             for seen in watcher.alerts
             for evidence in seen.body["evidence"]
-            if seen.body["phase"] == "opened" and evidence["kind"] == "text" and evidence["partition"] != _BAD_PARTITION
+            if seen.body["phase"] == "opened"
+            and evidence["kind"] == "text"
+            and evidence["partition"] != _BAD_PARTITION
+            and (evidence["partition"], evidence["offset"]) in appended
         ]
         assert len(delays) == 9
-        assert max(delays) < _UNAFFECTED_MS
+        assert max(delays) / slower < _UNAFFECTED_MS
 
     asyncio.run(proof())
