@@ -22,7 +22,7 @@ from stream_app.core.journal import (
     JournalTick,
 )
 from stream_app.wire.message import Message, WireError
-from stream_app.wire.references import Count, Name, Sha256
+from stream_app.wire.references import Count, Digest, Name, Sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,12 +49,18 @@ class JournalEpoch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalStep(msgspec.Struct, frozen=True, kw_only=True):
-    """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later."""
+    """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later.
+
+    ``inputs`` is the digest of the records that took their place since the cut before, ``outputs`` that of all that the
+    transaction publishes but its journal and checkpoint. Older versions wrote neither.
+    """
 
     sequence: Annotated[int, msgspec.Meta(ge=1)]
     stream_ms: int
     next_text: Count
     next_frame: Count
+    inputs: Digest | msgspec.UnsetType = msgspec.UNSET
+    outputs: Digest | msgspec.UnsetType = msgspec.UNSET
 
 
 class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,8 +95,15 @@ class _Version(msgspec.Struct):
     schema: int
 
 
-def render_journal(step: Step, context: Context, *, is_first: bool) -> Message:
-    """Render what a step says of the merge order: its entries, its cut, and the epoch if it is the first of one."""
+def render_journal(step: Step, context: Context, outputs: str, *, is_first: bool) -> Message:
+    """Render what a step says of the merge order: its entries, its cut, and the epoch if it is the first of one.
+
+    Args:
+        step: the step.
+        context: names and provider.
+        outputs: the digest of what else the step publishes.
+        is_first: whether it is the first of an epoch.
+    """
     epoch = JournalEpoch(
         version=__version__,
         provider=context.provider,
@@ -99,7 +112,12 @@ def render_journal(step: Step, context: Context, *, is_first: bool) -> Message:
         topics=msgspec.structs.asdict(context.topics),
     )
     cut = JournalStep(
-        sequence=step.sequence, stream_ms=step.stream_ms, next_text=step.next_text, next_frame=step.next_frame
+        sequence=step.sequence,
+        stream_ms=step.stream_ms,
+        next_text=step.next_text,
+        next_frame=step.next_frame,
+        inputs=step.inputs,
+        outputs=outputs,
     )
     record = JournalRecord(
         schema=SCHEMA,

@@ -259,7 +259,7 @@ def test_the_documents_show_a_decision_and_a_journal_record_as_they_are() -> Non
         JournalThinning(1, 19, 4730),
         JournalTick(START_MS, 19, 4730),
     )
-    found = body(render_journal(_step(journal=entries), CONTEXT, is_first=True))
+    found = body(render_journal(_step(journal=entries), CONTEXT, "2d" * 16, is_first=True))
     shown = example("journal")
     assert found["epoch"].pop("version") == __version__
     assert shown["epoch"].pop("version") == "VERSION"
@@ -281,12 +281,13 @@ def test_every_journal_record_keeps_to_the_schema_has_nothing_undeclared_and_is_
     entries: tuple[JournalEntry, ...],
     is_first: bool,  # noqa: FBT001 - the two cases
 ) -> None:
-    message = render_journal(_step(journal=entries), CONTEXT, is_first=is_first)
+    message = render_journal(_step(journal=entries), CONTEXT, "2d" * 16, is_first=is_first)
     Draft202012Validator(strict(schema("journal"))).validate(body(message))
     assert message.value is not None
     record = decode_journal(message.value)
     assert (record.entries, record.epoch is not None) == (entries, is_first)
-    assert record.step == JournalStep(sequence=40, stream_ms=START_MS, next_text=19, next_frame=4731)
+    digests = {"inputs": "1c" * 16, "outputs": "2d" * 16}
+    assert record.step == JournalStep(sequence=40, stream_ms=START_MS, next_text=19, next_frame=4731, **digests)
     assert encode_journal(record) == message.value
 
 
@@ -366,7 +367,7 @@ def _rendered(step: Step) -> list[Message]:
 
 def _step(**parts: Any) -> Step:  # noqa: ANN401 - whatever a step may have
     nothing: dict[str, Any] = dict.fromkeys(("alerts", "notices", "decisions", "dead_letters", "journal"), ())
-    numbers = {"sequence": 40, "stream_ms": START_MS, "next_text": 19, "next_frame": 4731}
+    numbers = {"sequence": 40, "stream_ms": START_MS, "next_text": 19, "next_frame": 4731, "inputs": "1c" * 16}
     return Step(**{**nothing, **numbers, "commit_text": 17, "commit_frame": 4700, "checkpoint": b"{}", **parts})
 
 
