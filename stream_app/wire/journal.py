@@ -63,10 +63,17 @@ class JournalStep(msgspec.Struct, frozen=True, kw_only=True):
     outputs: Digest | msgspec.UnsetType = msgspec.UNSET
 
 
+class JournalKeyframe(msgspec.Struct, frozen=True, kw_only=True):
+    """A state to begin from: the checkpoint of the record's own cut, base64 in JSON."""
+
+    checkpoint: bytes
+
+
 class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One record of the journal, which is one transaction's. ``epoch`` comes with the first of an epoch.
 
-    Older versions wrote neither ``step`` nor ``epoch``, and no record for a step without entries.
+    ``keyframe`` comes with the first of an epoch, and at a bounded distance in stream time. Older versions wrote
+    neither ``step`` nor ``epoch``, no keyframes, and no record for a step without entries.
     """
 
     schema: int
@@ -74,6 +81,7 @@ class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     epoch: JournalEpoch | None = None
     entries: tuple[JournalEntry, ...]
     step: JournalStep | None = None
+    keyframe: JournalKeyframe | None = None
 
 
 class Frames(msgspec.Struct, frozen=True):
@@ -95,14 +103,17 @@ class _Version(msgspec.Struct):
     schema: int
 
 
-def render_journal(step: Step, context: Context, outputs: str, *, is_first: bool) -> Message:
-    """Render what a step says of the merge order: its entries, its cut, and the epoch if it is the first of one.
+def render_journal(
+    step: Step, context: Context, outputs: str, *, is_first: bool, has_keyframe: bool = False
+) -> Message:
+    """Render what a step says of the merge order: its entries, its cut, the epoch if it is the first of one.
 
     Args:
         step: the step.
         context: names and provider.
         outputs: the digest of what else the step publishes.
         is_first: whether it is the first of an epoch.
+        has_keyframe: whether the step's checkpoint goes along; it is left out where the topic would not take it.
     """
     epoch = JournalEpoch(
         version=__version__,
@@ -125,8 +136,13 @@ def render_journal(step: Step, context: Context, outputs: str, *, is_first: bool
         epoch=epoch if is_first else None,
         entries=step.journal,
         step=cut,
+        keyframe=JournalKeyframe(checkpoint=step.checkpoint) if has_keyframe else None,
     )
-    return Message(context.topics.journal, context.state_key, encode_journal(record))
+    value = encode_journal(record)
+    if has_keyframe and len(value) > context.journal_bytes:
+        # A step that the brokers refuse would be tried again for ever; without a keyframe here there is one elsewhere.
+        value = encode_journal(msgspec.structs.replace(record, keyframe=None))
+    return Message(context.topics.journal, context.state_key, value)
 
 
 def encode_journal(record: JournalRecord) -> bytes:

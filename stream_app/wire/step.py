@@ -29,7 +29,9 @@ class Payloads(Protocol):
     def __getitem__(self, ref: Ref, /) -> RawRecord: ...
 
 
-def render_step(step: Step, context: Context, payloads: Payloads, *, is_first: bool = False) -> Iterator[Message]:
+def render_step(
+    step: Step, context: Context, payloads: Payloads, *, is_first: bool = False, has_keyframe: bool = False
+) -> Iterator[Message]:
     """Render everything that one step publishes, the checkpoint last.
 
     Args:
@@ -37,12 +39,13 @@ def render_step(step: Step, context: Context, payloads: Payloads, *, is_first: b
         context: names and provider.
         payloads: the raw records of the step's dead letters.
         is_first: whether it is the first of an epoch, which the journal then describes.
+        has_keyframe: whether the journal gets the checkpoint, too.
     """
     outputs = OutputDigest()
     for message in render_outputs(step, context, payloads):
         outputs.add(message.topic, message.key, message.value, message.headers)
         yield message
-    yield render_journal(step, context, outputs.hex, is_first=is_first)
+    yield render_journal(step, context, outputs.hex, is_first=is_first, has_keyframe=has_keyframe)
     yield render_checkpoint(step.checkpoint, context.topics, context.deployment, context.partition)
 
 
