@@ -131,7 +131,7 @@ def scored_of(decision: Decision, labels: Sequence[str]) -> Scored:
         labels: the names of its model's labels, in the model's order.
 
     Raises:
-        WireError: if it does not name its place in the task's order, as the first version did not, or names other labels.
+        WireError: if it names other labels, or no place in the task's order, as the first version did not.
     """
     if decision.sequence is msgspec.UNSET or decision.index is msgspec.UNSET:
         raise WireError("decision: expected sequence and index, found none: it is of a version that wrote neither")

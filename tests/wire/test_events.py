@@ -375,14 +375,16 @@ def _step(**parts: Any) -> Step:  # noqa: ANN401 - whatever a step may have
 def test_a_keyframe_that_the_journal_s_topic_would_not_take_is_left_out_and_the_step_is_not() -> None:
     step = _step(journal=(JournalText(17, 4711),), checkpoint=b"x" * 3_000)
     sizes = {}
-    for journal_bytes in (4_500, 4_000):
+    for journal_bytes in (5_000, 4_000):
         context = msgspec.structs.replace(CONTEXT, journal_bytes=journal_bytes)
         value = render_journal(step, context, "2d" * 16, is_first=False, has_keyframe=True).value or b""
         record = decode_journal(value)
         assert record.entries == step.journal
         assert len(value) <= journal_bytes
+        has_keyframe = record.keyframe is not None
+        assert (record.epoch is not None) == has_keyframe, "who begins there has to know what outputs depend on"
         sizes[journal_bytes] = len(record.keyframe.checkpoint) if record.keyframe is not None else None
-    assert sizes == {4_500: 3_000, 4_000: None}
+    assert sizes == {5_000: 3_000, 4_000: None}
 
 
 @pytest.mark.parametrize(("first", "told"), [(3, b"3"), (9, None)])
