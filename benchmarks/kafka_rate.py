@@ -211,6 +211,7 @@ def _runner(
         limits=operational.limits,
         context=context,
         commit_ms=operational.commit_ms,
+        keyframe_ms=operational.keyframe_ms,
         idle_ms=operational.idle_ms,
         caught_up_ms=operational.caught_up_ms,
     )

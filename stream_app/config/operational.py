@@ -123,6 +123,13 @@ class Operational(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 1_024
 
     commit_ms: Annotated[AtLeastOne, Meta(description="Time between commits while there is no alert.")] = 1_000
+    keyframe_ms: Annotated[
+        AtLeastOne,
+        Meta(
+            description="Stream time between two keyframes of a task in the journal: a recording can begin at each. "
+            "Every one holds a checkpoint."
+        ),
+    ] = 60_000
     idle_ms: Annotated[
         AtLeastOne, Meta(description="How long both topics must be quiet before stream time is advanced.")
     ] = 1_000

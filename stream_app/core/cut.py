@@ -39,7 +39,8 @@ class Position(msgspec.Struct, eq=False, gc=False):
 class Entry(msgspec.Struct, eq=False, gc=False):
     """One sequence number on its way to be decided: its position, its observations, and what else it puts out.
 
-    ``left`` are records that left the window, lost their bytes, or never entered it; ``counts`` go to the counters.
+    ``left`` are records that left the window, lost their bytes, or never entered it; ``counts`` go to the counters;
+    ``digest`` is of the record that was admitted or refused, empty where there was none.
     Most entries put nothing out, so what is empty is the one empty tuple, not a list of its own.
     """
 
@@ -52,6 +53,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     journal: Sequence[JournalEntry] = ()
     left: Sequence[Ref] = ()
     counts: Sequence[tuple[str, int]] = ()
+    digest: bytes = b""
 
     @classmethod
     def awaiting(cls, position: Position, observations: Sequence[Observation]) -> Entry:

@@ -31,13 +31,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     ``checkpoint`` is encoded already, for the state it describes moves on. ``commit_text`` and ``commit_frame`` are
     the offsets to be committed for the group: the lowest that the window holds or that lies beyond the cut.
-    ``next_text`` and ``next_frame`` are the positions at the cut, which is ``sequence``.
+    ``next_text`` and ``next_frame`` are the positions at the cut, which is ``sequence``. ``inputs`` is the digest of
+    all records that took their place since the cut before, in order of sequence number.
     """
 
     sequence: int
     stream_ms: int
     next_text: int
     next_frame: int
+    inputs: str
     alerts: tuple[Alert, ...]
     notices: tuple[Notice, ...]
     decisions: tuple[Decision, ...]
@@ -51,7 +53,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 class Outputs:
     """What was decided and not yet put into a step."""
 
-    __slots__ = ("alerts", "dead_letters", "decisions", "journal", "notices")
+    __slots__ = ("alerts", "dead_letters", "decisions", "digests", "journal", "notices")
 
     def __init__(self) -> None:
         self.alerts: list[Alert] = []
@@ -59,9 +61,12 @@ class Outputs:
         self.decisions: list[Decision] = []
         self.dead_letters: list[DeadLetter] = []
         self.journal: list[JournalEntry] = []
+        #: Digests of the records behind all this, one behind the other.
+        self.digests = bytearray()
 
     def take(self, entry: Entry) -> None:
         """Add what an entry puts out beside its judgement."""
+        self.digests += entry.digest
         if entry.dead_letters:
             self.dead_letters.extend(entry.dead_letters)
         if entry.notices:

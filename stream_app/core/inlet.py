@@ -48,8 +48,8 @@ class Inlet:
         self._expected[side] = expected
         self._merge.offer(side, fresh)
 
-    def in_order(self, side: Side, raws: Iterable[RawRecord]) -> Iterator[Intake]:
-        """Yield new records past the merge.
+    def in_order(self, side: Side, raws: Iterable[RawRecord]) -> Iterator[tuple[Intake, RawRecord]]:
+        """Yield new records past the merge, each with what it was admitted from.
 
         Raises:
             ValueError: if the merge still holds records, whose place would be lost.
@@ -62,7 +62,7 @@ class Inlet:
                 self._meet_again(side, raw)
                 continue
             self._expected[side] = raw.offset + 1
-            yield admit(side, raw, self._front.head.in_force.settings)
+            yield admit(side, raw, self._front.head.in_force.settings), raw
 
     def admit_again(self) -> None:
         """Admit what waits in the merge by the settings that came into force since."""

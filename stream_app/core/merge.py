@@ -74,8 +74,8 @@ class Merge:
         """Return the number of records queued on one side."""
         return len(self._queues[side])
 
-    def next(self) -> Intake | None:
-        """Return the next record of the merged order, or None while a side has to be waited for."""
+    def next(self) -> tuple[Intake, RawRecord] | None:
+        """Return the next record in order and what it was admitted from, or None while a side has to be waited for."""
         texts, frames = self._queues
         if texts and frames:
             side = Side.TEXT if texts[0][0].append_ms <= frames[0][0].append_ms else Side.FRAME
@@ -89,6 +89,6 @@ class Merge:
             side = Side.FRAME
         else:
             return None
-        intake = self._queues[side].popleft()[0]
-        self._bytes[side] -= intake.size
-        return intake
+        first = self._queues[side].popleft()
+        self._bytes[side] -= first[0].size
+        return first

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
+from stream_app.core.digest import digest_of_all
 from stream_app.core.effects import Step
 from stream_app.core.types import Side
 
@@ -52,6 +53,7 @@ class Steps:
             stream_ms=at.stream_ms,
             next_text=at.next_text,
             next_frame=at.next_frame,
+            inputs=digest_of_all(outputs.digests),
             alerts=tuple(outputs.alerts),
             notices=tuple(outputs.notices),
             decisions=tuple(outputs.decisions),

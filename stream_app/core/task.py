@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stream_app.core.decide import Decide
+from stream_app.core.digest import record_digest
 from stream_app.core.effects import Effects
 from stream_app.core.front import Front
 from stream_app.core.inlet import Inlet
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from stream_app.core.checkpoint import Checkpoint
     from stream_app.core.cut import Entry
     from stream_app.core.effects import Step
+    from stream_app.core.merge import Intake
     from stream_app.core.settings import Limits, Semantic
     from stream_app.core.types import Model, Observation, RawRecord, Scored
 
@@ -98,8 +100,8 @@ class Task:
         Raises:
             ValueError: if the merge still holds records, whose place would be lost.
         """
-        for intake in self._inlet.in_order(side, raws):
-            self._enter(self._front.take(intake))
+        for intake, raw in self._inlet.in_order(side, raws):
+            self._admit(intake, raw)
 
     def set_caught_up(self, side: Side, is_caught_up: bool) -> bool:  # noqa: FBT001 - the claim is the argument
         """Say whether this side's last fetch reached the end of its partition and is recent enough to be believed.
@@ -195,11 +197,11 @@ class Task:
             ):
                 is_open = False
                 break
-            intake = merge.next()
-            if intake is None:
+            first = merge.next()
+            if first is None:
                 is_open = False
                 break
-            self._enter(self._front.take(intake))
+            self._admit(*first)
             taken += 1
         to_score, self._to_score = self._to_score, []
         return Effects(tuple(to_score), self._pins.take_released(), is_open)
@@ -295,6 +297,11 @@ class Task:
         if to.settings != before.settings:
             self._inlet.admit_again()
         return True
+
+    def _admit(self, intake: Intake, raw: RawRecord) -> None:
+        entry = self._front.take(intake)
+        entry.digest = record_digest(intake.side, raw)
+        self._enter(entry)
 
     def _enter(self, entry: Entry) -> None:
         if entry.observations:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from stream_app.core.task import Task
 from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side, Unreadable
 from stream_app.core.view import view_of
+from stream_app.runtime.keyframes import Keyframes
 from stream_app.runtime.pacing import Pacing
 from stream_app.runtime.ports.publishing import EpochEndedError, Publisher
 from stream_app.runtime.ports.recovery import GapError, StartingPoint
@@ -58,6 +59,7 @@ class Epoch:
             settings_sha256=context.settings_sha256,
         )
         self._is_first_step = True
+        self._keyframes = Keyframes(settings.keyframe_ms)
         self._payloads: dict[Ref, RawRecord] = {}
         self._expected: dict[Side, int] = {Side.TEXT: point.open_at[0], Side.FRAME: point.open_at[1]}
         self._scoring: set[asyncio.Task[None]] = set()
@@ -188,7 +190,13 @@ class Epoch:
             (topics.frames, self._partition): step.commit_frame,
         }
         started = self._clock.monotonic()
-        messages = render_step(step, self._settings.context, self._payloads, is_first=self._is_first_step)
+        messages = render_step(
+            step,
+            self._settings.context,
+            self._payloads,
+            is_first=self._is_first_step,
+            has_keyframe=self._keyframes.is_due(step),
+        )
         await self._publisher.publish(messages, offsets)
         self._is_first_step = False
         self.task.committed()

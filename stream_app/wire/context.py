@@ -18,7 +18,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What the deployment adds to the core's outputs, and the model and the settings that its tasks start with.
 
     ``letter_bytes``: a refused record goes whole to the dead letters up to so many bytes of key, value and headers. The
-    topic must take that: a step that the brokers refuse would be tried again for ever.
+    topic must take that: a step that the brokers refuse would be tried again for ever. ``journal_bytes``: a keyframe
+    goes into a journal record of at most so many bytes, for the same reason.
     """
 
     deployment: str
@@ -28,6 +29,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     settings_sha256: str
     provider: str
     letter_bytes: int = DEFAULT_LETTER_BYTES
+    journal_bytes: int = DEFAULT_LETTER_BYTES
 
     @property
     def state_key(self) -> bytes:

@@ -1,7 +1,7 @@
 """Decisions as they are on their topic, by version 1 of their schema: written and read here.
 
-In: a decision of the core; or the value of a record or a recording. Out: a message; or a :class:`Decision`, or a
-:class:`WireError` that says what is wrong. Properties that later versions add are ignored.
+In: a decision of the core; or the value of a record or a recording. Out: a message; or a :class:`Decision` and the
+scores behind it, or a :class:`WireError` that says what is wrong. Properties that later versions add are ignored.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 import msgspec
 
 from stream_app.core.score import LIMIT, probability
-from stream_app.core.types import Evidence
-from stream_app.wire.message import SCHEMA, Message, decode_value, event_headers
+from stream_app.core.types import Evidence, Scored
+from stream_app.wire.message import SCHEMA, Message, WireError, decode_value, event_headers
 from stream_app.wire.references import (
     Count,
     EvidenceRef,
@@ -29,7 +29,7 @@ from stream_app.wire.references import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from stream_app.core import types as core
     from stream_app.wire.context import Context
@@ -121,6 +121,37 @@ def decode_decision(value: bytes | None) -> Decision:
     require_times(ref.time for ref in decision.evidence)
     require_distinct("present", decision.present)
     return decision
+
+
+def scored_of(decision: Decision, labels: Sequence[str]) -> Scored:
+    """Return the scores that a decision was rendered from, exactly.
+
+    Args:
+        decision: as it was read.
+        labels: the names of its model's labels, in the model's order.
+
+    Raises:
+        WireError: if it names other labels, or no place in the task's order, as the first version did not.
+    """
+    if decision.sequence is msgspec.UNSET or decision.index is msgspec.UNSET:
+        raise WireError("decision: expected sequence and index, found none: it is of a version that wrote neither")
+    return Scored(
+        decision.sequence,
+        decision.index,
+        _in_order(decision.logits, labels),
+        _in_order(decision.without_image, labels),
+        _in_order(decision.without_text, labels),
+        decision.failures.get("image"),
+        decision.failures.get("text"),
+    )
+
+
+def _in_order(logits: Logits | None, labels: Sequence[str]) -> tuple[int, ...] | None:
+    if logits is None:
+        return None
+    if logits.keys() != set(labels):
+        raise WireError(f"decision: expected the labels {', '.join(labels)}, found {', '.join(logits)}")
+    return tuple(logits[label] for label in labels)
 
 
 def _named(names: list[str], logits: tuple[int, ...] | None) -> Logits | None:

@@ -22,7 +22,7 @@ from stream_app.core.journal import (
     JournalTick,
 )
 from stream_app.wire.message import Message, WireError
-from stream_app.wire.references import Count, Name, Sha256
+from stream_app.wire.references import Count, Digest, Name, Sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,18 +49,32 @@ class JournalEpoch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalStep(msgspec.Struct, frozen=True, kw_only=True):
-    """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later."""
+    """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later.
+
+    ``inputs`` is the digest of the records that took their place since the cut before, ``outputs`` that of all that the
+    transaction publishes but its journal and checkpoint. Older versions wrote neither.
+    """
 
     sequence: Annotated[int, msgspec.Meta(ge=1)]
     stream_ms: int
     next_text: Count
     next_frame: Count
+    inputs: Digest | msgspec.UnsetType = msgspec.UNSET
+    outputs: Digest | msgspec.UnsetType = msgspec.UNSET
+
+
+class JournalKeyframe(msgspec.Struct, frozen=True, kw_only=True):
+    """A state to begin from: the checkpoint of the record's own cut, base64 in JSON."""
+
+    checkpoint: bytes
 
 
 class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One record of the journal, which is one transaction's. ``epoch`` comes with the first of an epoch.
+    """One record of the journal, which is one transaction's.
 
-    Older versions wrote neither ``step`` nor ``epoch``, and no record for a step without entries.
+    ``epoch`` comes with the first of an epoch and with each keyframe; ``keyframe`` with the first of an epoch and at a
+    bounded distance in stream time. Older versions wrote neither ``step`` nor ``epoch``, no keyframes, and no record
+    for a step without entries.
     """
 
     schema: int
@@ -68,6 +82,7 @@ class JournalRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     epoch: JournalEpoch | None = None
     entries: tuple[JournalEntry, ...]
     step: JournalStep | None = None
+    keyframe: JournalKeyframe | None = None
 
 
 class Frames(msgspec.Struct, frozen=True):
@@ -89,8 +104,18 @@ class _Version(msgspec.Struct):
     schema: int
 
 
-def render_journal(step: Step, context: Context, *, is_first: bool) -> Message:
-    """Render what a step says of the merge order: its entries, its cut, and the epoch if it is the first of one."""
+def render_journal(
+    step: Step, context: Context, outputs: str, *, is_first: bool, has_keyframe: bool = False
+) -> Message:
+    """Render what a step says of the merge order: its entries, its cut, the epoch, a keyframe.
+
+    Args:
+        step: the step.
+        context: names and provider.
+        outputs: the digest of what else the step publishes.
+        is_first: whether it is the first of an epoch.
+        has_keyframe: whether the step's checkpoint goes along; it is left out where the topic would not take it.
+    """
     epoch = JournalEpoch(
         version=__version__,
         provider=context.provider,
@@ -99,16 +124,26 @@ def render_journal(step: Step, context: Context, *, is_first: bool) -> Message:
         topics=msgspec.structs.asdict(context.topics),
     )
     cut = JournalStep(
-        sequence=step.sequence, stream_ms=step.stream_ms, next_text=step.next_text, next_frame=step.next_frame
+        sequence=step.sequence,
+        stream_ms=step.stream_ms,
+        next_text=step.next_text,
+        next_frame=step.next_frame,
+        inputs=step.inputs,
+        outputs=outputs,
     )
     record = JournalRecord(
         schema=SCHEMA,
         partition=context.partition,
-        epoch=epoch if is_first else None,
+        epoch=epoch if is_first or has_keyframe else None,
         entries=step.journal,
         step=cut,
+        keyframe=JournalKeyframe(checkpoint=step.checkpoint) if has_keyframe else None,
     )
-    return Message(context.topics.journal, context.state_key, encode_journal(record))
+    value = encode_journal(record)
+    if has_keyframe and len(value) > context.journal_bytes:
+        # A step that the brokers refuse would be tried again for ever; without a keyframe here there is one elsewhere.
+        value = encode_journal(msgspec.structs.replace(record, keyframe=None, epoch=epoch if is_first else None))
+    return Message(context.topics.journal, context.state_key, value)
 
 
 def encode_journal(record: JournalRecord) -> bytes:
@@ -147,28 +182,38 @@ def in_order(records: Iterable[JournalRecord], start: tuple[int, int] | None = N
     Raises:
         JournalError: if a place runs back, a text between two cuts has none, or there is no beginning.
     """
-    reader = _Reader(start)
+    order = JournalOrder(start)
     for record in records:
-        if record.epoch is not None:
-            yield record.epoch
-        for entry in record.entries:
-            yield from reader.entry(entry)
-        if record.step is not None:
-            yield from reader.step(record.step)
-        else:
-            reader.forget_text()
+        yield from order.of(record)
 
 
-class _Reader:
-    """How far the reading has got: the next frame, and the next text where that is known for certain."""
+class JournalOrder:
+    """How far the reading of one task's journal has got: the next frame, and the next text where that is certain."""
 
-    def __init__(self, start: tuple[int, int] | None) -> None:
+    def __init__(self, start: tuple[int, int] | None = None) -> None:
+        """Begin behind the checkpoint with these next offsets, or at a task's first record."""
         self._next_text: int | None = None
         self._next_frame: int | None = None
         if start is not None:
             self._next_text, self._next_frame = start
 
-    def entry(self, entry: JournalEntry) -> Iterator[Place]:
+    def of(self, record: JournalRecord) -> Iterator[Place]:
+        """Yield the places that the next record tells, in order; see :func:`in_order`.
+
+        Raises:
+            JournalError: if a place runs back, a text between two cuts has none, or there is no beginning.
+        """
+        if record.epoch is not None:
+            yield record.epoch
+        for entry in record.entries:
+            yield from self._entry(entry)
+        if record.step is not None:
+            yield from self._step(record.step)
+        else:
+            # Older versions named no texts that they did not admit: the next text is not known any more.
+            self._next_text = None
+
+    def _entry(self, entry: JournalEntry) -> Iterator[Place]:
         if isinstance(entry, JournalText | JournalSkipped):
             if self._next_text is not None and entry.offset < self._next_text:
                 raise _runs_back("text", self._next_text, entry.offset)
@@ -186,17 +231,13 @@ class _Reader:
         self._next_text = entry.next_text
         yield entry
 
-    def step(self, step: JournalStep) -> Iterator[Place]:
+    def _step(self, step: JournalStep) -> Iterator[Place]:
         if self._next_text is not None and step.next_text != self._next_text:
             message = f"journal: expected a cut at text {self._next_text}, found one at {step.next_text}"
             raise JournalError(message)
         yield from self._frames(step.next_frame)
         self._next_text = step.next_text
         yield step
-
-    def forget_text(self) -> None:
-        """Older versions named no texts that they did not admit: the next text is not known any more."""
-        self._next_text = None
 
     def _frames(self, below: int) -> Iterator[Place]:
         if self._next_frame is None:

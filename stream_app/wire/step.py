@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from stream_app.core.digest import OutputDigest
 from stream_app.wire.alerts import render_alert, render_notice
 from stream_app.wire.checkpoints import render_checkpoint
 from stream_app.wire.dead_letters import render_dead_letter
@@ -28,7 +29,9 @@ class Payloads(Protocol):
     def __getitem__(self, ref: Ref, /) -> RawRecord: ...
 
 
-def render_step(step: Step, context: Context, payloads: Payloads, *, is_first: bool = False) -> Iterator[Message]:
+def render_step(
+    step: Step, context: Context, payloads: Payloads, *, is_first: bool = False, has_keyframe: bool = False
+) -> Iterator[Message]:
     """Render everything that one step publishes, the checkpoint last.
 
     Args:
@@ -36,7 +39,18 @@ def render_step(step: Step, context: Context, payloads: Payloads, *, is_first: b
         context: names and provider.
         payloads: the raw records of the step's dead letters.
         is_first: whether it is the first of an epoch, which the journal then describes.
+        has_keyframe: whether the journal gets the checkpoint, too.
     """
+    outputs = OutputDigest()
+    for message in render_outputs(step, context, payloads):
+        outputs.add(message.topic, message.key, message.value, message.headers)
+        yield message
+    yield render_journal(step, context, outputs.hex, is_first=is_first, has_keyframe=has_keyframe)
+    yield render_checkpoint(step.checkpoint, context.topics, context.deployment, context.partition)
+
+
+def render_outputs(step: Step, context: Context, payloads: Payloads) -> Iterator[Message]:
+    """Render what subscribers read of a step: alerts, notices, decisions and dead letters, in this order."""
     for alert in step.alerts:
         yield render_alert(alert, context)
     for notice in step.notices:
@@ -45,5 +59,3 @@ def render_step(step: Step, context: Context, payloads: Payloads, *, is_first: b
         yield render_decision(decision, context)
     for letter in step.dead_letters:
         yield render_dead_letter(letter, payloads[letter.ref], context)
-    yield render_journal(step, context, is_first=is_first)
-    yield render_checkpoint(step.checkpoint, context.topics, context.deployment, context.partition)

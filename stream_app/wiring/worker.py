@@ -102,7 +102,7 @@ async def _consume(
     connection, topics = connection_to(operational), topics_of(operational)
     publishing = publisher_settings(operational)
     ports: Ports
-    shell = Shell(lambda partition: _runner(loaded, model, ports, partition, report.letter_bytes), status)
+    shell = Shell(lambda partition: _runner(loaded, model, ports, partition, report), status)
     source = FaustSource(source_settings(operational), shell)
     ports = Ports(
         source=source,
@@ -138,7 +138,9 @@ def source_settings(operational: Operational) -> SourceSettings:
     )
 
 
-def _runner(loaded: LoadedSettings, model: Inference, ports: Ports, partition: int, letter_bytes: int) -> TaskRunner:
+def _runner(
+    loaded: LoadedSettings, model: Inference, ports: Ports, partition: int, report: PreflightReport
+) -> TaskRunner:
     operational = loaded.operational
     settings = RunnerSettings(
         semantic=loaded.semantic,
@@ -150,9 +152,11 @@ def _runner(loaded: LoadedSettings, model: Inference, ports: Ports, partition: i
             model=model.model,
             settings_sha256=loaded.sha256,
             provider=model.engine.provider,
-            letter_bytes=letter_bytes,
+            letter_bytes=report.letter_bytes,
+            journal_bytes=report.journal_bytes,
         ),
         commit_ms=operational.commit_ms,
+        keyframe_ms=operational.keyframe_ms,
         idle_ms=operational.idle_ms,
         caught_up_ms=operational.caught_up_ms,
     )

@@ -45,6 +45,7 @@ _ALTERED: dict[tuple[str, str], str] = {
     ("alerts", _TYPE): "LogAppendTime",
     ("decisions", "cleanup.policy"): "delete",
     ("decisions", _TYPE): "LogAppendTime",
+    ("journal", "max.message.bytes"): str(MAX_MESSAGE_BYTES),
     ("state", "cleanup.policy"): "compact",
     ("state", _TYPE): "LogAppendTime",
     ("state", "max.message.bytes"): str(MAX_MESSAGE_BYTES),

@@ -27,8 +27,8 @@ def offer(merge: Merge, side: Side, *appends: int, size: int = 10) -> None:
 
 def order(merge: Merge) -> list[tuple[Side, int]]:
     taken = []
-    while (intake := merge.next()) is not None:
-        taken.append((intake.side, intake.offset))
+    while (first := merge.next()) is not None:
+        taken.append((first[0].side, first[1].offset))
     return taken
 
 
@@ -124,7 +124,7 @@ def test_what_is_queued_is_admitted_again_where_other_rules_come_into_force() ->
     for side in Side:
         merge.set_caught_up(side, True)  # noqa: FBT003
     found = [merge.next() for _ in range(3)]
-    assert [(one.side, one.offset, one.append_ms) for one in found if isinstance(one, Refused)] == [
+    assert [(one.side, one.offset, one.append_ms) for one, _ in filter(None, found) if isinstance(one, Refused)] == [
         (TEXT, 0, 1), (TEXT, 1, 2), (FRAME, 0, 3),
     ]  # fmt: skip
 

@@ -52,6 +52,7 @@ class Stage:
             limits=limits or Operational().limits,
             context=context,
             commit_ms=1_000,
+            keyframe_ms=60_000,
             idle_ms=1_000,
             caught_up_ms=5_000,
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from stream_app.config import Operational
 from stream_app.core.settings import Semantic
 from stream_app.core.types import Side
+from stream_app.wire.journal import decode_journal
 from tests.runtime.fakes import Raw
 from tests.runtime.stage import JPEG, NOW_MS, TOPICS, Stage, play
 
@@ -37,6 +39,34 @@ def test_a_pair_is_scored_as_it_was_received_and_each_side_is_left_out_under_its
     assert decision["logits"] == {"fight": 5_000_000}
     assert decision["without_image"] == {"fight": 1_000_000}
     assert decision["without_text"] == {"fight": 2_000_000}
+
+
+def _has_published_more(stage: Stage, than: int) -> bool:
+    return len(stage.publisher.published) > than
+
+
+def test_an_epoch_s_first_step_has_a_keyframe_then_those_that_are_far_enough_on_in_stream_time() -> None:
+    times = (0, 59_000, 59_999, 60_000, 119_999, 121_000)
+
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: stage.publisher.published)
+        for offset, time_ms in enumerate(times):
+            published = len(stage.publisher.published)
+            stage.frame(offset, at_ms=NOW_MS + time_ms)
+            stage.quiet(NOW_MS + time_ms)
+            await stage.until(partial(_has_published_more, stage, published))
+
+    stage = play(body)
+    records = [decode_journal(value or b"") for value in stage.publisher.values(TOPICS.journal)]
+    states = stage.publisher.values(TOPICS.state)
+    assert all(
+        record.keyframe.checkpoint == state
+        for record, state in zip(records, states, strict=True)
+        if record.keyframe is not None
+    )
+    found = [record.step.stream_ms - NOW_MS for record in records if record.keyframe is not None and record.step]
+    assert found[0] < 0, "the first step, before any record"
+    assert found[1:] == [0, 60_000, 121_000]
 
 
 def test_a_commit_lasts_as_long_as_the_clock_says() -> None:

@@ -107,6 +107,7 @@ class Stage:
             limits=Operational().limits,
             context=context,
             commit_ms=1_000,
+            keyframe_ms=60_000,
             idle_ms=IDLE_MS,
             caught_up_ms=CAUGHT_UP_MS,
         )

@@ -45,7 +45,7 @@ from stream_app.wire.alerts import render_alert, render_notice
 from stream_app.wire.context import Context
 from stream_app.wire.dead_letters import DEAD_LETTER_HEAD_BYTES, render_dead_letter
 from stream_app.wire.decisions import render_decision
-from stream_app.wire.journal import JournalStep, decode_journal, encode_journal, render_journal
+from stream_app.wire.journal import JournalKeyframe, JournalStep, decode_journal, encode_journal, render_journal
 from stream_app.wire.message import Message
 from stream_app.wire.step import render_step
 from stream_app.wiring.clients import topics_of
@@ -259,7 +259,7 @@ def test_the_documents_show_a_decision_and_a_journal_record_as_they_are() -> Non
         JournalThinning(1, 19, 4730),
         JournalTick(START_MS, 19, 4730),
     )
-    found = body(render_journal(_step(journal=entries), CONTEXT, is_first=True))
+    found = body(render_journal(_step(journal=entries), CONTEXT, "2d" * 16, is_first=True, has_keyframe=True))
     shown = example("journal")
     assert found["epoch"].pop("version") == __version__
     assert shown["epoch"].pop("version") == "VERSION"
@@ -281,12 +281,14 @@ def test_every_journal_record_keeps_to_the_schema_has_nothing_undeclared_and_is_
     entries: tuple[JournalEntry, ...],
     is_first: bool,  # noqa: FBT001 - the two cases
 ) -> None:
-    message = render_journal(_step(journal=entries), CONTEXT, is_first=is_first)
+    message = render_journal(_step(journal=entries), CONTEXT, "2d" * 16, is_first=is_first, has_keyframe=is_first)
     Draft202012Validator(strict(schema("journal"))).validate(body(message))
     assert message.value is not None
     record = decode_journal(message.value)
     assert (record.entries, record.epoch is not None) == (entries, is_first)
-    assert record.step == JournalStep(sequence=40, stream_ms=START_MS, next_text=19, next_frame=4731)
+    assert record.keyframe == (JournalKeyframe(checkpoint=b"{}") if is_first else None)
+    digests = {"inputs": "1c" * 16, "outputs": "2d" * 16}
+    assert record.step == JournalStep(sequence=40, stream_ms=START_MS, next_text=19, next_frame=4731, **digests)
     assert encode_journal(record) == message.value
 
 
@@ -376,8 +378,23 @@ def _rendered(step: Step) -> list[Message]:
 
 def _step(**parts: Any) -> Step:  # noqa: ANN401 - whatever a step may have
     nothing: dict[str, Any] = dict.fromkeys(("alerts", "notices", "decisions", "dead_letters", "journal"), ())
-    numbers = {"sequence": 40, "stream_ms": START_MS, "next_text": 19, "next_frame": 4731}
+    numbers = {"sequence": 40, "stream_ms": START_MS, "next_text": 19, "next_frame": 4731, "inputs": "1c" * 16}
     return Step(**{**nothing, **numbers, "commit_text": 17, "commit_frame": 4700, "checkpoint": b"{}", **parts})
+
+
+def test_a_keyframe_that_the_journal_s_topic_would_not_take_is_left_out_and_the_step_is_not() -> None:
+    step = _step(journal=(JournalText(17, 4711),), checkpoint=b"x" * 3_000)
+    sizes = {}
+    for journal_bytes in (5_000, 4_000):
+        context = msgspec.structs.replace(CONTEXT, journal_bytes=journal_bytes)
+        value = render_journal(step, context, "2d" * 16, is_first=False, has_keyframe=True).value or b""
+        record = decode_journal(value)
+        assert record.entries == step.journal
+        assert len(value) <= journal_bytes
+        has_keyframe = record.keyframe is not None
+        assert (record.epoch is not None) == has_keyframe, "who begins there has to know what outputs depend on"
+        sizes[journal_bytes] = len(record.keyframe.checkpoint) if record.keyframe is not None else None
+    assert sizes == {5_000: 3_000, 4_000: None}
 
 
 @pytest.mark.parametrize(("first", "told"), [(3, b"3"), (9, None)])

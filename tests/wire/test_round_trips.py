@@ -26,7 +26,7 @@ from stream_app.core.types import (
 from stream_app.wire.alerts import decode_alert, render_alert, render_notice
 from stream_app.wire.dead_letters import DeadLetter as Letter
 from stream_app.wire.dead_letters import decode_dead_letter, render_dead_letter
-from stream_app.wire.decisions import decode_decision, render_decision
+from stream_app.wire.decisions import decode_decision, render_decision, scored_of
 from stream_app.wire.journal import decode_journal
 from stream_app.wire.message import Message, WireError
 from tests.runtime.fakes import Raw
@@ -179,7 +179,7 @@ def test_the_journal_is_read_by_its_schema_but_that_null_stands_for_what_is_not_
     # What is in an entry is checked by the core's own types.
     others = [value for value in changed(shown) if isinstance(value, dict) and value.get("entries") == shown["entries"]]
     wrong = [value for value in others if published.is_valid(value) != is_read(decode_journal, value)]
-    assert wrong == [{**shown, "epoch": None}, {**shown, "step": None}]
+    assert wrong == [{**shown, "epoch": None}, {**shown, "step": None}, {**shown, "keyframe": None}]
     assert {published.is_valid(value) for value in others} == {True, False}
 
 
@@ -234,6 +234,27 @@ def test_every_decision_is_read_as_it_was_written(given_one: Decision) -> None:
     text, frame = given_one.observation.text, given_one.observation.frame
     for ref, record in ((found.named("text"), text), (found.named("frame"), frame)):
         assert (ref and ref.offset) == (record and record.offset)
+
+
+@given(given_one=DECISIONS, is_reversed=st.booleans())
+def test_a_decision_tells_the_very_scores_that_it_was_rendered_from(given_one: Decision, *, is_reversed: bool) -> None:
+    found = decode_decision(render_decision(given_one, CONTEXT).value)
+    if is_reversed and found.logits is not None:
+        # Names say what is whose, not the order in which a JSON object happens to have them.
+        found = msgspec.structs.replace(found, logits=dict(reversed(found.logits.items())))
+    observation, scored = given_one.observation, given_one.scored
+    expected = msgspec.structs.replace(scored, sequence=observation.sequence, index=observation.index)
+    assert scored_of(found, [label.name for label in IN_FORCE.model.labels]) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [({"sequence": msgspec.UNSET}, "sequence and index, found none"), ({"logits": {"fight": 1}}, "found fight$")],
+)
+def test_a_decision_without_its_place_or_of_other_labels_tells_no_scores(change: dict[str, Any], found: str) -> None:
+    read = decode_decision(KINDS["decision"][0].value)
+    with pytest.raises(WireError, match=found):
+        scored_of(msgspec.structs.replace(read, **change), ["fight", "fire"])
 
 
 _OWN = st.lists(

@@ -69,7 +69,8 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
 class PreflightReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. `misplaced` of the `sampled` records with a key lie where murmur2(key) does not put them.
 
-    `letter_bytes`: the dead-letter topic takes a record of so many bytes, with our headers added.
+    `letter_bytes`: the dead-letter topic takes a record of so many bytes, with our headers added; `journal_bytes`: the
+    journal topic takes one of so many.
     """
 
     partitions: int
@@ -77,6 +78,7 @@ class PreflightReport(msgspec.Struct, frozen=True, kw_only=True):
     misplaced: int
     warnings: tuple[str, ...]
     letter_bytes: int = DEFAULT_LETTER_BYTES
+    journal_bytes: int = DEFAULT_LETTER_BYTES
 
 
 class _Sample(msgspec.Struct):
@@ -125,7 +127,8 @@ async def preflight(settings: PreflightSettings) -> PreflightReport:
         sampled=sum(sample.count for sample in samples.values()),
         misplaced=sum(sample.misplaced for sample in samples.values()),
         warnings=tuple(warnings),
-        letter_bytes=_letter_bytes(configs.get(topics.dead_letters, {})),
+        letter_bytes=_record_bytes(configs.get(topics.dead_letters, {})),
+        journal_bytes=_record_bytes(configs.get(topics.journal, {})),
     )
 
 
@@ -224,7 +227,8 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
     topics = settings.topics
     warnings = _badly_set(configs, topics)
     limits = {name: int(config.get("max.message.bytes") or MAX_MESSAGE_BYTES) for name, config in configs.items()}
-    frames, letters, state = (limits.get(name) for name in (topics.frames, topics.dead_letters, topics.state))
+    names = (topics.frames, topics.dead_letters, topics.state, topics.journal)
+    frames, letters, state, journal = (limits.get(name) for name in names)
     if frames is not None and frames < settings.max_image_bytes:
         warnings.append(
             f"{topics.frames}: expected max.message.bytes of at least {settings.max_image_bytes} (the largest image "
@@ -239,6 +243,11 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
         warnings.append(
             f"{topics.state}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {state}: a task whose "
             "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) is halted until it is raised"
+        )
+    if journal is not None and journal < MAX_MESSAGE_BYTES:
+        warnings.append(
+            f"{topics.journal}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {journal}: larger "
+            "keyframes are left out, and no recording can begin while a checkpoint is as large as that"
         )
     return warnings
 
@@ -255,7 +264,8 @@ def _badly_set(configs: Mapping[str, Mapping[str, str]], topics: Topics) -> list
     ]
 
 
-def _letter_bytes(config: Mapping[str, str]) -> int:
+def _record_bytes(config: Mapping[str, str]) -> int:
+    """Return how large a record the topic takes, less some room for what is put around it."""
     found = config.get("max.message.bytes", "")
     if not found.isdecimal():
         return DEFAULT_LETTER_BYTES

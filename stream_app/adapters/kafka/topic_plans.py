@@ -109,7 +109,8 @@ def plan_topics(topics: Topics, partitions: int, *, retention: Retention | None 
         plan(topics.texts, "input", keep.texts_hours),
         plan(topics.alerts, "output", keep.outputs_hours),
         plan(topics.decisions, "output", keep.outputs_hours),
-        plan(topics.journal, "output", keep.outputs_hours),
+        # A keyframe is a checkpoint in the journal.
+        plan(topics.journal, "output", keep.outputs_hours, max_message_bytes=large),
         TopicPlan(name=topics.state, role="state", partitions=partitions, configs=compacted),
         plan(topics.dead_letters, "output", keep.outputs_hours, max_message_bytes=large),
     )

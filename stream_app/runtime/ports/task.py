@@ -24,6 +24,7 @@ class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     context: Context
     commit_ms: int
+    keyframe_ms: int
     idle_ms: int
     caught_up_ms: int
 

@@ -179,18 +179,21 @@ def test_an_output_that_is_compacted_is_warned_of(kafka: Broker, topic_prefix: s
     assert f"{topic_prefix}.alerts: expected cleanup.policy delete, found compact" in warnings[0]
 
 
-def test_small_dead_letters_and_checkpoints_are_warned_of_and_letters_are_cut_to_fit(
+def test_small_dead_letters_checkpoints_and_keyframes_are_warned_of_and_letters_are_cut_to_fit(
     kafka: Broker, topic_prefix: str
 ) -> None:
     settings = _settings(kafka.bootstrap, topic_prefix)
     state = {**_STATE, "max.message.bytes": "1000000"}
     frames = {**_APPENDED, "max.message.bytes": "1048588"}
     letters = {**_APPENDED, "max.message.bytes": "300000"}
-    report = _look(settings, frames=frames, state=state, dead_letters=letters)
-    assert len(report.warnings) == 2
+    journal = {**_APPENDED, "max.message.bytes": "500000"}
+    report = _look(settings, frames=frames, state=state, dead_letters=letters, journal=journal)
+    assert len(report.warnings) == 3
     assert "dead_letters: expected max.message.bytes of at least 1048588" in report.warnings[0]
     assert f"state: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found 1000000" in report.warnings[1]
+    assert f"journal: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found 500000" in report.warnings[2]
     assert 200_000 < report.letter_bytes < 300_000
+    assert 400_000 < report.journal_bytes < 500_000
 
 
 def test_a_foreign_partitioner_is_refused_or_warned_of_with_the_count(kafka: Broker, topic_prefix: str) -> None:

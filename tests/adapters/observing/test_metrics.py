@@ -100,8 +100,8 @@ def judged(text: tuple[int, int], frame: tuple[int, int]) -> tuple[Step, Alert]:
 
 def step_of(alert: Alert, *decisions: Decision) -> Step:
     return Step(
-        sequence=1, stream_ms=0, next_text=2, next_frame=2, alerts=(alert,), notices=(), decisions=decisions,
-        dead_letters=(), journal=(), checkpoint=b"", commit_text=2, commit_frame=2,
+        sequence=1, stream_ms=0, next_text=2, next_frame=2, inputs="", alerts=(alert,), notices=(),
+        decisions=decisions, dead_letters=(), journal=(), checkpoint=b"", commit_text=2, commit_frame=2,
     )  # fmt: skip
 
 
