@@ -54,7 +54,6 @@ class DecideState(msgspec.Struct, frozen=True):
     outcomes: list[tuple[int, Outcome]] = []
     incidents: list[Incident] = []
     reached: list[tuple[str, str, list[Reached]]] = []
-    failed: list[tuple[Side, int]] = []
 
 
 class Decide:
@@ -70,6 +69,8 @@ class Decide:
         "_partition",
         "_reached",
         "_settings",
+        "changed_texts",
+        "newly_failed",
     )
 
     def __init__(self, in_force: InForce, *, deployment: str, partition: int) -> None:
@@ -81,6 +82,9 @@ class Decide:
         self._incidents: dict[tuple[str, str], Incident] = {}
         self._reached: dict[tuple[str, str], list[Reached]] = {}
         self._failed: dict[Ref, None] = {}
+        #: Texts whose outcome changed, and records that failed to be scored, since the caller last cleared these.
+        self.changed_texts: set[int] = set()
+        self.newly_failed: list[Ref] = []
         self._due_ms = _NEVER_MS
 
     @property
@@ -135,13 +139,12 @@ class Decide:
             outcomes=sorted(self._outcomes.items()),
             incidents=[incident for _, incident in sorted(self._incidents.items())],
             reached=[(*key, entries) for key, entries in sorted(self._reached.items())],
-            failed=sorted(self._failed),
         )
 
-    def restore(self, state: DecideState) -> None:
-        """Take up a checkpoint's state, made by the model and settings in force."""
+    def restore(self, state: DecideState, failed: Iterable[Ref]) -> None:
+        """Take up a checkpoint's state, made by the model and settings in force, and which records had failed."""
         self._incidents = {(incident.zone, incident.label): incident for incident in state.incidents}
-        self._failed = dict.fromkeys((Side(side), offset) for side, offset in state.failed)
+        self._failed = dict.fromkeys(failed)
         self._outcomes = dict(state.outcomes)
         self._reached = {(zone, label): list(entries) for zone, label, entries in state.reached}
         self._due_ms = self._next_due()
@@ -221,6 +224,7 @@ class Decide:
         text = observation.text
         if text is None:
             return Outcome()
+        self.changed_texts.add(text.offset)
         return self._outcomes.setdefault(text.offset, Outcome())
 
     def _reaches(self, key: tuple[str, str], subject: Record, stream_ms: int) -> bool:
@@ -281,6 +285,7 @@ class Decide:
         for record, reason in ((observation.text, scored.text_failure), (observation.frame, scored.image_failure)):
             if record is not None and reason is not None and record.ref not in self._failed:
                 self._failed[record.ref] = None
+                self.newly_failed.append(record.ref)
                 into.append(DeadLetter(record.side, record.offset, reason, "", record.size))
 
     def _due(self, incident: Incident) -> int:

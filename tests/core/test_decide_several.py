@@ -64,7 +64,7 @@ def test_a_text_that_can_count_no_more_is_in_no_checkpoint_and_counts_no_more_wh
 def test_what_reached_open_at_is_taken_over_by_a_successor() -> None:
     bench, successor = (Bench(open_texts=2, open_within_ms=1_000) for _ in range(2))
     bench.judge(900_000, text(1, 0), None, 3, is_late=True)
-    successor.decide.restore(bench.decide.state())
+    successor.decide.restore(bench.decide.state(), [])
     assert phases(successor.judge(903_000, text(2, 500), None, 3, is_late=True)) == ["opened"]
 
 
