@@ -178,8 +178,9 @@ def _attributes(raw: RawRecord) -> dict[str, str]:
     version = found.get("ce_specversion")
     if version is not None and not version.startswith("1."):
         raise _RefusedError("specversion", f"expected 1.x, found {version}")
-    if len(found.get("camera", "")) > MAX_NAME_BYTES:
-        raise _RefusedError("headers", f"camera: expected <= {MAX_NAME_BYTES} characters")
+    camera = found.get("camera", "")
+    if len(camera) * 4 > MAX_NAME_BYTES and len(camera.encode()) > MAX_NAME_BYTES:
+        raise _RefusedError("headers", f"camera: expected <= {MAX_NAME_BYTES} bytes")
     return found
 
 

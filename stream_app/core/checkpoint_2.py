@@ -53,7 +53,7 @@ class _OutcomeWire(msgspec.Struct, frozen=True, array_like=True):
     both_without_text: list[int]
     masked: tuple[int, ...] | None
     frames: list[int]
-    supports: list[str]
+    supports: list[bytes]
     has_text: bool
     is_masked: bool
 
@@ -264,7 +264,7 @@ def _encode_outcome(offset: int, outcome: Outcome, index: Mapping[str, int]) -> 
         outcome.both_without_text,
         outcome.masked,
         frames,
-        outcome.supports,
+        [bytes.fromhex(incident) for incident in outcome.supports],
         outcome.has_text,
         outcome.is_masked,
     )
@@ -277,6 +277,7 @@ def _decode_outcome(raw: msgspec.Raw, names: list[str]) -> tuple[int, Outcome]:
     told = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     fields = {name: getattr(wire, name) for name in Outcome.__struct_fields__}
     fields["frames"] = [Evidence(Side.FRAME, offset, event_ms, names[place]) for offset, event_ms, place in told]
+    fields["supports"] = [incident.hex() for incident in wire.supports]
     return wire.offset, Outcome(**fields)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stream_app.core.admit import describe
 from stream_app.core.at_cut import AtCut
 from stream_app.core.checkpoint_state import NO_RECORD_MS, Checkpoint
+from stream_app.core.crowd import Crowd
 from stream_app.core.cut import Entry, Position
 from stream_app.core.join import NEVER, Held, Join, Pair
 from stream_app.core.journal import JournalSkipped, JournalSwitch, JournalText, JournalThinning, JournalTick
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from stream_app.core.merge import Intake
     from stream_app.core.types import RawRecord, Ref
 
+_SIDES = ("texts", "frames")
 _Counts = tuple[tuple[str, int], ...]
 # Counters by side; made once, since every record takes one.
 _RECEIVED: tuple[_Counts, _Counts] = ((("texts.received", 1),), (("frames.received", 1),))
@@ -43,7 +45,7 @@ _DEAD = tuple((*_RECEIVED[side], (f"{word}.dead", 1)) for side, word in enumerat
 class Front:
     """State from the first record to the head of the merge order."""
 
-    __slots__ = ("_rate", "_seen", "_shed", "_thin", "at_cut", "head", "join", "restoring")
+    __slots__ = ("_crowd", "_rate", "_seen", "_shed", "_thin", "at_cut", "head", "join", "restoring")
 
     def __init__(self, in_force: InForce, checkpoint: Checkpoint | None, start: tuple[int, int]) -> None:
         """Begin at a checkpoint and what was in force there, or at these next text and frame offsets."""
@@ -52,6 +54,7 @@ class Front:
         self._seen = Seen()
         self._thin = Thin(settings)
         self._shed = Shed(settings)
+        self._crowd = Crowd(settings, len(in_force.model.labels))
         #: Where the merge order stands; moves with every entry, which gets a copy.
         self.head = Position(0, NO_RECORD_MS, *start, NO_RECORD_MS, NO_RECORD_MS, NO_RECORD_MS, in_force)
         if checkpoint is not None:
@@ -113,15 +116,18 @@ class Front:
             return self._refuse(intake, intake.reason, intake.detail)
         if intake.identity is not None and self._seen.is_duplicate((side, intake.identity), head.stream_ms):
             return self._pass_over(intake)
-        return self._take_text(intake) if side is Side.TEXT else self._take_record(intake, 0)
+        if side is Side.TEXT:
+            return self._take_text(intake)
+        if self._crowd.refuses(intake.zone, intake.camera):
+            return self._refuse(intake, "cameras", f"more than {head.in_force.settings.max_cameras} in the window")
+        return self._take_record(intake, 0)
 
     def tick(self, to_ms: int) -> Entry:
         """Move stream time while nothing comes."""
         self.head.sequence += 1
         self.head.stream_ms = to_ms
         unmatched = self.join.tick(self.head.sequence, to_ms)
-        for left in self.join.removed:
-            self._shed.leave(left)
+        self._let_leave(self.join.removed)
         entry = self._enter(unmatched, ())
         entry.journal = (JournalTick(to_ms, self.head.next_text, self.head.next_frame),)
         return entry
@@ -143,6 +149,7 @@ class Front:
             self._shed.switch(to.settings)
             self._thin.switch(to.settings, head.sequence, head.stream_ms)
             self._rate.switch(to.settings, head.sequence, head.append_ms)
+        self._crowd.switch(to.settings, len(to.model.labels))
         head.in_force = to
         entry = self._enter((), ())
         names = (to.model.sha256, to.settings_sha256)
@@ -152,7 +159,7 @@ class Front:
     def forget(self, at: Position) -> list[Held]:
         """Let go of what no state at or after the cut needs; return the records that left the window before it."""
         at_cut, seen = self.at_cut, self._seen
-        forgotten = seen.forget(at.stream_ms)
+        forgotten = seen.forget(at.stream_ms, at.sequence)
         if forgotten:
             at_cut.forget(forgotten)
         left = self.join.forget(at.sequence)
@@ -217,15 +224,23 @@ class Front:
     def _take_record(self, record: Record, sample_ms: int) -> Entry:
         head, join = self.head, self.join
         held = Held(record, head.sequence, sample_ms=sample_ms)
+        early = self._crowd.choose(join.held.values()) if self._crowd.is_over(len(join.held)) else ()
+        closed = join.close_early(early, head.sequence) if early else ()
         unmatched, pairs = join.admit(held, time_bound(record.event_ms, record.append_ms))
+        if closed:
+            unmatched = [*closed, *unmatched]
         head.stream_ms = join.stream_ms
+        forgotten = 0
         if record.identity is not None:
-            horizon_ms = head.in_force.settings.horizon_ms
-            self._seen.add(record.ref, record.identity, head.stream_ms, horizon_ms)
+            settings = head.in_force.settings
+            self._seen.add(record.ref, record.identity, head.stream_ms, settings.horizon_ms)
+            forgotten = self._seen.bound(settings.max_held, head.sequence, head.stream_ms)
         # What left makes room first, or the bound would shed more than it must.
-        for left in join.removed:
-            self._shed.leave(left)
+        if join.removed:
+            self._let_leave(join.removed)
         is_held = held.gone == NEVER
+        if is_held:
+            self._crowd.enter(held)
         changed = self.at_cut.changed
         if is_held or record.identity is not None:
             changed.append((head.sequence, held))
@@ -237,6 +252,14 @@ class Front:
             entry.counts = (*entry.counts, ("frames.shed", len(shed)))
         if not is_held:
             entry.left = (*entry.left, record.ref)
+        if early:
+            words = [_SIDES[one.record.side] for one in early]
+            entry.counts = (
+                *entry.counts,
+                *((f"{word}.closed-early", words.count(word)) for word in _SIDES if word in words),
+            )
+        if forgotten:
+            entry.counts = (*entry.counts, ("ids.forgotten-early", forgotten))
         counts = _LATE[record.side] if held.is_late else _RECEIVED[record.side]
         entry.counts = (*counts, *entry.counts) if entry.counts else counts
         return entry
@@ -286,14 +309,22 @@ class Front:
         for text, frame in pairs:
             if self._thin.keeps_pair(text, frame, sequence):
                 self.at_cut.fill(sequence, text, frame)
+                if text.gone == NEVER:
+                    self._crowd.fill(text, frame.record.camera)
                 both = (text.record, frame.record)
                 marks = (text.is_late or frame.is_late, frame.shed != NEVER)
                 found.append(Observation(sequence, len(found), text.record.zone, *both, *marks, model))
         return found
 
+    def _let_leave(self, removed: Sequence[Held]) -> None:
+        for left in removed:
+            self._shed.leave(left)
+            self._crowd.leave(left)
+
     def _hold_again(self, held: Held) -> None:
         self.join.restore(held)
         self._shed.enter(held)
+        self._crowd.enter(held)
 
     def _begin_to_restore(self, checkpoint: Checkpoint) -> None:
         self._seen.restore(checkpoint.expiries, checkpoint.seen)

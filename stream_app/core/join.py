@@ -26,6 +26,8 @@ import msgspec
 from stream_app.core.types import Record, Ref, Side
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stream_app.core.settings import Semantic
 
 #: The sequence number of a mark that was not made.
@@ -146,6 +148,15 @@ class Join:
         """Put a record back into the window as a checkpoint describes it, without judging anything."""
         self._hold(held, self.close_ms(held.record))
 
+    def close_early(self, early: Iterable[Held], sequence: int) -> list[Held]:
+        """Take records out of the window before their time; return those that give a result, in order."""
+        unmatched: list[Held] = []
+        for held in sorted(early, key=_by_age):
+            if self._emits[held.record.side] and held.matched == NEVER:
+                unmatched.append(held)
+            self._remove(held, sequence)
+        return unmatched
+
     def forget(self, cut: int) -> list[Held]:
         """Return, and forget for good, the records that left the window at or before ``cut``."""
         gone = self._gone
@@ -226,6 +237,10 @@ class Join:
             del self._zones[record.zone]
         self._gone.append(held)
         self.removed.append(held)
+
+
+def _by_age(held: Held) -> tuple[int, Side, int]:
+    return (held.record.event_ms, held.record.side, held.record.offset)
 
 
 def _by_event_time(due: tuple[int, Side, int, Held]) -> tuple[int, Side, int]:

@@ -26,13 +26,17 @@ _STEPS = 16
 class Seen:
     """The identities that one task remembers."""
 
-    __slots__ = ("_entries", "_expires", "_expiries", "_last_ms", "_old")
+    __slots__ = ("_dropped", "_entries", "_expires", "_expiries", "_floor", "_last_ms", "_old")
 
     def __init__(self) -> None:
         self._expires: dict[Identity, int] = {}
         self._entries: tuple[deque[tuple[int, int, bytes]], ...] = (deque(), deque())
         self._expiries: tuple[deque[Expiry], ...] = (deque(), deque())
         self._last_ms: int | None = None
+        #: What the head has dropped at the bound, by the sequence number, for as long as the cut lies before it.
+        self._dropped: tuple[deque[tuple[int, int, int]], ...] = (deque(), deque())
+        #: By side, all identities at offsets from here on are remembered at the cut.
+        self._floor = [0, 0]
         #: Identities of a checkpoint that does not say at which offsets they were.
         self._old: list[tuple[Side, bytes, int]] = []
 
@@ -41,7 +45,7 @@ class Seen:
         return self._expires.get(identity, stream_ms - 1) >= stream_ms
 
     def add(self, ref: Ref, digest: bytes, stream_ms: int, horizon_ms: int) -> None:
-        """Remember an identity, first seen at this stream time."""
+        """Remember an identity, first seen at this stream time; see :meth:`bound`."""
         step = max(1, horizon_ms // _STEPS)
         expires_ms = -(-(stream_ms + horizon_ms) // step) * step
         # A switch may have shortened H.
@@ -55,19 +59,37 @@ class Seen:
             expiries.append((offset, expires_ms))
 
     def remembers(self, ref: Ref) -> bool:
-        """Return whether the identity of this record, which was added once, has not been forgotten."""
-        entries = self._entries[ref[0]]
-        return bool(entries) and entries[0][0] <= ref[1]
+        """Return whether the identity of this record, which was added once, is remembered at the cut."""
+        return ref[1] >= self._floor[ref[0]]
 
-    def forget(self, stream_ms: int) -> list[Ref]:
-        """Drop, and return, what had expired at the cut's stream time."""
+    def bound(self, most: int, sequence: int, stream_ms: int) -> int:
+        """Drop, from this sequence number on, what expires first until so many are left; return how many had not.
+
+        What has expired is dropped first, so that it does not matter when :meth:`forget` was called.
+        """
+        dropped = 0
+        while len(self._entries[0]) + len(self._entries[1]) > most:
+            side = min((side for side in Side if self._entries[side]), key=lambda side: self._entries[side][0][1])
+            offset, expires_ms, digest = self._entries[side].popleft()
+            if self._expires.get((side, digest)) == expires_ms:
+                del self._expires[(side, digest)]
+            self._dropped[side].append((sequence, expires_ms, offset))
+            dropped += expires_ms >= stream_ms
+        return dropped
+
+    def forget(self, stream_ms: int, cut: int) -> list[Ref]:
+        """Forget, and return, what had expired at the cut's stream time, or was dropped before it."""
         forgotten: list[Ref] = []
-        for side, entries, expiries in zip(Side, self._entries, self._expiries, strict=True):
+        for side, entries, dropped, expiries in zip(Side, self._entries, self._dropped, self._expiries, strict=True):
+            while dropped and (dropped[0][0] <= cut or dropped[0][1] < stream_ms):
+                forgotten.append((side, dropped.popleft()[2]))
             while entries and entries[0][1] < stream_ms:
                 offset, expires_ms, digest = entries.popleft()
                 forgotten.append((side, offset))
                 if self._expires.get((side, digest)) == expires_ms:
                     del self._expires[(side, digest)]
+            if forgotten and forgotten[-1][0] is side:
+                self._floor[side] = forgotten[-1][1] + 1
             while expiries and expiries[0][1] < stream_ms:
                 expiries.popleft()
         return forgotten

@@ -24,7 +24,7 @@ def test_until_when_is_rounded_up_to_a_sixteenth_of_h_so_that_it_is_told_in_few_
     runs = seen.expiries_at(Side.FRAME, 4_000)
     assert runs[:3] == [(0, 1_600), (1, 1_700), (101, 1_800)]
     assert all(seen.is_duplicate((Side.FRAME, b"%d" % offset), offset + 1_600) for offset in range(4_000))
-    seen.forget(3_999)
+    seen.forget(3_999, 0)
     assert len(seen.expiries_at(Side.FRAME, 4_000)) <= 17
 
 
@@ -32,10 +32,10 @@ def test_one_that_comes_again_after_its_expiry_is_remembered_anew() -> None:
     seen = Seen()
     seen.add((Side.TEXT, 1), b"1", 90, 10)
     seen.add((Side.TEXT, 5), b"1", 290, 10)
-    assert seen.forget(101) == [(Side.TEXT, 1)]
+    assert seen.forget(101, 0) == [(Side.TEXT, 1)]
     assert seen.is_duplicate(ONE, 300)
     assert [seen.remembers((Side.TEXT, offset)) for offset in (1, 5)] == [False, True]
-    assert seen.forget(301) == [(Side.TEXT, 5)]
+    assert seen.forget(301, 0) == [(Side.TEXT, 5)]
     assert not seen.is_duplicate(ONE, 301)
     assert not seen._expires
     assert not any(seen._entries)
@@ -60,7 +60,7 @@ def test_what_was_remembered_is_restored_once_the_inputs_tell_it_again() -> None
     successor.restore_one((Side.FRAME, 4), b"1")
     successor.restore_one((Side.TEXT, 1), b"1")
     assert (successor.expiries_at(Side.TEXT, 9), successor.expiries_at(Side.FRAME, 9)) == told
-    assert successor.forget(101) == [(Side.TEXT, 1)]
+    assert successor.forget(101, 0) == [(Side.TEXT, 1)]
     assert not successor.is_duplicate(ONE, 101)
     assert successor.is_duplicate(OTHER, 101)
 
