@@ -197,20 +197,20 @@ class Join:
         if zone is None:
             return []
         event_ms, sequence = held.record.event_ms, held.admitted
-        pairs: list[Pair] = []
-        if held.record.side is Side.FRAME:
+        is_frame = held.record.side is Side.FRAME
+        if is_frame:
             lowest, highest = event_ms - self._before, event_ms + self._after
         else:
             lowest, highest = event_ms - self._after, event_ms + self._before
-        for partner in zone[1 - held.record.side].values():
-            if lowest <= partner.record.event_ms <= highest:
-                if partner.matched == NEVER:
-                    partner.matched = sequence
-                    self.changed.append((sequence, partner))
-                pairs.append((partner, held) if held.record.side is Side.FRAME else (held, partner))
-        if pairs:
-            held.matched = sequence
-        return pairs
+        partners = [partner for partner in zone[not is_frame].values() if lowest <= partner.record.event_ms <= highest]
+        if not partners:
+            return []
+        held.matched = sequence
+        for partner in partners:
+            if partner.matched == NEVER:
+                partner.matched = sequence
+                self.changed.append((sequence, partner))
+        return [(partner, held) for partner in partners] if is_frame else [(held, partner) for partner in partners]
 
     def _hold(self, held: Held, close: int) -> None:
         record = held.record
