@@ -10,11 +10,11 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.constant import MODEL, scored
-from benchmarks.measured import Figure
-from benchmarks.records import jpeg, traffic
+from benchmarks.measured import Figure, ratios
+from benchmarks.records import FRAMES_PER_S, jpeg, traffic
 from stream_app.config import Operational
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
@@ -33,7 +33,19 @@ _WITH_TIME_ALONE = frozenset(("ce_time", "camera"))
 _FETCH = 1_000
 _COMMIT_S = 1.0
 
+_USUAL = Semantic()
+_WIDE = Semantic(before_ms=60_000, after_ms=60_000, quiet_ms=121_000)
+#: Frames per text where what is held is measured, not what is paired.
+_FEW_TEXTS = 5_000
+
 _Fetch = tuple[list["ConsumerRecord"], list["ConsumerRecord"]]
+
+
+class CoreRun(NamedTuple):
+    """Records per second, and the bytes of every checkpoint."""
+
+    records_per_s: float
+    checkpoints: tuple[int, ...]
 
 
 def measure_core(*, rounds: int, frames: int) -> list[Figure]:
@@ -44,8 +56,12 @@ def measure_core(*, rounds: int, frames: int) -> list[Figure]:
         frames: frames per round; with texts they are the records that are counted.
 
     Returns:
-        One figure per mix of frames and texts.
+        One figure per mix of frames and texts, then those of a wide window and a fast input.
     """
+    return [*_measure_mixes(rounds, frames), *_measure_windows(rounds, frames)]
+
+
+def _measure_mixes(rounds: int, frames: int) -> list[Figure]:
     mixes = [list(_fetches(frames, frames_per_text=mix, has_all=has_all)) for mix, has_all, _ in _MIXES]
     taken: list[list[float]] = [[] for _ in mixes]
     # All rounds' input is made beforehand; a worker never holds that much, nor may the collector count it to its cost.
@@ -54,7 +70,7 @@ def measure_core(*, rounds: int, frames: int) -> list[Figure]:
     try:
         for _ in range(rounds):
             for fetches, rates in zip(mixes, taken, strict=True):
-                rates.append(run_core(fetches))
+                rates.append(run_core(fetches).records_per_s)
     finally:
         gc.unfreeze()
     return [
@@ -69,15 +85,57 @@ def measure_core(*, rounds: int, frames: int) -> list[Figure]:
     ]
 
 
-def run_core(fetches: list[_Fetch]) -> float:
-    """Drive a fresh task through all fetches; return records per second.
+def _measure_windows(rounds: int, frames: int) -> list[Figure]:
+    """Measure a wide window and a fast input, where much is held: the rate beside the usual window's, and checkpoints.
+
+    With few texts, or pairs would be most of the work: each text of a wide window meets all that it holds.
+    """
+    slow, fast = (
+        list(_fetches(frames, frames_per_text=_FEW_TEXTS, frames_per_s=frames_per_s)) for frames_per_s in (200, 5_000)
+    )
+    usual: list[CoreRun] = []
+    wide: list[CoreRun] = []
+    gc.collect()
+    gc.freeze()
+    try:
+        for _ in range(rounds):
+            usual.append(run_core(slow))
+            wide.append(run_core(slow, _WIDE))
+        crowded = [run_core(list(_fetches(frames, frames_per_text=100, frames_per_s=200)), _WIDE)]
+        crowded.append(run_core(fast))
+    finally:
+        gc.unfreeze()
+    rates = [tuple(run.records_per_s for run in runs) for runs in (wide, usual)]
+    return [
+        Figure(
+            part="core",
+            name=f"core, 200 frames/s, {_FEW_TEXTS:,} frames : 1 text, +-60 s / +-2 s",
+            unit="times",
+            values=ratios(*rates),
+            goal=0.8,
+            digits=2,
+        ),
+        *(
+            Figure(part="core", name=f"checkpoint, {name}", unit="bytes", values=tuple(map(float, run.checkpoints)))
+            for name, run in (
+                (f"200 frames/s, {_FEW_TEXTS:,} frames : 1 text, +-60 s", wide[0]),
+                ("200 frames/s, 100 frames : 1 text, +-60 s", crowded[0]),
+                (f"5,000 frames/s, {_FEW_TEXTS:,} frames : 1 text, +-2 s", crowded[1]),
+            )
+        ),
+    ]
+
+
+def run_core(fetches: list[_Fetch], settings: Semantic = _USUAL) -> CoreRun:
+    """Drive a fresh task through all fetches.
 
     Raises:
         RuntimeError: if the task did not judge every record: then nothing was measured.
     """
-    task = Task(Semantic(), MODEL, deployment="bench", partition=0, limits=Operational().limits)
+    task = Task(settings, MODEL, deployment="bench", partition=0, limits=Operational().limits)
     for side in Side:
         task.set_caught_up(side, is_caught_up=True)
+    sizes: list[int] = []
     gc.collect()
     started = last_commit = time.perf_counter()
     for texts, frames in fetches:
@@ -90,26 +148,31 @@ def run_core(fetches: list[_Fetch]) -> float:
                 task.scored(scored(observation))
             is_moving = bool(effects.score) or effects.has_more
             now = time.perf_counter()
-            if (task.wants_commit or now - last_commit > _COMMIT_S) and task.commit_due() is not None:
+            if (task.wants_commit or now - last_commit > _COMMIT_S) and (step := task.commit_due()) is not None:
                 task.committed()
+                sizes.append(len(step.checkpoint))
                 last_commit = now
                 # What was decided may have filled its bound, so that admission stood on this commit.
                 is_moving = is_moving or task.queued(Side.TEXT) + task.queued(Side.FRAME) > 0
-    if task.commit_due() is not None:
+    if (step := task.commit_due()) is not None:
         task.committed()
+        sizes.append(len(step.checkpoint))
     seconds = time.perf_counter() - started
     records = sum(len(texts) + len(frames) for texts, frames in fetches)
     received = sum(task.totals.get(f"{word}.received", 0) for word in ("texts", "frames"))
     if received != records or any(name.startswith("dead.") for name in task.totals):
         message = f"expected {records} records judged and none refused, found {task.totals}"
         raise RuntimeError(message)
-    return records / seconds
+    return CoreRun(records / seconds, tuple(sizes))
 
 
-def _fetches(frames: int, *, frames_per_text: int, has_all: bool = True) -> Iterator[_Fetch]:
+def _fetches(
+    frames: int, *, frames_per_text: int, has_all: bool = True, frames_per_s: int = FRAMES_PER_S
+) -> Iterator[_Fetch]:
     """Cut the traffic into fetches of a thousand records and the like."""
     sides: _Fetch = ([], [])
-    for side, whole in traffic(frames, frames_per_text=frames_per_text, image=jpeg(32, 24)):
+    picture = jpeg(32, 24)
+    for side, whole in traffic(frames, frames_per_text=frames_per_text, image=picture, frames_per_s=frames_per_s):
         headers = tuple(header for header in whole.headers if has_all or header[0] in _WITH_TIME_ALONE)
         sides[side].append(replace(whole, headers=headers))
         if len(sides[Side.FRAME]) >= _FETCH:

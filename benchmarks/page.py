@@ -13,7 +13,8 @@ _PARTS: dict[PartName, tuple[str, str]] = {
         (
             "One task in one process, no I/O: admission of real JPEG headers and CloudEvents attributes, merge, "
             "join, thinning, cut, decisions, steps with their checkpoints. Eight zones with two cameras of 10 "
-            "frames a second, default settings, constant scores."
+            "frames a second, default settings, constant scores. "
+            "Where a rate of frames is given, the cameras have that together; of checkpoints, all of a run are shown."
         ),
     ),
     "kafka": (

@@ -23,6 +23,7 @@ START_MS = 1_700_000_000_000
 ZONES = 8
 CAMERAS_PER_ZONE = 2
 FRAME_EVERY_MS = 100
+FRAMES_PER_S = ZONES * CAMERAS_PER_ZONE * 1_000 // FRAME_EVERY_MS
 #: From event time to append time, in ms.
 _DELAY_MS = 40
 #: Every tenth text says something that opens an incident: this word, with this severity.
@@ -64,19 +65,21 @@ def jpeg_of_size(size_bytes: int) -> bytes:
     return picture[:2] + comments + picture[2:]
 
 
-def traffic(frames: int, *, frames_per_text: int, image: bytes) -> Iterator[tuple[Side, ConsumerRecord]]:
+def traffic(
+    frames: int, *, frames_per_text: int, image: bytes, frames_per_s: int = FRAMES_PER_S
+) -> Iterator[tuple[Side, ConsumerRecord]]:
     """Yield the records of one task in append order.
 
     Args:
         frames: how many frames.
         frames_per_text: one text comes after so many frames, its zone in turn.
         image: the value of every frame.
+        frames_per_s: of all cameras together, in event time.
     """
-    cameras = ZONES * CAMERAS_PER_ZONE
     texts = 0
     for number in range(frames):
-        # Cameras are not in step: they share the 100 ms.
-        event_ms = START_MS + number * FRAME_EVERY_MS // cameras
+        # Cameras are not in step: they share the second.
+        event_ms = START_MS + number * 1_000 // frames_per_s
         zone, camera = number % ZONES, number // ZONES % CAMERAS_PER_ZONE
         yield Side.FRAME, frame_record(number, event_ms, zone=zone, camera=camera, image=image)
         if number % frames_per_text == frames_per_text - 1:

@@ -146,7 +146,7 @@ async def _show(operational: Operational) -> None:
     for partition, state in sorted(found.items()):
         stream = format_event_time(state.stream_ms) if state.stream_ms > 0 else "-"
         incidents = len(state.decide.incidents)
-        cells = (partition, state.next_text, state.next_frame, stream, len(state.window), incidents)
+        cells = (partition, state.next_text, state.next_frame, stream, state.held, incidents)
         table.add_row(*(str(cell) for cell in cells))
     console().print(table)
     echo(f"{len(found)} checkpoints of deployment {operational.deployment}")

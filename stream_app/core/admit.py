@@ -68,6 +68,32 @@ def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
         return Refused(side, raw.offset, raw.timestamp, refusal.reason, refusal.detail, record_bytes(raw))
 
 
+def describe(side: Side, raw: RawRecord) -> Record:
+    """Read again the metadata of a record that was admitted once, by no bound of any settings.
+
+    A frame's bytes are not looked at, and may be missing where the record tells its ``size``.
+
+    Raises:
+        ValueError: if the record can never have been admitted.
+    """
+    try:
+        zone = _zone(raw.key)
+        attributes = _attributes(raw) if raw.headers else _NONE
+        camera, severity, text = "", 0, ""
+        if side is Side.FRAME:
+            camera = attributes.get("camera", "")
+        else:
+            body, attributes = _text_body(raw, attributes)
+            text, severity = body.text, body.severity
+        event_ms = _event_ms(attributes.get("ce_time"), raw.timestamp, None)
+    except _RefusedError as refusal:
+        message = f"{side.kind} at offset {raw.offset} is not admissible: {refusal.reason} {refusal.detail}"
+        raise ValueError(message) from refusal
+    size = getattr(raw, "size", 0) if raw.value is None else len(raw.value)
+    identity = _identity(attributes)
+    return Record(side, raw.offset, raw.timestamp, event_ms, zone, camera, severity, size, identity, text)
+
+
 def record_bytes(raw: RawRecord) -> int:
     """Return the bytes of key, value and headers."""
     return len(raw.key or b"") + len(raw.value or b"") + headers_bytes(raw)
@@ -107,9 +133,8 @@ def _admit(side: Side, raw: RawRecord, settings: Semantic) -> Record:
         body, attributes = _text_body(raw, attributes)
         text, severity = body.text, body.severity
     append_ms = raw.timestamp
-    event_ms = _event_ms(attributes.get("ce_time"), append_ms, settings)
-    source, event_id = attributes.get("ce_source"), attributes.get("ce_id")
-    identity = record_identity(source, event_id) if source and event_id else None
+    event_ms = _event_ms(attributes.get("ce_time"), append_ms, settings.max_ahead_ms)
+    identity = _identity(attributes)
     return Record(side, raw.offset, append_ms, event_ms, zone, camera, severity, len(value), identity, text)
 
 
@@ -153,8 +178,9 @@ def _attributes(raw: RawRecord) -> dict[str, str]:
     version = found.get("ce_specversion")
     if version is not None and not version.startswith("1."):
         raise _RefusedError("specversion", f"expected 1.x, found {version}")
-    if len(found.get("camera", "")) > MAX_NAME_BYTES:
-        raise _RefusedError("headers", f"camera: expected <= {MAX_NAME_BYTES} characters")
+    camera = found.get("camera", "")
+    if len(camera) * 4 > MAX_NAME_BYTES and len(camera.encode()) > MAX_NAME_BYTES:
+        raise _RefusedError("headers", f"camera: expected <= {MAX_NAME_BYTES} bytes")
     return found
 
 
@@ -174,16 +200,21 @@ def _check_frame(value: bytes, attributes: dict[str, str], settings: Semantic) -
         raise _RefusedError("dimensions", f"expected <= {settings.max_image_pixels} pixels, found {width}x{height}")
 
 
-def _event_ms(ce_time: str | None, append_ms: int, settings: Semantic) -> int:
+def _event_ms(ce_time: str | None, append_ms: int, max_ahead_ms: int | None) -> int:
     if ce_time is None:
         return append_ms
     try:
         event_ms = parse_event_time(ce_time)
     except ValueError as error:
         raise _RefusedError("time", str(error)) from error
-    if event_ms > append_ms + settings.max_ahead_ms:
-        raise _RefusedError("ahead", f"{event_ms - append_ms} ms ahead, allowed {settings.max_ahead_ms}")
+    if max_ahead_ms is not None and event_ms > append_ms + max_ahead_ms:
+        raise _RefusedError("ahead", f"{event_ms - append_ms} ms ahead, allowed {max_ahead_ms}")
     return event_ms
+
+
+def _identity(attributes: dict[str, str]) -> bytes | None:
+    source, event_id = attributes.get("ce_source"), attributes.get("ce_id")
+    return record_identity(source, event_id) if source and event_id else None
 
 
 def _text_body(raw: RawRecord, attributes: dict[str, str]) -> tuple[TextBody, dict[str, str]]:

@@ -7,7 +7,7 @@ then its observations. It never learns in which order the scores came back, nor 
 - An incident of (zone, label) opens when a text reaches ``open_at`` (``open_texts`` texts within ``open_within_ms``).
 - It is supported by every text of its zone that scores at least ``close_at``; a low score closes nothing.
 - It closes once stream time is past its last support by more than ``quiet_ms``, as a record does that is past its
-  close; nothing else closes it, except that its label vanishes.
+  close; nothing else closes it, except that its label vanishes, or that the open ones pass ``incidents_bytes``.
 - ``updated`` comes on a new camera, a new modality or a higher severity, at most every ``update_every_ms``.
 """
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     from stream_app.core.types import InForce
 
+#: Why an incident closed that was not quiet yet: others needed its room.
+CROWDED_OUT = "crowded-out"
+#: Subjects remembered that reached ``open_at`` while fewer than ``open_texts`` had; beyond it the oldest is forgotten.
+MAX_REACHED = 1_024
 #: Later than any stream time.
 _NEVER_MS = 1 << 62
 
@@ -54,7 +58,6 @@ class DecideState(msgspec.Struct, frozen=True):
     outcomes: list[tuple[int, Outcome]] = []
     incidents: list[Incident] = []
     reached: list[tuple[str, str, list[Reached]]] = []
-    failed: list[tuple[Side, int]] = []
 
 
 class Decide:
@@ -70,6 +73,10 @@ class Decide:
         "_partition",
         "_reached",
         "_settings",
+        "_size",
+        "_sizes",
+        "changed_texts",
+        "newly_failed",
     )
 
     def __init__(self, in_force: InForce, *, deployment: str, partition: int) -> None:
@@ -79,8 +86,14 @@ class Decide:
         self._partition = partition
         self._outcomes: dict[int, Outcome] = {}
         self._incidents: dict[tuple[str, str], Incident] = {}
+        #: What each open incident takes in a checkpoint, and all of them, in bytes.
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._size = 0
         self._reached: dict[tuple[str, str], list[Reached]] = {}
         self._failed: dict[Ref, None] = {}
+        #: Texts whose outcome changed, and records that failed to be scored, since the caller last cleared these.
+        self.changed_texts: set[int] = set()
+        self.newly_failed: list[Ref] = []
         self._due_ms = _NEVER_MS
 
     @property
@@ -94,8 +107,7 @@ class Decide:
             return
         for key, incident in sorted(self._incidents.items(), key=self._by_due):
             if stream_ms > incident.last_support_ms + self._settings.quiet_ms:
-                into.append(incident.alert("closed", stream_ms, self._in_force, "quiet"))
-                del self._incidents[key]
+                into.append(self._remove(key).alert("closed", stream_ms, self._in_force, "quiet"))
             elif incident.has_news and stream_ms >= incident.last_alert_ms + self._settings.update_every_ms:
                 into.append(incident.alert("updated", stream_ms, self._in_force))
         self._due_ms = self._next_due()
@@ -135,13 +147,14 @@ class Decide:
             outcomes=sorted(self._outcomes.items()),
             incidents=[incident for _, incident in sorted(self._incidents.items())],
             reached=[(*key, entries) for key, entries in sorted(self._reached.items())],
-            failed=sorted(self._failed),
         )
 
-    def restore(self, state: DecideState) -> None:
-        """Take up a checkpoint's state, made by the model and settings in force."""
+    def restore(self, state: DecideState, failed: Iterable[Ref]) -> None:
+        """Take up a checkpoint's state, made by the model and settings in force, and which records had failed."""
         self._incidents = {(incident.zone, incident.label): incident for incident in state.incidents}
-        self._failed = dict.fromkeys((Side(side), offset) for side, offset in state.failed)
+        self._sizes = {key: incident.size for key, incident in self._incidents.items()}
+        self._size = sum(self._sizes.values())
+        self._failed = dict.fromkeys(failed)
         self._outcomes = dict(state.outcomes)
         self._reached = {(zone, label): list(entries) for zone, label, entries in state.reached}
         self._due_ms = self._next_due()
@@ -161,13 +174,12 @@ class Decide:
         if not is_same_model:
             # Which incidents a text supported is no result: it keeps the text from opening its own again.
             before = self._outcomes.items()
+            self.changed_texts.update(self._outcomes)
             self._outcomes = {offset: Outcome(supports=old.supports) for offset, old in before if old.supports}
             self._reached.clear()
             alerting = {label.name for label in in_force.model.labels if label.is_alerting}
             vanished = [key for key in sorted(self._incidents) if key[1] not in alerting]
-            alerts = [
-                self._incidents.pop(key).alert("closed", stream_ms, in_force, "model-changed") for key in vanished
-            ]
+            alerts = [self._remove(key).alert("closed", stream_ms, in_force, "model-changed") for key in vanished]
         self._due_ms = self._next_due()
         return alerts
 
@@ -209,18 +221,35 @@ class Decide:
         is_opening = incident.number == 0
         is_first = incident.id not in outcome.supports
         if is_first:
-            outcome.supports = [*outcome.supports, incident.id]
+            outcome.supports_also(incident.id)
         incident.support(_support(index, score, observation, outcome, is_first=is_first), stream_ms)
         if is_opening:
             into.append(incident.alert("opened", stream_ms, self._in_force))
         elif incident.has_news and stream_ms >= incident.last_alert_ms + self._settings.update_every_ms:
             into.append(incident.alert("updated", stream_ms, self._in_force))
         self._due_ms = min(self._due_ms, self._due(incident))
+        self._bound_incidents(key, stream_ms, into)
+
+    def _bound_incidents(self, supported: tuple[str, str], stream_ms: int, into: list[Alert]) -> None:
+        """Close those whose last support is oldest until the rest fits; the one just supported stays."""
+        sizes = self._sizes
+        self._size -= sizes.get(supported, 0)
+        sizes[supported] = self._incidents[supported].size
+        self._size += sizes[supported]
+        while self._size > self._settings.incidents_bytes and len(self._incidents) > 1:
+            others = [key for key in self._incidents if key != supported]
+            oldest = min(others, key=lambda key: (self._incidents[key].last_support_ms, key))
+            into.append(self._remove(oldest).alert("closed", stream_ms, self._in_force, CROWDED_OUT))
+
+    def _remove(self, key: tuple[str, str]) -> Incident:
+        self._size -= self._sizes.pop(key, 0)
+        return self._incidents.pop(key)
 
     def _outcome(self, observation: Observation) -> Outcome:
         text = observation.text
         if text is None:
             return Outcome()
+        self.changed_texts.add(text.offset)
         return self._outcomes.setdefault(text.offset, Outcome())
 
     def _reaches(self, key: tuple[str, str], subject: Record, stream_ms: int) -> bool:
@@ -243,7 +272,19 @@ class Decide:
             self._reached.pop(key, None)
             return True
         self._reached[key] = entries
+        if sum(map(len, self._reached.values())) > MAX_REACHED:
+            self._forget_reached()
         return False
+
+    def _forget_reached(self) -> None:
+        """Forget what would count no more first: what is past before all else, so that pruning makes no difference."""
+        key, oldest = min(
+            ((key, one) for key, entries in self._reached.items() for one in entries),
+            key=lambda item: (max(item[1].event_ms, item[1].noted_ms), item[0], item[1].side, item[1].offset),
+        )
+        self._reached[key] = [one for one in self._reached[key] if one is not oldest]
+        if not self._reached[key]:
+            del self._reached[key]
 
     def _is_past(self, reached: Reached, stream_ms: int) -> bool:
         """Return whether no text can count together with this one any more, unless it is late by more than H."""
@@ -281,6 +322,7 @@ class Decide:
         for record, reason in ((observation.text, scored.text_failure), (observation.frame, scored.image_failure)):
             if record is not None and reason is not None and record.ref not in self._failed:
                 self._failed[record.ref] = None
+                self.newly_failed.append(record.ref)
                 into.append(DeadLetter(record.side, record.offset, reason, "", record.size))
 
     def _due(self, incident: Incident) -> int:

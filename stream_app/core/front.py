@@ -10,22 +10,30 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from stream_app.core.checkpoint import NO_RECORD_MS, Checkpoint, held_from, held_state
+from stream_app.core.admit import describe
+from stream_app.core.at_cut import AtCut
+from stream_app.core.checkpoint_state import NO_RECORD_MS, Checkpoint
+from stream_app.core.crowd import Crowd
 from stream_app.core.cut import Entry, Position
 from stream_app.core.join import NEVER, Held, Join, Pair
 from stream_app.core.journal import JournalSkipped, JournalSwitch, JournalText, JournalThinning, JournalTick
+from stream_app.core.marks import HELD, LATE, MATCHED, REMEMBERED, SCORED, SHED
 from stream_app.core.rate import Rate
+from stream_app.core.restoring import LostError, Restoring
 from stream_app.core.seen import Seen
 from stream_app.core.shed import Shed
 from stream_app.core.thin import Thin
 from stream_app.core.types import DeadLetter, InForce, Notice, Observation, Record, Refused, Side, time_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from stream_app.core.checkpoint_state import TextState
     from stream_app.core.journal import JournalEntry
     from stream_app.core.merge import Intake
+    from stream_app.core.types import RawRecord, Ref
 
+_SIDES = ("texts", "frames")
 _Counts = tuple[tuple[str, int], ...]
 # Counters by side; made once, since every record takes one.
 _RECEIVED: tuple[_Counts, _Counts] = ((("texts.received", 1),), (("frames.received", 1),))
@@ -37,7 +45,7 @@ _DEAD = tuple((*_RECEIVED[side], (f"{word}.dead", 1)) for side, word in enumerat
 class Front:
     """State from the first record to the head of the merge order."""
 
-    __slots__ = ("_rate", "_seen", "_shed", "_thin", "head", "join")
+    __slots__ = ("_crowd", "_rate", "_seen", "_shed", "_thin", "at_cut", "head", "join", "restoring")
 
     def __init__(self, in_force: InForce, checkpoint: Checkpoint | None, start: tuple[int, int]) -> None:
         """Begin at a checkpoint and what was in force there, or at these next text and frame offsets."""
@@ -46,13 +54,17 @@ class Front:
         self._seen = Seen()
         self._thin = Thin(settings)
         self._shed = Shed(settings)
+        self._crowd = Crowd(settings, len(in_force.model.labels))
         #: How far the merge order has got; moves with every entry, which gets a copy.
         self.head = Position(0, NO_RECORD_MS, *start, NO_RECORD_MS, NO_RECORD_MS, NO_RECORD_MS, in_force)
         if checkpoint is not None:
             self.head = _position_of(checkpoint, in_force)
-        self.join = Join(settings, self.head.stream_ms)
+        self.at_cut = AtCut(checkpoint)
+        self.join = Join(settings, self.head.stream_ms, self.at_cut.changed)
+        #: What has to come of the inputs before any record is admitted; None when all of it has.
+        self.restoring: Restoring | None = None
         if checkpoint is not None:
-            self._restore(checkpoint)
+            self._begin_to_restore(checkpoint)
 
     @property
     def thinning_level(self) -> int:
@@ -68,6 +80,28 @@ class Front:
         """Return the next offset of one side that was not yet admitted."""
         return self.head.next_text if side is Side.TEXT else self.head.next_frame
 
+    def restore(self, side: Side, raw: RawRecord) -> None:
+        """Take a record below the position, and put back what the checkpoint says of it.
+
+        Raises:
+            LostError: if another one that is needed should have come before it, or if it is another one itself.
+        """
+        restoring = self.restoring
+        mark = 0 if restoring is None else restoring.meet(side, raw.offset)
+        if restoring is None or not mark:
+            return
+        try:
+            record = describe(side, raw)
+            if mark & REMEMBERED:
+                self._seen.restore_one(record.ref, record.identity)
+        except ValueError as error:
+            raise LostError(side, raw.offset, f"what is there was never judged: {error}") from error
+        if mark & HELD:
+            text = restoring.text(raw.offset) if side is Side.TEXT else None
+            self._hold_again(held_from(record, mark, restoring.cut, text))
+        if restoring.is_over:
+            self.restoring = None
+
     def take(self, intake: Intake) -> Entry:
         """Take the next record of the merge order."""
         head, side = self.head, intake.side
@@ -82,15 +116,18 @@ class Front:
             return self._refuse(intake, intake.reason, intake.detail)
         if intake.identity is not None and self._seen.is_duplicate((side, intake.identity), head.stream_ms):
             return self._pass_over(intake)
-        return self._take_text(intake) if side is Side.TEXT else self._take_record(intake, 0)
+        if side is Side.TEXT:
+            return self._take_text(intake)
+        if self._crowd.refuses(intake.zone, intake.camera):
+            return self._refuse(intake, "cameras", f"more than {head.in_force.settings.max_cameras} in the window")
+        return self._take_record(intake, 0)
 
     def tick(self, to_ms: int) -> Entry:
         """Move stream time while nothing comes."""
         self.head.sequence += 1
         self.head.stream_ms = to_ms
         unmatched = self.join.tick(self.head.sequence, to_ms)
-        for left in self.join.removed:
-            self._shed.leave(left)
+        self._let_leave(self.join.removed)
         entry = self._enter(unmatched, ())
         entry.journal = (JournalTick(to_ms, self.head.next_text, self.head.next_frame),)
         return entry
@@ -112,6 +149,7 @@ class Front:
             self._shed.switch(to.settings)
             self._thin.switch(to.settings, head.sequence, head.stream_ms)
             self._rate.switch(to.settings, head.sequence, head.append_ms)
+        self._crowd.switch(to.settings, len(to.model.labels))
         head.in_force = to
         entry = self._enter((), ())
         names = (to.model.sha256, to.settings_sha256)
@@ -120,8 +158,14 @@ class Front:
 
     def forget(self, at: Position) -> list[Held]:
         """Let go of what no state at or after the cut needs; return the records that left the window before it."""
-        self._seen.forget(at.stream_ms)
-        return self.join.forget(at.sequence)
+        at_cut, seen = self.at_cut, self._seen
+        forgotten = seen.forget(at.stream_ms, at.sequence)
+        if forgotten:
+            at_cut.forget(forgotten)
+        left = self.join.forget(at.sequence)
+        for held in left:
+            at_cut.leave(held, seen)
+        return left
 
     def prune(self, at: Position) -> None:
         """Let go of marks that no state at or after the cut needs; slower than :meth:`forget`, once per step."""
@@ -129,9 +173,15 @@ class Front:
         self._thin.forget(at.sequence, at.stream_ms, settings.unmatched_every_ms)
         self._rate.forget(at.sequence, at.append_ms, settings)
 
-    def state_at(self, at: Position) -> dict[str, Any]:
-        """Return this half's fields of a checkpoint, as of the cut."""
+    def state_at(self, at: Position, failed: Iterable[Ref]) -> dict[str, Any]:
+        """Return this half's fields of a checkpoint, as of the cut, but for the slots of texts.
+
+        Args:
+            at: the cut.
+            failed: held records that have failed to be scored since this was last called.
+        """
         cut, settings = at.sequence, at.in_force.settings
+        self.at_cut.follow(cut, self._seen, failed)
         sampled = self._thin.sampled_at(cut, at.stream_ms, settings.unmatched_every_ms)
         return {
             "sequence": cut,
@@ -141,8 +191,13 @@ class Front:
             "next_frame": at.next_frame,
             "text_ms": at.text_ms,
             "frame_ms": at.frame_ms,
-            "window": [held_state(held, cut) for held in self.join.window_at(cut)],
-            "seen": [(*identity, expires) for identity, expires in self._seen.remembered_at(cut, at.stream_ms)],
+            "texts": self.at_cut.marks[Side.TEXT].runs(),
+            "frames": self.at_cut.marks[Side.FRAME].runs(),
+            "expiries": (
+                self._seen.expiries_at(Side.TEXT, at.next_text),
+                self._seen.expiries_at(Side.FRAME, at.next_frame),
+            ),
+            "seen": self._seen.old_at(at.stream_ms),
             "sampled": [(*camera, bucket) for camera, bucket in sampled],
             "rates": dict(self._rate.levels_at(cut, at.append_ms, settings)),
             "thinning_level": self._thin.level_at(cut),
@@ -169,22 +224,42 @@ class Front:
     def _take_record(self, record: Record, sample_ms: int) -> Entry:
         head, join = self.head, self.join
         held = Held(record, head.sequence, sample_ms=sample_ms)
+        early = self._crowd.choose(join.held.values()) if self._crowd.is_over(len(join.held)) else ()
+        closed = join.close_early(early, head.sequence) if early else ()
         unmatched, pairs = join.admit(held, time_bound(record.event_ms, record.append_ms))
+        if closed:
+            unmatched = [*closed, *unmatched]
         head.stream_ms = join.stream_ms
+        forgotten = 0
         if record.identity is not None:
-            expires = head.stream_ms + head.in_force.settings.horizon_ms
-            self._seen.add((record.side, record.identity), head.sequence, expires)
+            settings = head.in_force.settings
+            self._seen.add(record.ref, record.identity, head.stream_ms, settings.horizon_ms)
+            forgotten = self._seen.bound(settings.max_held, head.sequence, head.stream_ms)
         # What left makes room first, or the bound would shed more than it must.
-        for left in join.removed:
-            self._shed.leave(left)
+        if join.removed:
+            self._let_leave(join.removed)
         is_held = held.gone == NEVER
+        if is_held:
+            self._crowd.enter(held)
+        changed = self.at_cut.changed
+        if is_held or record.identity is not None:
+            changed.append((head.sequence, held))
         shed = self._shed.choose(join.held.values(), head.sequence) if is_held and self._shed.enter(held) else ()
         entry = self._enter(unmatched, pairs)
         if shed:
+            changed.extend([(head.sequence, one) for one in shed])
             entry.left = (*entry.left, *(one.record.ref for one in shed))
             entry.counts = (*entry.counts, ("frames.shed", len(shed)))
         if not is_held:
             entry.left = (*entry.left, record.ref)
+        if early:
+            words = [_SIDES[one.record.side] for one in early]
+            entry.counts = (
+                *entry.counts,
+                *((f"{word}.closed-early", words.count(word)) for word in _SIDES if word in words),
+            )
+        if forgotten:
+            entry.counts = (*entry.counts, ("ids.forgotten-early", forgotten))
         counts = _LATE[record.side] if held.is_late else _RECEIVED[record.side]
         entry.counts = (*counts, *entry.counts) if entry.counts else counts
         return entry
@@ -233,21 +308,43 @@ class Front:
                 found.append(Observation(sequence, len(found), record.zone, None, record, held.is_late, model=model))
         for text, frame in pairs:
             if self._thin.keeps_pair(text, frame, sequence):
+                self.at_cut.fill(sequence, text, frame)
+                if text.gone == NEVER:
+                    self._crowd.fill(text, frame.record.camera)
                 both = (text.record, frame.record)
                 marks = (text.is_late or frame.is_late, frame.shed != NEVER)
                 found.append(Observation(sequence, len(found), text.record.zone, *both, *marks, model))
         return found
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        cut = checkpoint.sequence
-        for state in checkpoint.window:
-            held = held_from(state, cut)
-            self.join.restore(held)
-            self._shed.enter(held)
-        self._seen.restore(((Side(side), digest), expires) for side, digest, expires in checkpoint.seen)
+    def _let_leave(self, removed: Sequence[Held]) -> None:
+        for left in removed:
+            self._shed.leave(left)
+            self._crowd.leave(left)
+
+    def _hold_again(self, held: Held) -> None:
+        self.join.restore(held)
+        self._shed.enter(held)
+        self._crowd.enter(held)
+
+    def _begin_to_restore(self, checkpoint: Checkpoint) -> None:
+        self._seen.restore(checkpoint.expiries, checkpoint.seen)
         sampled = {(zone, camera): bucket for zone, camera, bucket in checkpoint.sampled}
         self._thin.restore(checkpoint.thinning_level, sampled)
         self._rate.restore(checkpoint.rates)
+        restoring = Restoring(checkpoint)
+        self.restoring = None if restoring.is_over else restoring
+
+
+def held_from(record: Record, mark: int, cut: int, text: TextState | None) -> Held:
+    """Make the held record that a checkpoint describes; its marks count as made at the cut."""
+    held = Held(record, cut, is_late=bool(mark & LATE), sample_ms=text.sample_ms if text is not None else 0)
+    held.matched = cut if mark & MATCHED else NEVER
+    held.scored = cut if mark & SCORED else NEVER
+    held.shed = cut if mark & SHED else NEVER
+    if text is not None and text.used:
+        slots = [(camera, bucket) for camera, first, number in text.used for bucket in range(first, first + number)]
+        held.used = dict.fromkeys(slots, cut)
+    return held
 
 
 def _position_of(checkpoint: Checkpoint, in_force: InForce) -> Position:

@@ -11,6 +11,19 @@ from stream_app.core.types import Alert, Contribution, Evidence, InForce, Side
 #: Frames beyond those named that are remembered, so that another text that met them does not count them again. Four
 #: cameras give 20 in a window of 5 s at the default sampling; past the bound the oldest may be counted twice.
 _MAX_UNNAMED = 128
+#: Cameras that an incident names; more than it names as evidence.
+MAX_CAMERAS = 64
+#: What an incident takes in a checkpoint, in bytes: all that is of one size; a name and the length of it, twice for a
+#: camera, which stands in the table and is referred to; a record of evidence, and one that is left out.
+_FIXED_BYTES, _NAME_BYTES, _EVIDENCE_BYTES, _UNNAMED_BYTES = 256, 5, 24, 9
+#: The most that one takes whose zone, label and cameras have names of at most 256 bytes.
+MAX_INCIDENT_BYTES = (
+    _FIXED_BYTES
+    + 2 * (256 + _NAME_BYTES)
+    + MAX_CAMERAS * (256 + 2 * _NAME_BYTES)
+    + MAX_EVIDENCE * _EVIDENCE_BYTES
+    + _MAX_UNNAMED * _UNNAMED_BYTES
+)
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -48,6 +61,19 @@ class Incident(msgspec.Struct, kw_only=True):
     has_news: bool = False
     #: Offsets of the newest frames that were left out.
     unnamed: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """The most bytes that it takes in a checkpoint."""
+        return (
+            _FIXED_BYTES
+            + len(self.zone.encode())
+            + len(self.label.encode())
+            + 2 * _NAME_BYTES
+            + sum([len(camera.encode()) + 2 * _NAME_BYTES for camera in self.cameras])
+            + len(self.evidence) * _EVIDENCE_BYTES
+            + len(self.unnamed) * _UNNAMED_BYTES
+        )
 
     def support(self, support: Support, stream_ms: int) -> None:
         """Take one supporting observation in; news are a new camera, a new modality or a higher severity."""
@@ -96,7 +122,7 @@ class Incident(msgspec.Struct, kw_only=True):
         is_frame = evidence.side is Side.FRAME
         if evidence in self.evidence or (is_frame and evidence.offset in self.unnamed):
             return
-        if evidence.camera and evidence.camera not in self.cameras:
+        if evidence.camera and evidence.camera not in self.cameras and len(self.cameras) < MAX_CAMERAS:
             self.cameras = sorted([*self.cameras, evidence.camera])
             self.has_news = True
         modality = "image" if is_frame else "text"

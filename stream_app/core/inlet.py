@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from stream_app.core.admit import admit, read_text
+from stream_app.core.admit import admit
 from stream_app.core.types import RawRecord, Side
 
 if TYPE_CHECKING:
@@ -35,7 +33,11 @@ class Inlet:
         self._expected = [front.next_of(side) for side in Side]
 
     def receive(self, side: Side, raws: Iterable[RawRecord]) -> None:
-        """Hand new records on to the merge."""
+        """Hand new records on to the merge.
+
+        Raises:
+            LostError: if one that the checkpoint needs should have come before.
+        """
         expected = self._expected[side]
         settings = self._front.head.in_force.settings
         fresh: list[tuple[Intake, RawRecord]] = []
@@ -43,6 +45,7 @@ class Inlet:
             if raw.offset < expected:
                 self._meet_again(side, raw)
                 continue
+            self._require_restored(side, raw.offset)
             expected = raw.offset + 1
             fresh.append((admit(side, raw, settings), raw))
         self._expected[side] = expected
@@ -52,6 +55,7 @@ class Inlet:
         """Yield new records past the merge, each with what it was admitted from.
 
         Raises:
+            LostError: if one that the checkpoint needs should have come before.
             ValueError: if the merge still holds records, whose place would be lost.
         """
         if self._merge.queued(Side.TEXT) or self._merge.queued(Side.FRAME):
@@ -61,6 +65,10 @@ class Inlet:
             if raw.offset < self._expected[side]:
                 self._meet_again(side, raw)
                 continue
+            self._require_restored(side, raw.offset)
+            if self._front.restoring is not None:
+                message = f"{side.kind} {raw.offset}: expected all that the checkpoint needs before, found some missing"
+                raise ValueError(message)
             self._expected[side] = raw.offset + 1
             yield admit(side, raw, self._front.head.in_force.settings), raw
 
@@ -73,8 +81,11 @@ class Inlet:
         # One that is queued is needed, and was read.
         if raw.offset >= self._front.next_of(side):
             return
-        ref = (side, raw.offset)
-        held = self._front.join.held.get(ref)
-        if held is not None and side is Side.TEXT and not held.record.text:
-            held.record = replace(held.record, text=read_text(raw).text)
-        self._pins.let_go(ref)
+        self._front.restore(side, raw)
+        self._pins.let_go((side, raw.offset))
+
+    def _require_restored(self, side: Side, offset: int) -> None:
+        """Refuse to go past the position while a record below it is awaited: each side comes in order."""
+        restoring = self._front.restoring
+        if restoring is not None:
+            restoring.meet(side, offset)

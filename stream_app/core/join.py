@@ -12,8 +12,7 @@ H = max(before, 0) + max(after, 0) + grace:
 Guarantees: no record both unmatched and in a pair; no pair twice; every record of an emitting side gets a result; if
 no record lies more than grace behind S, pairs and unmatched equal brute force whatever the interleaving.
 
-Every mark carries the sequence number that made it, so that the state at any earlier sequence number that is still
-needed (the cut) is a filter over :meth:`Join.window_at`.
+Every mark carries the sequence number that made it, so that the state at the cut, which lies behind, can be told.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import msgspec
 from stream_app.core.types import Record, Ref, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from stream_app.core.settings import Semantic
 
@@ -68,14 +67,17 @@ class Join:
         "_grace",
         "_horizon",
         "_zones",
+        "changed",
         "held",
         "removed",
         "stream_ms",
     )
 
-    def __init__(self, settings: Semantic, stream_ms: int) -> None:
+    def __init__(self, settings: Semantic, stream_ms: int, changed: deque[tuple[int, Held]] | None = None) -> None:
+        """Begin without records; ``changed`` gets each held record that finds its first partner, with the number."""
         self._go_by(settings)
         self.stream_ms = stream_ms
+        self.changed: deque[tuple[int, Held]] = deque() if changed is None else changed
         self.held: dict[Ref, Held] = {}
         self._zones: dict[str, tuple[dict[int, Held], dict[int, Held]]] = {}
         self._closing: list[tuple[int, int, Side, int, Held]] = []
@@ -146,14 +148,14 @@ class Join:
         """Put a record back into the window as a checkpoint describes it, without judging anything."""
         self._hold(held, self.close_ms(held.record))
 
-    def window_at(self, cut: int) -> Iterator[Held]:
-        """Yield the records that the window held at sequence number ``cut``, texts first, in order of offset.
-
-        The order says nothing of how the window came to be: a restored window yields the same.
-        """
-        for held in sorted((*self._gone, *self.held.values()), key=_by_ref):
-            if held.admitted <= cut and (held.gone == NEVER or held.gone > cut):
-                yield held
+    def close_early(self, early: Iterable[Held], sequence: int) -> list[Held]:
+        """Take records out of the window before their time; return those that give a result, in order."""
+        unmatched: list[Held] = []
+        for held in sorted(early, key=_by_age):
+            if self._emits[held.record.side] and held.matched == NEVER:
+                unmatched.append(held)
+            self._remove(held, sequence)
+        return unmatched
 
     def forget(self, cut: int) -> list[Held]:
         """Return, and forget for good, the records that left the window at or before ``cut``."""
@@ -195,19 +197,20 @@ class Join:
         if zone is None:
             return []
         event_ms, sequence = held.record.event_ms, held.admitted
-        pairs: list[Pair] = []
-        if held.record.side is Side.FRAME:
+        is_frame = held.record.side is Side.FRAME
+        if is_frame:
             lowest, highest = event_ms - self._before, event_ms + self._after
         else:
             lowest, highest = event_ms - self._after, event_ms + self._before
-        for partner in zone[1 - held.record.side].values():
-            if lowest <= partner.record.event_ms <= highest:
-                if partner.matched == NEVER:
-                    partner.matched = sequence
-                pairs.append((partner, held) if held.record.side is Side.FRAME else (held, partner))
-        if pairs:
-            held.matched = sequence
-        return pairs
+        partners = [partner for partner in zone[not is_frame].values() if lowest <= partner.record.event_ms <= highest]
+        if not partners:
+            return []
+        held.matched = sequence
+        for partner in partners:
+            if partner.matched == NEVER:
+                partner.matched = sequence
+                self.changed.append((sequence, partner))
+        return [(partner, held) for partner in partners] if is_frame else [(held, partner) for partner in partners]
 
     def _hold(self, held: Held, close: int) -> None:
         record = held.record
@@ -236,8 +239,8 @@ class Join:
         self.removed.append(held)
 
 
-def _by_ref(held: Held) -> Ref:
-    return held.record.ref
+def _by_age(held: Held) -> tuple[int, Side, int]:
+    return (held.record.event_ms, held.record.side, held.record.offset)
 
 
 def _by_event_time(due: tuple[int, Side, int, Held]) -> tuple[int, Side, int]:

@@ -11,6 +11,8 @@ import msgspec
 from stream_app.core.score import mean
 from stream_app.core.types import Contribution, Evidence, Scored
 
+#: Incidents that a subject is remembered to support, the newest: two or three a label is what comes.
+MAX_SUPPORTS = 32
 #: An alert names at most this many records; it counts the rest.
 MAX_EVIDENCE = 32
 
@@ -49,6 +51,10 @@ class Outcome(msgspec.Struct, array_like=True):
     def show(self, frame: Evidence) -> None:
         """Note a frame that was scored with this subject; of many, the newest are kept."""
         self.frames = [*self.frames[-(MAX_EVIDENCE - 1) :], frame]
+
+    def supports_also(self, incident: str) -> None:
+        """Note an incident that this subject supports; of many, the newest are kept."""
+        self.supports = [*self.supports[-(MAX_SUPPORTS - 1) :], incident]
 
     def score(self, label: int) -> int | None:
         """Return the mean micro-logit of a label by index, or None while nothing was scored."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from stream_app.core.settings import Semantic
 
+#: Zones whose bucket is not full and is remembered; beyond it the fullest counts as full.
+MAX_ZONES = 1_024
 #: One text costs this many milli-tokens; a rate of r per second refills r milli-tokens per millisecond.
 _COST = 1_000
 
@@ -32,11 +34,13 @@ class Level(msgspec.Struct, frozen=True, array_like=True):
 class Rate:
     """The buckets of all zones of one task."""
 
-    __slots__ = ("_levels", "_settings")
+    __slots__ = ("_full_at", "_levels", "_settings")
 
     def __init__(self, settings: Semantic) -> None:
         self._settings = settings
         self._levels: dict[str, list[tuple[int, Level]]] = {}
+        #: At the head, when the bucket of each zone will be full again; some may be full already.
+        self._full_at: dict[str, int] = {}
 
     def allows(self, zone: str, append_ms: int, sequence: int) -> tuple[bool, bool]:
         """Spend a token if there is one.
@@ -46,6 +50,8 @@ class Rate:
             is over when the bucket is full again).
         """
         full = self._settings.rate_burst * _COST
+        if zone not in self._full_at and len(self._full_at) >= MAX_ZONES:
+            self._forget_one(append_ms, sequence)
         marks = self._levels.setdefault(zone, [(NEVER, Level(full, append_ms))])
         last = marks[-1][1]
         at_ms = max(last.at_ms, append_ms)
@@ -58,7 +64,22 @@ class Rate:
             marks[-1] = (sequence, level)
         else:
             marks.append((sequence, level))
+        self._full_at[zone] = self._when_full(level)
         return passes, is_first
+
+    def _forget_one(self, append_ms: int, sequence: int) -> None:
+        """Take the fullest bucket for full from this sequence number on, unless one is."""
+        full_at = self._full_at
+        for zone in [zone for zone, at_ms in full_at.items() if at_ms <= append_ms]:
+            del full_at[zone]
+        if len(full_at) >= MAX_ZONES:
+            zone = min(full_at, key=lambda zone: (full_at[zone], zone))
+            del full_at[zone]
+            self._levels[zone].append((sequence, Level(self._settings.rate_burst * _COST, append_ms)))
+
+    def _when_full(self, level: Level) -> int:
+        missing = self._settings.rate_burst * _COST - level.tokens
+        return level.at_ms - (-missing // self._settings.rate_per_s)
 
     def switch(self, settings: Semantic, sequence: int, append_ms: int) -> None:
         """Go by other settings from this sequence number on: full stays full, and no bucket holds more than the new."""
@@ -72,6 +93,7 @@ class Rate:
                 tokens = _tokens(last, append_ms, self._settings)
                 marks.append((sequence, Level(min(full, tokens), append_ms, last.is_reported)))
         self._settings = settings
+        self._full_at = {zone: self._when_full(marks[-1][1]) for zone, marks in self._levels.items()}
 
     def levels_at(self, cut: int, append_ms: int, settings: Semantic) -> Iterator[tuple[str, Level]]:
         """Yield the buckets that were not full at ``cut``, by the newest append time and the settings of then."""
@@ -93,6 +115,7 @@ class Rate:
         """Take up the state of a checkpoint."""
         # The mark counts as made at the checkpoint: 1 is below every sequence number still to come.
         self._levels = {zone: [(1, level)] for zone, level in levels.items()}
+        self._full_at = {zone: self._when_full(level) for zone, level in levels.items()}
 
 
 def _tokens(level: Level, at_ms: int, settings: Semantic) -> int:

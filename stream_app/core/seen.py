@@ -1,6 +1,8 @@
-"""Duplicate records: the same CloudEvents source and id, remembered until stream time passes first sight + H.
+"""Duplicate records: the same CloudEvents source and id, remembered until stream time has passed first sight + H.
 
-In: a record's identity. Out: whether it was seen. A duplicate changes nothing. The memory is part of the checkpoint.
+In: a record's identity. Out: whether it was seen. A duplicate changes nothing. A checkpoint says which offsets have an
+identity that is remembered, and until when; the inputs tell the identity again. So that "until when" costs next to
+nothing, it is rounded up to a sixteenth of H, and never runs back: remembered for at least H.
 """
 
 from __future__ import annotations
@@ -8,51 +10,124 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from stream_app.core.types import Side
+from stream_app.core.types import Ref, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 Identity = tuple[Side, bytes]
+#: From this offset on, until the next one's, an identity is remembered until this stream time.
+Expiry = tuple[int, int]
+
+#: Expiries are told in steps of H / this.
+_STEPS = 16
 
 
 class Seen:
     """The identities that one task remembers."""
 
-    __slots__ = ("_entries", "_expires")
+    __slots__ = ("_dropped", "_entries", "_expires", "_expiries", "_floor", "_last_ms", "_old")
 
     def __init__(self) -> None:
         self._expires: dict[Identity, int] = {}
-        self._entries: deque[tuple[int, int, Identity]] = deque()
+        self._entries: tuple[deque[tuple[int, int, bytes]], ...] = (deque(), deque())
+        self._expiries: tuple[deque[Expiry], ...] = (deque(), deque())
+        self._last_ms: int | None = None
+        #: What the head has dropped at the bound, by the sequence number, for as long as the cut lies before it.
+        self._dropped: tuple[deque[tuple[int, int, int]], ...] = (deque(), deque())
+        #: By side, all identities at offsets from here on are remembered at the cut.
+        self._floor = [0, 0]
+        #: Identities of a checkpoint that does not say at which offsets they were.
+        self._old: list[tuple[Side, bytes, int]] = []
 
     def is_duplicate(self, identity: Identity, stream_ms: int) -> bool:
         """Return whether the identity is remembered at this stream time."""
         return self._expires.get(identity, stream_ms - 1) >= stream_ms
 
-    def add(self, identity: Identity, sequence: int, expires_ms: int) -> None:
-        """Remember an identity until stream time passes ``expires_ms``."""
-        self._expires[identity] = expires_ms
-        self._entries.append((sequence, expires_ms, identity))
+    def add(self, ref: Ref, digest: bytes, stream_ms: int, horizon_ms: int) -> None:
+        """Remember an identity, first seen at this stream time; see :meth:`bound`."""
+        step = max(1, horizon_ms // _STEPS)
+        expires_ms = -(-(stream_ms + horizon_ms) // step) * step
+        # A switch may have shortened H.
+        if self._last_ms is not None and expires_ms < self._last_ms:
+            expires_ms = self._last_ms
+        self._last_ms = expires_ms
+        side, offset = ref
+        self._enter(side, offset, digest, expires_ms)
+        expiries = self._expiries[side]
+        if not expiries or expiries[-1][1] != expires_ms:
+            expiries.append((offset, expires_ms))
 
-    def remembered_at(self, cut: int, stream_ms: int) -> Iterator[tuple[Identity, int]]:
-        """Yield what was remembered at ``cut``, when stream time was ``stream_ms``, by and with each expiry."""
-        # They lie here in order of admission, which is that of expiry unless a switch has shortened H.
-        for sequence, expires_ms, identity in sorted(self._entries, key=_by_expiry):
-            if sequence <= cut and expires_ms >= stream_ms:
-                yield identity, expires_ms
+    def remembers(self, ref: Ref) -> bool:
+        """Return whether the identity of this record, which was added once, is remembered at the cut."""
+        return ref[1] >= self._floor[ref[0]]
 
-    def forget(self, stream_ms: int) -> None:
-        """Drop what had expired at the cut's stream time."""
-        while self._entries and self._entries[0][1] < stream_ms:
-            _, expires_ms, identity = self._entries.popleft()
-            if self._expires.get(identity) == expires_ms:
-                del self._expires[identity]
+    def bound(self, most: int, sequence: int, stream_ms: int) -> int:
+        """Drop, from this sequence number on, what expires first until so many are left; return how many had not.
 
-    def restore(self, remembered: Iterable[tuple[Identity, int]]) -> None:
-        """Take up the state of a checkpoint."""
-        for identity, expires_ms in sorted(remembered, key=lambda entry: entry[1]):
-            self.add(identity, 0, expires_ms)
+        What has expired is dropped first, so that it does not matter when :meth:`forget` was called.
+        """
+        dropped = 0
+        while len(self._entries[0]) + len(self._entries[1]) > most:
+            side = min((side for side in Side if self._entries[side]), key=lambda side: self._entries[side][0][1])
+            offset, expires_ms, digest = self._entries[side].popleft()
+            if self._expires.get((side, digest)) == expires_ms:
+                del self._expires[(side, digest)]
+            self._dropped[side].append((sequence, expires_ms, offset))
+            dropped += expires_ms >= stream_ms
+        return dropped
 
+    def forget(self, stream_ms: int, cut: int) -> list[Ref]:
+        """Forget, and return, what had expired at the cut's stream time, or was dropped before it."""
+        forgotten: list[Ref] = []
+        for side, entries, dropped, expiries in zip(Side, self._entries, self._dropped, self._expiries, strict=True):
+            while dropped and (dropped[0][0] <= cut or dropped[0][1] < stream_ms):
+                forgotten.append((side, dropped.popleft()[2]))
+            while entries and entries[0][1] < stream_ms:
+                offset, expires_ms, digest = entries.popleft()
+                forgotten.append((side, offset))
+                if self._expires.get((side, digest)) == expires_ms:
+                    del self._expires[(side, digest)]
+            if forgotten and forgotten[-1][0] is side:
+                self._floor[side] = forgotten[-1][1] + 1
+            while expiries and expiries[0][1] < stream_ms:
+                expiries.popleft()
+        return forgotten
 
-def _by_expiry(entry: tuple[int, int, Identity]) -> int:
-    return entry[1]
+    def expiries_at(self, side: Side, next_offset: int) -> list[Expiry]:
+        """Return until when the identities of one side are remembered, of the offsets below the position."""
+        return [expiry for expiry in self._expiries[side] if expiry[0] < next_offset]
+
+    def old_at(self, stream_ms: int) -> list[tuple[Side, bytes, int]]:
+        """Return those without an offset that were still remembered at this stream time; forget the others."""
+        for side, digest, expires_ms in self._old:
+            if expires_ms < stream_ms and self._expires.get((side, digest)) == expires_ms:
+                del self._expires[(side, digest)]
+        self._old = [one for one in self._old if one[2] >= stream_ms]
+        return list(self._old)
+
+    def restore(self, expiries: tuple[list[Expiry], list[Expiry]], old: Iterable[tuple[Side, bytes, int]]) -> None:
+        """Take up the state of a checkpoint, but for the identities: the inputs tell them, see :meth:`restore_one`."""
+        for known, told in zip(self._expiries, expiries, strict=True):
+            known.extend(told)
+        self._last_ms = max((last[1] for one in expiries for last in one[-1:]), default=None)
+        self._old = [(Side(side), digest, expires_ms) for side, digest, expires_ms in old]
+        for side, digest, expires_ms in self._old:
+            self._expires[(side, digest)] = max(expires_ms, self._expires.get((side, digest), expires_ms))
+
+    def restore_one(self, ref: Ref, digest: bytes | None) -> None:
+        """Take up the identity of a record of a checkpoint, each side's in order of offset.
+
+        Raises:
+            ValueError: if the record has none, or the checkpoint does not say until when it is remembered.
+        """
+        side, offset = ref
+        expires_ms = next((expires for first, expires in reversed(self._expiries[side]) if first <= offset), None)
+        if digest is None or expires_ms is None:
+            message = f"expected an identity and until when it is remembered, found {digest!r} and {expires_ms}"
+            raise ValueError(message)
+        self._enter(side, offset, digest, expires_ms)
+
+    def _enter(self, side: Side, offset: int, digest: bytes, expires_ms: int) -> None:
+        self._expires[(side, digest)] = expires_ms
+        self._entries[side].append((offset, expires_ms, digest))

@@ -94,6 +94,34 @@ class Semantic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         AtLeastOne,
         Meta(description="Bytes of frames held per task; beyond it images are dropped by the thinning rule."),
     ] = 256 * 1024 * 1024
+    max_cameras: Annotated[
+        AtLeastOne,
+        Meta(description="Cameras of one zone in the window; frames of more of them go to the dead letters."),
+    ] = 256
+    max_held: Annotated[
+        AtLeastOne,
+        Meta(
+            description="Records held per task, and CloudEvents ids remembered; beyond it frames leave by the thinning "
+            "rule, then texts are judged early."
+        ),
+    ] = 50_000
+    max_slots: Annotated[
+        AtLeastOne,
+        Meta(description="Frames scored with one text while it is held; further pairs are thinned out."),
+    ] = 1_024
+    held_texts_bytes: Annotated[
+        AtLeastOne,
+        Meta(
+            description="Bytes that held texts take in a checkpoint, per task; beyond it the oldest are judged early."
+        ),
+    ] = 2 * 1024 * 1024
+    incidents_bytes: Annotated[
+        AtLeastOne,
+        Meta(
+            description="Bytes that open incidents take in a checkpoint, per task; beyond it those without support "
+            "for longest close."
+        ),
+    ] = 768 * 1024
     max_image_bytes: Annotated[AtLeastOne, Meta(description="Larger images are refused.")] = 4 * 1024 * 1024
     max_image_pixels: Annotated[
         AtLeastOne, Meta(description="Images with more pixels are refused before they are decoded.")

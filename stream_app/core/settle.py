@@ -10,6 +10,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from stream_app.core.cut import Cut, Entry, Position
+from stream_app.core.decide import CROWDED_OUT
 from stream_app.core.effects import Outputs
 from stream_app.core.join import NEVER
 from stream_app.core.types import Side
@@ -105,6 +106,9 @@ class Settle:
         ]
         judged = self._decide.judge(entry.position.stream_ms, scored)
         self.outputs.alerts.extend(judged.alerts)
+        for alert in judged.alerts:
+            if alert.reason == CROWDED_OUT:
+                self.totals["incidents.crowded-out"] = self.totals.get("incidents.crowded-out", 0) + 1
         self.outputs.decisions.extend(judged.decisions)
         self.outputs.dead_letters.extend(judged.dead_letters)
         for letter in judged.dead_letters:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
+from stream_app.core.checkpoint import decode_checkpoint
+from stream_app.core.checkpoint_2 import TextCache, encode_state
 from stream_app.core.digest import digest_of_all
 from stream_app.core.effects import Step
 from stream_app.core.types import Side
 
 if TYPE_CHECKING:
+    from stream_app.core.checkpoint_state import Checkpoint
     from stream_app.core.decide import Decide
     from stream_app.core.front import Front
     from stream_app.core.pins import Pins
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 class Steps:
     """The open step of one task, and where the last one stood."""
 
-    __slots__ = ("_decide", "_front", "_last_sequence", "_name", "_open", "_pins", "_settle")
+    __slots__ = ("_cache", "_decide", "_front", "_last_sequence", "_name", "_open", "_pins", "_settle")
 
     def __init__(self, front: Front, decide: Decide, settle: Settle, pins: Pins, name: tuple[str, int]) -> None:
         """Begin without an open step; ``name`` is deployment and partition."""
@@ -31,6 +33,7 @@ class Steps:
         self._settle = settle
         self._pins = pins
         self._name = name
+        self._cache = TextCache()
         self._open: Step | None = None
         self._last_sequence = front.head.sequence
 
@@ -40,14 +43,18 @@ class Steps:
         return self._settle.at.sequence != self._last_sequence
 
     def next(self) -> Step | None:
-        """Return the next step, or None when nothing changed or the last step is not yet confirmed."""
-        if self._open is not None or not self.has_news:
+        """Return the next step, or None when nothing changed or the last step is not yet confirmed.
+
+        None, too, while records that the checkpoint needs have not all come: until then it is the newest.
+        """
+        if self._open is not None or not self.has_news or self._front.restoring is not None:
             return None
         at = self._settle.at
         outputs = self._settle.take_outputs()
         self._front.prune(at)
         self._decide.prune(at.stream_ms)
-        checkpoint = self.checkpoint()
+        checkpoint = self._encoded()
+        marks = self._front.at_cut.marks
         self._open = Step(
             sequence=at.sequence,
             stream_ms=at.stream_ms,
@@ -59,9 +66,9 @@ class Steps:
             decisions=tuple(outputs.decisions),
             dead_letters=tuple(outputs.dead_letters),
             journal=tuple(outputs.journal),
-            checkpoint=encode_checkpoint(checkpoint),
-            commit_text=checkpoint.lowest(Side.TEXT),
-            commit_frame=checkpoint.lowest(Side.FRAME),
+            checkpoint=checkpoint,
+            commit_text=marks[Side.TEXT].lowest(at.next_text),
+            commit_frame=marks[Side.FRAME].lowest(at.next_frame),
         )
         return self._open
 
@@ -81,11 +88,23 @@ class Steps:
 
     def checkpoint(self) -> Checkpoint:
         """Return the state at the cut."""
+        return decode_checkpoint(self._encoded())
+
+    def _encoded(self) -> bytes:
         deployment, partition = self._name
-        return Checkpoint(
+        decide, at_cut = self._decide, self._front.at_cut
+        state = self._front.state_at(self._settle.at, decide.newly_failed)
+        decide.newly_failed.clear()
+        self._cache.drop(at_cut.changed_texts, decide.changed_texts)
+        at_cut.changed_texts.clear()
+        decide.changed_texts.clear()
+        return encode_state(
+            self._cache,
+            at_cut.texts,
+            at_cut.cameras,
+            decide.state(),
             deployment=deployment,
             partition=partition,
-            decide=self._decide.state(),
             totals=self._settle.totals,
-            **self._front.state_at(self._settle.at),
+            **state,
         )

@@ -6,7 +6,8 @@ knows no Kafka, no inference, no wall time; the same inputs give the same output
 this one object: a live task orders records itself (:meth:`Task.receive`), a replay gives the order (:meth:`Task.take`).
 
 Guarantees: a step contains everything decided up to its cut and nothing later; a task that is restored from a step's
-checkpoint and reads on from its positions continues as if it had never stopped.
+checkpoint and reads on from the lowest offsets that it needs continues as if it had never stopped. Until all that it
+needs has come it is *restoring*: it admits nothing, makes no tick and no step.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from stream_app.core.types import InForce, Side
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream_app.core.checkpoint import Checkpoint
+    from stream_app.core.checkpoint_state import Checkpoint
     from stream_app.core.cut import Entry
     from stream_app.core.effects import Step
     from stream_app.core.merge import Intake
@@ -78,7 +79,7 @@ class Task:
         if checkpoint is None:
             self._enter(self._front.switch(given))
         else:
-            self._decide.restore(checkpoint.decide)
+            self._decide.restore(checkpoint.decide, checkpoint.failed)
             self._switch(given)
 
     # -- inputs ------------------------------------------------------------------------------------------------
@@ -86,19 +87,23 @@ class Task:
     def receive(self, side: Side, raws: Iterable[RawRecord]) -> None:
         """Take records of one side, in offset order; the shell keeps each one's bytes until they are released.
 
-        Records below the position were judged before (they come again after a restart or a seek): their bytes are
-        kept where the window still needs them, and released otherwise.
+        Records below the position were judged before (they come again after a restart or a seek): they put the window
+        back where a checkpoint still needs them, their bytes are kept where the window does, and released otherwise.
+
+        Raises:
+            LostError: if a record that the checkpoint needs is gone, or is another one.
         """
         self._inlet.receive(side, raws)
 
     def take(self, side: Side, raws: Iterable[RawRecord]) -> None:
         """Admit records of one side at once, past the merge: for a replay, which knows their place in the order.
 
-        No bound on work is looked at: whoever gives the order gives the scores too. Records below the position only
-        bring their bytes, as in :meth:`receive`.
+        No bound on work is looked at: whoever gives the order gives the scores too. Records below the position are
+        taken as in :meth:`receive`.
 
         Raises:
-            ValueError: if the merge still holds records, whose place would be lost.
+            LostError: if a record that the checkpoint needs is gone, or is another one.
+            ValueError: if the merge still holds records, whose place would be lost, or if the task is restoring.
         """
         for intake, raw in self._inlet.in_order(side, raws):
             self._admit(intake, raw)
@@ -120,7 +125,7 @@ class Task:
         Returns:
             Whether a tick was made: only when idle, when it moves stream time, and something is held or open.
         """
-        if to_ms <= self._front.head.stream_ms or not self._merge.is_idle:
+        if to_ms <= self._front.head.stream_ms or not self._merge.is_idle or self.is_restoring:
             return False
         if not self._front.join.held and not self._decide.has_open:
             return False
@@ -131,8 +136,11 @@ class Task:
         """Advance stream time because a journal says so; what :meth:`advance` asked was asked then.
 
         Raises:
-            ValueError: if that would move stream time back.
+            ValueError: if that would move stream time back, or if the task is restoring.
         """
+        if self.is_restoring:
+            message = "tick: expected all records that the checkpoint needs before, found some missing"
+            raise ValueError(message)
         if to_ms < self._front.head.stream_ms:
             message = f"tick: expected a time from {self._front.head.stream_ms} on, found {to_ms}"
             raise ValueError(message)
@@ -182,9 +190,9 @@ class Task:
         taken = 0
         merge, settle, limits = self._merge, self._settle, self._limits
         cut = settle.cut
-        is_open = True
+        is_open = not self.is_restoring
         decided = len(settle.outputs)
-        while taken < at_most:
+        while is_open and taken < at_most:
             waiting = len(cut)
             if not waiting:
                 # While something waits nothing is decided, and what was decided need not be counted again.
@@ -242,6 +250,11 @@ class Task:
     def is_idle(self) -> bool:
         """Whether both sides are caught up and nothing is queued, so that a tick may come."""
         return self._merge.is_idle
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether records that the checkpoint needs have not all come again."""
+        return self._front.restoring is not None
 
     @property
     def thinning_level(self) -> int:

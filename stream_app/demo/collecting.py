@@ -12,6 +12,7 @@ import msgspec
 
 from stream_app.adapters.kafka.guarding import guarded_consumer
 from stream_app.adapters.kafka.to_the_end import read_topic
+from stream_app.demo.states import read_state
 from stream_app.demo.truth import Outputs
 from stream_app.wire.dead_letters import decode_dead_letter
 
@@ -84,7 +85,7 @@ async def collect(connection: Connection, topics: Topics, *, isolation_level: st
                 elif name == topics.decisions:
                     outputs.decisions.append(msgspec.json.decode(record.value))
                 elif name == topics.state and record.value:
-                    outputs.checkpoints[record.partition] = msgspec.json.decode(record.value)
+                    outputs.checkpoints[record.partition] = read_state(record.value)
                 elif name == topics.dead_letters:
                     outputs.dead_letters.append(_dead_letter(record, topics))
     finally:

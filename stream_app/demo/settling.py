@@ -6,10 +6,10 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from aiokafka import TopicPartition
 
 from stream_app.adapters.kafka.guarding import guarded_consumer
+from stream_app.demo.states import count_held, read_state
 
 if TYPE_CHECKING:
     from stream_app.adapters.kafka.connection import Connection
@@ -41,7 +41,7 @@ async def wait_settled(
             while any(_left(number, checkpoints.get(number), due) for number in range(partitions)):
                 for where, batch in (await consumer.getmany(timeout_ms=200)).items():
                     if batch[-1].value:
-                        checkpoints[where.partition] = msgspec.json.decode(batch[-1].value)
+                        checkpoints[where.partition] = read_state(batch[-1].value)
     except TimeoutError as error:
         left = {number: _left(number, checkpoints.get(number), due) for number in range(partitions)}
         message = f"not settled after {timeout_s:.0f} s: { ({n: words for n, words in left.items() if words}) }"
@@ -65,6 +65,7 @@ def _left(partition: int, checkpoint: dict[str, Any] | None, due: dict[tuple[str
     for side in ("text", "frame"):
         if checkpoint[f"next_{side}"] < due.get((side, partition), 0):
             return f"{side}s: at {checkpoint[f'next_{side}']}, due {due[side, partition]}"
-    if checkpoint["window"]:
-        return f"{len(checkpoint['window'])} records in the window"
-    return f"{len(checkpoint['decide']['incidents'])} open incidents" if checkpoint["decide"]["incidents"] else ""
+    held = count_held(checkpoint)
+    if held:
+        return f"{held} records in the window"
+    return f"{len(checkpoint['incidents'])} open incidents" if checkpoint["incidents"] else ""

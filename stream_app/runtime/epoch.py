@@ -10,6 +10,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
+from stream_app.core.restoring import LostError
 from stream_app.core.task import Task
 from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side, Unreadable
 from stream_app.core.view import view_of
@@ -117,7 +118,11 @@ class Epoch:
             self._payloads[(side, raw.offset)] = raw
             fresh.append(raw)
         self._expected[side] = expected
-        self.task.receive(side, fresh)
+        try:
+            self.task.receive(side, fresh)
+        except LostError as lost:
+            self._found_lost(lost)
+            return
         self._ports.telemetry.received(self._partition, side, fresh)
         self._pacing.received(side)
         self._pacing.look_at_progress()
@@ -282,17 +287,25 @@ class Epoch:
             raise self._gap
 
     def _is_held(self, side: Side, lost: Unreadable) -> bool:
-        """Whether the window that was taken up has a record in what cannot be read: it was read when it was judged."""
+        """Whether the checkpoint needs a record in what cannot be read: it was read when it was judged."""
         checkpoint = self._point.checkpoint
         if checkpoint is None or lost.first_offset >= self._point.start[side]:
             return False
-        return any(held.side is side and lost.first_offset <= held.offset <= lost.offset for held in checkpoint.window)
+        return checkpoint.needs(side, lost.first_offset, lost.offset)
 
     def _found_unreadable(self, side: Side, lost: Unreadable) -> None:
         topic = self._settings.context.topics.of(side)
         self._gap = GapError(
             f"{topic}/{self._partition}: offset {lost.offset} is still needed and can no longer be read: "
             f"{lost.reason}, {lost.detail}. To skip what is missing: vigil task reset"
+        )
+        self._work.set()
+
+    def _found_lost(self, lost: LostError) -> None:
+        topic = self._settings.context.topics.of(lost.side)
+        self._gap = GapError(
+            f"{topic}/{self._partition}: offset {lost.offset} is still needed: {lost.detail}. To skip what is missing: "
+            f"vigil task reset"
         )
         self._work.set()
 

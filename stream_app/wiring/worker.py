@@ -18,6 +18,7 @@ from stream_app.adapters.observing.metrics import Metrics
 from stream_app.adapters.observing.status import WorkerStatus
 from stream_app.adapters.observing.work_metrics import WorkMetrics
 from stream_app.clock import SystemClock
+from stream_app.core.checkpoint_bound import largest_checkpoint
 from stream_app.runtime.ports.task import Ports, RunnerSettings
 from stream_app.runtime.runner import TaskRunner
 from stream_app.runtime.shell import Shell
@@ -72,12 +73,12 @@ async def run_worker(loaded: LoadedSettings) -> None:
         port = await health.start()
         stack.push_async_callback(health.stop)
         _log.info("model ready", health=f"http://{operational.health_host}:{port}/health/ready", **about)
-        report = await _check_kafka(loaded)
+        report = await _check_kafka(loaded, model)
         with seldom_collected():
             await _consume(loaded, model, status, report, clock)
 
 
-async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:
+async def _check_kafka(loaded: LoadedSettings, model: Inference) -> PreflightReport:
     operational = loaded.operational
     report = await preflight(
         PreflightSettings(
@@ -87,6 +88,7 @@ async def _check_kafka(loaded: LoadedSettings) -> PreflightReport:
             transactional_id=f"{operational.deployment}-preflight",
             partitioner=operational.partitioner,
             max_image_bytes=loaded.semantic.max_image_bytes,
+            checkpoint_bytes=largest_checkpoint(loaded.semantic, model.model),
         )
     )
     for warning in report.warnings:

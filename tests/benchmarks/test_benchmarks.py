@@ -28,8 +28,9 @@ _MACHINE = Machine(cpu="a processor", cores=2, memory_gib=8, system="Linux", pyt
 
 def test_the_core_is_measured_in_every_mix_and_every_record_was_judged() -> None:
     figures = measure_core(rounds=2, frames=1_200)
-    assert [figure.goal for figure in figures] == [50_000, 50_000, None]
-    assert all(len(figure.values) == 2 and min(figure.values) > 0 for figure in figures)
+    assert [figure.goal for figure in figures] == [50_000, 50_000, None, 0.8, None, None, None]
+    assert all(len(figure.values) == 2 and min(figure.values) > 0 for figure in figures[:4])
+    assert all(0 < min(figure.values) <= max(figure.values) < 20_000 for figure in figures[4:])
 
 
 def test_scoring_is_measured_beside_bare_decoding_and_inference(tmp_path: Path) -> None:

@@ -92,7 +92,10 @@ class SlowTask:
         if self.join.is_late(record):
             self.late.add(record.ref)
         if record.identity is not None:
-            self.seen[(record.side, record.identity)] = self.join.stream_ms + horizon_ms(self.settings)
+            step = max(1, horizon_ms(self.settings) // 16)
+            self.seen[(record.side, record.identity)] = (
+                -(-(self.join.stream_ms + horizon_ms(self.settings)) // step) * step
+            )
         if record in self.join.held:
             self._shed()
         self._put_out(results)

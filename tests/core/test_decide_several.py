@@ -7,6 +7,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_app.core.decide import MAX_REACHED
 from stream_app.core.types import InForce, Model
 from tests.core.decide_bench import MODEL, Bench, frame, phases, text
 from tests.core.examples import examples
@@ -64,7 +65,7 @@ def test_a_text_that_can_count_no_more_is_in_no_checkpoint_and_counts_no_more_wh
 def test_what_reached_open_at_is_taken_over_by_a_successor() -> None:
     bench, successor = (Bench(open_texts=2, open_within_ms=1_000) for _ in range(2))
     bench.judge(900_000, text(1, 0), None, 3, is_late=True)
-    successor.decide.restore(bench.decide.state())
+    successor.decide.restore(bench.decide.state(), [])
     assert phases(successor.judge(903_000, text(2, 500), None, 3, is_late=True)) == ["opened"]
 
 
@@ -74,3 +75,12 @@ def test_what_reached_open_at_under_another_model_does_not_count() -> None:
     bench.decide.switch(InForce(Model("n", "2", "ff", MODEL.labels), bench.settings, ""), 0)
     assert bench.judge(0, text(2, 0), frame(2), 3) == []
     assert phases(bench.judge(0, text(3, 0), frame(3), 3)) == ["opened"]
+
+
+def test_of_too_many_texts_that_wait_for_another_the_oldest_is_forgotten() -> None:
+    bench = Bench(open_texts=2, open_within_ms=1_000)
+    for number in range(MAX_REACHED + 1):
+        assert bench.judge(0, text(number, number // 8, zone=f"z{number}"), None, 3) == []
+    reached = bench.decide.state().reached
+    assert len(reached) == MAX_REACHED
+    assert "z0" not in {zone for zone, _, _ in reached}

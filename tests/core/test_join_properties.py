@@ -8,8 +8,11 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_app.core.at_cut import AtCut
 from stream_app.core.checkpoint import NO_RECORD_MS
-from stream_app.core.join import Held, Join, Pair
+from stream_app.core.join import NEVER, Held, Join, Pair
+from stream_app.core.marks import MATCHED, each
+from stream_app.core.seen import Seen
 from stream_app.core.settings import How, Semantic
 from stream_app.core.types import Record, Side, time_bound
 from tests.core.drive_join import END_MS, join_settings
@@ -155,19 +158,28 @@ def test_no_record_is_both_unmatched_and_paired_no_pair_comes_twice_and_every_em
 
 @given(windows(), _SHAPES, st.data())
 @examples(200)
-def test_the_window_at_an_earlier_sequence_number_is_the_window_as_it_was_then(
+def test_the_window_at_the_cut_is_the_window_as_it_was_then_wherever_the_cut_goes(
     settings: Semantic, shapes: list[tuple[Side, int, int, str]], data: st.DataObject
 ) -> None:
-    join = Join(settings, NO_RECORD_MS)
+    at_cut, seen = AtCut(None), Seen()
+    join = Join(settings, NO_RECORD_MS, at_cut.changed)
     slow = SlowJoin(settings, NO_RECORD_MS)
     windows_then: list[set[tuple[Side, int, bool]]] = [set()]
+    cut = 0
     for sequence, record in enumerate(_records(shapes), start=1):
         to_ms = time_bound(record.event_ms, record.append_ms)
-        join.admit(Held(record, sequence, sample_ms=1), to_ms)
+        held = Held(record, sequence, sample_ms=1)
+        join.admit(held, to_ms)
+        if held.gone == NEVER:
+            at_cut.changed.append((sequence, held))
         slow.admit(record, to_ms)
         windows_then.append({(*one.ref, one.ref in slow.met) for one in slow.held})
-    forgotten = data.draw(st.integers(0, len(windows_then) - 1))
-    list(join.forget(forgotten))
-    for cut in range(forgotten, len(windows_then)):
-        found = {(*one.record.ref, 0 < one.matched <= cut) for one in join.window_at(cut)}
+        cut = data.draw(st.integers(cut, sequence))
+        for left in join.forget(cut):
+            at_cut.leave(left, seen)
+        at_cut.follow(cut, seen, ())
+        found = {
+            (side, offset, bool(mark & MATCHED)) for side in Side for offset, mark in each(at_cut.marks[side].runs())
+        }
         assert found == windows_then[cut]
+        assert sorted(at_cut.texts) == sorted(offset for side, offset, _ in found if side is Side.TEXT)

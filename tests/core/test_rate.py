@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_app.core.rate import Level, Rate
+from stream_app.core.rate import MAX_ZONES, Level, Rate
 from stream_app.core.settings import Semantic
 
 SETTINGS = Semantic(rate_per_s=10, rate_burst=3)
@@ -92,3 +92,28 @@ def test_a_flood_that_was_reported_is_not_reported_again_because_settings_change
     passes(rate, [0] * 4)
     rate.switch(Semantic(rate_per_s=1, rate_burst=9), 6, 0)
     assert rate.allows("x", 0, 7) == (False, False)
+
+
+def test_of_too_many_zones_the_fullest_counts_as_full_whenever_commits_come() -> None:
+    for commits in (False, True):
+        rate = Rate(SETTINGS)
+        for sequence in range(1, 100):  # full again before the others begin
+            rate.allows(f"early {sequence}", 0, sequence)
+        for number in range(3):
+            rate.allows("x", 1_000, 100 + number)
+        for number in range(1, MAX_ZONES):
+            rate.allows(f"{number:04}", 1_000, 200 + number)
+        if commits:
+            rate.forget(150, 1_000, SETTINGS)
+        cut = 200 + MAX_ZONES
+        before = dict(rate.levels_at(cut - 1, 1_000, SETTINGS))
+        assert len(before) == MAX_ZONES
+        rate.allows("one more", 1_000, cut)
+        after = dict(rate.levels_at(cut, 1_000, SETTINGS))
+        assert before.keys() - after.keys() == {"0001"}, "x is emptier"
+        assert len(after) == MAX_ZONES
+        assert dict(rate.levels_at(cut - 1, 1_000, SETTINGS)) == before, "the cut lies before it"
+        successor = Rate(SETTINGS)
+        successor.restore(before)
+        successor.allows("one more", 1_000, cut)
+        assert dict(successor.levels_at(cut, 1_000, SETTINGS)) == after

@@ -161,7 +161,7 @@ def test_a_step_lets_go_of_the_marks_that_no_later_state_needs() -> None:
     assert len(front._thin._levels) == 1
 
 
-def test_the_same_cloudevents_id_again_changes_nothing_but_counts_until_s_passes_first_sight_plus_h() -> None:
+def test_the_same_cloudevents_id_again_changes_nothing_but_counts_until_s_has_passed_first_sight_plus_h() -> None:
     shell = shell_of(structs.replace(SETTINGS, rate_burst=1_000))
     horizon_ms = SETTINGS.horizon_ms
     shell.live(TEXT, raw_text(0, T0, identity="a"))
@@ -169,8 +169,9 @@ def test_the_same_cloudevents_id_again_changes_nothing_but_counts_until_s_passes
     assert shell.task.stream_ms == T0, "a duplicate moves no time"
     shell.live(FRAME, raw_frame(0, T0 + horizon_ms, identity="a"))
     shell.live(TEXT, raw_text(2, T0 + horizon_ms, identity="a"))
-    shell.live(FRAME, raw_frame(1, T0 + horizon_ms + 1))
-    shell.live(TEXT, raw_text(3, T0 + horizon_ms + 1, identity="a"))
+    rounded_ms = horizon_ms // 16
+    shell.live(FRAME, raw_frame(1, T0 + horizon_ms + rounded_ms + 1))
+    shell.live(TEXT, raw_text(3, T0 + horizon_ms + rounded_ms + 1, identity="a"))
     shell.finish(after_ms=60_000)
     assert {text for text, _ in shell.trace.scored} == {0, 3}
     assert shell.task.totals["texts.duplicate"] == 2

@@ -6,7 +6,7 @@ import pytest
 
 from stream_app.core.join import Held
 from stream_app.core.settings import Semantic
-from stream_app.core.thin import MAX_LEVEL, Thin
+from stream_app.core.thin import MAX_LEVEL, MAX_SAMPLED, Thin
 from stream_app.core.types import Record, Side
 
 HOUR_MS = 3_600_000
@@ -136,3 +136,27 @@ def test_another_sample_ms_holds_for_the_texts_that_are_admitted_from_then_on() 
     thin.set_level(1, 1)
     thin.switch(Semantic(sample_ms=300), 2, 0)
     assert thin.sample_ms == 600
+
+
+def test_of_too_many_cameras_the_one_not_heard_of_for_longest_is_forgotten_whenever_commits_come() -> None:
+    settings = Semantic(unmatched_every_ms=10_000)
+    for commits in (False, True):
+        thin = Thin(settings)
+        thin.keeps_frame(frame(0, 0, camera="old").record, 1, 0)
+        now = HOUR_MS + 20_000
+        for number in range(MAX_SAMPLED):
+            thin.keeps_frame(frame(0, now + (number > 0) * 10_000, camera=f"{number:04}").record, 2 + number, now)
+        if commits:
+            thin.forget(1, now, 10_000)
+        cut = 2 + MAX_SAMPLED
+        before = dict(thin.sampled_at(cut - 1, now, 10_000))
+        assert len(before) == MAX_SAMPLED
+        assert thin.keeps_frame(frame(0, now, camera="one more").record, cut, now)
+        after = dict(thin.sampled_at(cut, now, 10_000))
+        assert before.keys() - after.keys() == {("x", "0000")}
+        assert dict(thin.sampled_at(cut - 1, now, 10_000)) == before, "the cut lies before it"
+        successor = Thin(settings)
+        successor.restore(0, before)
+        successor.keeps_frame(frame(0, now, camera="one more").record, cut, now)
+        assert dict(successor.sampled_at(cut, now, 10_000)) == after
+        assert thin.keeps_frame(frame(1, now + 1, camera="0000").record, cut + 1, now), "it counts as its first"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stream_app.config import Operational
-from stream_app.core.checkpoint import Checkpoint, HeldState, decode_checkpoint
+from stream_app.core.checkpoint import Checkpoint, TextState, decode_checkpoint
 from stream_app.core.settings import Semantic
 from stream_app.core.types import Side, Unreadable
 from stream_app.runtime.ports.recovery import StartingPoint
@@ -127,23 +127,12 @@ def test_what_cannot_be_read_is_a_dead_letter_once_and_the_task_goes_on_behind_i
 def test_a_held_record_that_can_no_longer_be_read_is_a_gap_and_another_that_was_judged_is_none(
     side: Side, lost: Unreadable, *, is_gap: bool
 ) -> None:
-    held = HeldState(Side.TEXT, 4, NOW_MS, NOW_MS, "dock", "", 4, 9, 1_000, False, False, False, False, [])  # noqa: FBT003
-    checkpoint = Checkpoint(
-        deployment="d",
-        partition=3,
-        sequence=9,
-        stream_ms=NOW_MS,
-        append_ms=NOW_MS,
-        next_text=6,
-        next_frame=6,
-        window=[held],
-        model=MODEL,
-        settings=Semantic(),
-    )
-    point = StartingPoint(checkpoint=checkpoint, start=(6, 6), open_at=(4, 4))
+    point = _holding_text_4()
 
     async def body(stage: Stage) -> None:
         await stage.until(lambda: len(stage.source.opened) == 2)
+        if not is_gap:
+            stage.text(offset=4)
         stage.runner.receive(side, [lost])
         if is_gap:
             await stage.until(lambda: stage.telemetry.gaps)
@@ -153,6 +142,53 @@ def test_a_held_record_that_can_no_longer_be_read_is_a_gap_and_another_that_was_
     gaps = play(body, lambda: Stage([point])).telemetry.gaps
     said = f"offset {lost.offset} is still needed and can no longer be read: batch-codec, zstd: noise"
     assert [said in gap for gap in gaps] == [True] * is_gap
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(5, "before offset 5"), (6, "before offset 6")])
+def test_a_held_record_that_does_not_come_is_a_gap(offset: int, expected: str) -> None:
+    """The topic was compacted, or records were deleted in its middle."""
+
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: len(stage.source.opened) == 2)
+        stage.text(offset=offset)
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    stage = play(body, lambda: Stage([_holding_text_4()]))
+    (gap,) = stage.telemetry.gaps
+    assert f"{TOPICS.texts}/3: offset 4 is still needed: expected it {expected}, found it gone" in gap
+    assert not stage.publisher.published
+
+
+def test_nothing_is_admitted_or_published_before_all_that_is_held_has_come() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: len(stage.source.opened) == 2)
+        stage.frame(offset=0, at_ms=NOW_MS + 1)
+        stage.quiet(NOW_MS + 60_000)
+        await stage.clock.advance(30)
+        assert not stage.publisher.published
+        stage.text(offset=4)
+        await stage.until(lambda: stage.publisher.published)
+
+    stage = play(body, lambda: Stage([_holding_text_4()]))
+    last = decode_checkpoint(stage.publisher.values(TOPICS.state)[-1] or b"")
+    assert (last.next_text, last.next_frame) == (6, 1)
+
+
+def _holding_text_4() -> StartingPoint:
+    checkpoint = Checkpoint(
+        deployment="d",
+        partition=3,
+        sequence=9,
+        stream_ms=NOW_MS,
+        append_ms=NOW_MS,
+        next_text=6,
+        next_frame=0,
+        texts=[(4, b"\x01")],
+        slots=[TextState(4, 1_000, [])],
+        model=MODEL,
+        settings=Semantic(),
+    )
+    return StartingPoint(checkpoint=checkpoint, start=(6, 0), open_at=(4, 0))
 
 
 def _has_more_than(found: list[Any], number: int) -> bool:

@@ -14,7 +14,6 @@ OTHERS = {
     "cli/demo.py": "the texts of a folder to be played",
     "config/load.py": "a value on the command line",
     "demo/collecting.py": "what the demo's judge reads by the published schemas: it shares no code with what it judges",
-    "demo/settling.py": "the same",
     "local_kafka/detached.py": "its own state file",
     "local_kafka/jars.py": "its own list of jars",
 }

@@ -51,6 +51,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
         topics: names of the inputs and outputs.
         transactional_id: for trying the right to publish; with the prefix of the tasks' own, and none of them.
         max_image_bytes: the largest image that admission lets in.
+        checkpoint_bytes: the largest checkpoint that the settings and the model allow.
         partitioner: what to do when records do not lie where Kafka's own partitioner puts their keys.
         sample_records: how many of the newest records of each input partition are looked at.
         sample_timeout_s: for reading all samples, in seconds; what has not come by then is not judged.
@@ -61,6 +62,7 @@ class PreflightSettings(msgspec.Struct, frozen=True, kw_only=True):
     topics: Topics
     transactional_id: str
     max_image_bytes: int
+    checkpoint_bytes: int
     partitioner: Literal["reject", "warn"]
     sample_records: int = 20
     sample_timeout_s: float = 10.0
@@ -239,10 +241,12 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
             f"{topics.dead_letters}: expected max.message.bytes of at least {min(frames, MAX_MESSAGE_BYTES)}, as the "
             f"frames have, found {letters}: of refused frames that are larger only the beginning is kept"
         )
-    if state is not None and state < MAX_MESSAGE_BYTES:
+    if state is not None and min(state, MAX_REQUEST_BYTES) < settings.checkpoint_bytes:
         warnings.append(
-            f"{topics.state}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {state}: a task whose "
-            "checkpoint grows beyond that (a flood of texts, many cameras, a wide window) is halted until it is raised"
+            f"{topics.state}: expected max.message.bytes of at least {settings.checkpoint_bytes} (the largest "
+            f"checkpoint under these settings) and at most {MAX_REQUEST_BYTES}, found {state}: a task whose checkpoint "
+            "grows beyond that (a flood of texts, many cameras, a wide window) is halted until it is raised, or "
+            "max_held, held_texts_bytes or incidents_bytes are lowered"
         )
     if journal is not None and journal < MAX_MESSAGE_BYTES:
         warnings.append(

@@ -47,7 +47,12 @@ def _settings(bootstrap: str, prefix: str, **options: Any) -> PreflightSettings:
         group=prefix,
         transactional_id=f"{prefix}-preflight",
         topics=Topics(**names),
-        **{"max_image_bytes": 500_000, "partitioner": Operational().partitioner, **options},
+        **{
+            "max_image_bytes": 500_000,
+            "checkpoint_bytes": 5_489_247,
+            "partitioner": Operational().partitioner,
+            **options,
+        },
     )
 
 
@@ -190,7 +195,8 @@ def test_small_dead_letters_checkpoints_and_keyframes_are_warned_of_and_letters_
     report = _look(settings, frames=frames, state=state, dead_letters=letters, journal=journal)
     assert len(report.warnings) == 3
     assert "dead_letters: expected max.message.bytes of at least 1048588" in report.warnings[0]
-    assert f"state: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found 1000000" in report.warnings[1]
+    assert "state: expected max.message.bytes of at least 5489247 (the largest checkpoint" in report.warnings[1]
+    assert "found 1000000" in report.warnings[1]
     assert f"journal: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found 500000" in report.warnings[2]
     assert 200_000 < report.letter_bytes < 300_000
     assert 400_000 < report.journal_bytes < 500_000
