@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from stream_app.core.types import RawRecord, Side
 
+    Headers = Iterable[tuple[str, bytes | None]]
+
 _SIZE = 16
 _frame = msgspec.msgpack.Encoder().encode
 
@@ -46,7 +48,7 @@ class OutputDigest:
     def __init__(self) -> None:
         self._digest = blake2b(digest_size=_SIZE)
 
-    def add(self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> None:
+    def add(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Take the next message."""
         self._digest.update(_frame((topic, key, value, headers)))
 

@@ -27,11 +27,14 @@ from stream_app.wire.references import Count, Digest, Name, Sha256
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from stream_app.core.digest import OutputDigest
     from stream_app.core.effects import Step
     from stream_app.wire.context import Context
 
 #: Version of the journal's form; changes within it only add.
 SCHEMA = 1
+#: Stands for the digest of outputs while that is computed: it covers the record in which it stands.
+_OPEN = "0" * 32
 
 
 class JournalError(WireError):
@@ -52,7 +55,7 @@ class JournalStep(msgspec.Struct, frozen=True, kw_only=True):
     """The cut of one transaction: everything up to ``sequence`` is in it or in an earlier one, and nothing later.
 
     ``inputs`` is the digest of the records that took their place since the cut before, ``outputs`` that of all that the
-    transaction publishes but its journal and checkpoint. Older versions wrote neither.
+    transaction publishes but its checkpoint, this record included. Older versions wrote neither.
     """
 
     sequence: Annotated[int, msgspec.Meta(ge=1)]
@@ -105,14 +108,14 @@ class _Version(msgspec.Struct):
 
 
 def render_journal(
-    step: Step, context: Context, outputs: str, *, is_first: bool, has_keyframe: bool = False
+    step: Step, context: Context, outputs: OutputDigest, *, is_first: bool, has_keyframe: bool = False
 ) -> Message:
     """Render what a step says of the merge order: its entries, its cut, the epoch, a keyframe.
 
     Args:
         step: the step.
         context: names and provider.
-        outputs: the digest of what else the step publishes.
+        outputs: the digest of what else the step publishes; the record itself is added to it.
         is_first: whether it is the first of an epoch.
         has_keyframe: whether the step's checkpoint goes along; it is left out where the topic would not take it.
     """
@@ -129,7 +132,7 @@ def render_journal(
         next_text=step.next_text,
         next_frame=step.next_frame,
         inputs=step.inputs,
-        outputs=outputs,
+        outputs=_OPEN,
     )
     record = JournalRecord(
         schema=SCHEMA,
@@ -143,7 +146,18 @@ def render_journal(
     if has_keyframe and len(value) > context.journal_bytes:
         # A step that the brokers refuse would be tried again for ever; without a keyframe here there is one elsewhere.
         value = encode_journal(msgspec.structs.replace(record, keyframe=None, epoch=epoch if is_first else None))
-    return Message(context.topics.journal, context.state_key, value)
+    outputs.add(context.topics.journal, context.state_key, value, ())
+    return Message(context.topics.journal, context.state_key, _with_outputs(value, _OPEN, outputs.hex))
+
+
+def unsealed(value: bytes, outputs: str) -> bytes:
+    """Return a record's value as its own digest of outputs was computed over it: with zeros in the digest's place."""
+    return _with_outputs(value, outputs, _OPEN)
+
+
+def _with_outputs(value: bytes, found: str, to: str) -> bytes:
+    # Within a string of JSON the quotation marks would be escaped, so there is one such place.
+    return value.replace(f'"outputs":"{found}"'.encode(), f'"outputs":"{to}"'.encode())
 
 
 def encode_journal(record: JournalRecord) -> bytes:

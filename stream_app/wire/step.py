@@ -45,7 +45,7 @@ def render_step(
     for message in render_outputs(step, context, payloads):
         outputs.add(message.topic, message.key, message.value, message.headers)
         yield message
-    yield render_journal(step, context, outputs.hex, is_first=is_first, has_keyframe=has_keyframe)
+    yield render_journal(step, context, outputs, is_first=is_first, has_keyframe=has_keyframe)
     yield render_checkpoint(step.checkpoint, context.topics, context.deployment, context.partition)
 
 

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from stream_app import __version__
 from stream_app.config import Operational
+from stream_app.core.digest import OutputDigest
 from stream_app.core.effects import Step
 from stream_app.core.ids import alert_id, incident_id
 from stream_app.core.journal import (
@@ -259,10 +260,12 @@ def test_the_documents_show_a_decision_and_a_journal_record_as_they_are() -> Non
         JournalThinning(1, 19, 4730),
         JournalTick(START_MS, 19, 4730),
     )
-    found = body(render_journal(_step(journal=entries), CONTEXT, "2d" * 16, is_first=True, has_keyframe=True))
+    found = body(render_journal(_step(journal=entries), CONTEXT, OutputDigest(), is_first=True, has_keyframe=True))
     shown = example("journal")
     assert found["epoch"].pop("version") == __version__
     assert shown["epoch"].pop("version") == "VERSION"
+    # The digest covers the version, too.
+    assert len(found["step"].pop("outputs")) == len(shown["step"].pop("outputs")) == 32
     assert found == shown
     assert list(found) == list(shown)
 
@@ -281,13 +284,16 @@ def test_every_journal_record_keeps_to_the_schema_has_nothing_undeclared_and_is_
     entries: tuple[JournalEntry, ...],
     is_first: bool,  # noqa: FBT001 - the two cases
 ) -> None:
-    message = render_journal(_step(journal=entries), CONTEXT, "2d" * 16, is_first=is_first, has_keyframe=is_first)
+    message = render_journal(_step(journal=entries), CONTEXT, OutputDigest(), is_first=is_first, has_keyframe=is_first)
     Draft202012Validator(strict(schema("journal"))).validate(body(message))
     assert message.value is not None
     record = decode_journal(message.value)
     assert (record.entries, record.epoch is not None) == (entries, is_first)
     assert record.keyframe == (JournalKeyframe(checkpoint=b"{}") if is_first else None)
-    digests = {"inputs": "1c" * 16, "outputs": "2d" * 16}
+    assert record.step is not None
+    digest = OutputDigest()
+    digest.add(message.topic, message.key, message.value.replace(str(record.step.outputs).encode(), b"0" * 32), ())
+    digests = {"inputs": "1c" * 16, "outputs": digest.hex}
     assert record.step == JournalStep(sequence=40, stream_ms=START_MS, next_text=19, next_frame=4731, **digests)
     assert encode_journal(record) == message.value
 
@@ -387,7 +393,7 @@ def test_a_keyframe_that_the_journal_s_topic_would_not_take_is_left_out_and_the_
     sizes = {}
     for journal_bytes in (5_000, 4_000):
         context = msgspec.structs.replace(CONTEXT, journal_bytes=journal_bytes)
-        value = render_journal(step, context, "2d" * 16, is_first=False, has_keyframe=True).value or b""
+        value = render_journal(step, context, OutputDigest(), is_first=False, has_keyframe=True).value or b""
         record = decode_journal(value)
         assert record.entries == step.journal
         assert len(value) <= journal_bytes

@@ -1,0 +1,192 @@
+"""What the core puts out of a task's recorded inputs, compared with what was recorded of it.
+
+In: steps of the core, the journal's records of them, recorded outputs. Out: counts, or the first difference. Outputs
+are compared byte by byte, and have to lie on their partitions in the order in which the core puts them out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.core.checkpoint import decode_checkpoint, encode_checkpoint
+from stream_app.core.digest import OutputDigest
+from stream_app.replay.differing import DiffersError, require_equal, unlike_checkpoints, unlike_messages
+from stream_app.replay.outputs import Outputs, name_of, side_of
+from stream_app.wire.journal import unsealed
+from stream_app.wire.step import render_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from stream_app.core.checkpoint import Checkpoint
+    from stream_app.core.effects import Step
+    from stream_app.replay.outputs import Output
+    from stream_app.replay.recording import About, Kind, TopicRecord
+    from stream_app.wire.context import Context
+    from stream_app.wire.journal import JournalRecord, JournalStep
+    from stream_app.wire.message import Message
+    from stream_app.wire.step import Payloads
+
+    Wait = Callable[[Callable[[], bool]], Generator[None, None, bool]]
+
+
+class Comparing:
+    """The recorded outputs of one task, and how far the core has met them."""
+
+    def __init__(self, about: About, wait: Wait) -> None:
+        """Begin with nothing; ``wait`` waits until something was read."""
+        self._about = about
+        self._wait = wait
+        self.outputs = Outputs()
+        #: How many resets lie behind.
+        self.life = 0
+        #: The keyframe that was taken up, and the last step that was compared since.
+        self.start: Checkpoint | None = None
+        self.last: Step | None = None
+        self.verified: Counter[str] = Counter()
+        self.before: Counter[str] = Counter()
+        self.after: Counter[str] = Counter()
+        self.without_digests = 0
+
+    def compare(
+        self, step: Step, at: TopicRecord, record: JournalRecord, cut: JournalStep, context: Context,
+        payloads: Payloads, inputs: tuple[str, ...],
+    ) -> Iterator[None]:  # fmt: skip
+        """Compare a step with all that was recorded of it; ``inputs`` are the words for what it took in.
+
+        Raises:
+            DiffersError: at the first difference.
+        """
+        require_equal("journal", _cut(step), _cut(cut), inputs)
+        if cut.inputs is msgspec.UNSET:
+            self.without_digests += 1
+        elif cut.inputs != step.inputs:
+            raise DiffersError("inputs", f"digest {cut.inputs}", f"digest {step.inputs}", inputs)
+        for expected, found in zip(step.journal, record.entries, strict=False):
+            require_equal("journal", expected, found, inputs)
+        require_equal("journal", f"{len(step.journal)} entries", f"{len(record.entries)} entries", inputs)
+        digest = OutputDigest()
+        for message in render_outputs(step, context, payloads):
+            digest.add(message.topic, message.key, message.value, message.headers)
+            yield from self._meet(message, self._kind_of(message.topic, context), inputs)
+        if record.keyframe is not None:
+            self._compare_keyframes(step.checkpoint, record.keyframe.checkpoint, inputs)
+        if cut.outputs is not msgspec.UNSET:
+            digest.add(context.topics.journal, at.key, unsealed(at.value or b"", cut.outputs), at.headers)
+            require_equal(
+                "outputs",
+                f"digest {cut.outputs} of the outputs and this journal record",
+                f"digest {digest.hex} of the outputs and this journal record",
+                inputs,
+            )
+        self.last = step
+        self.verified["steps"] += 1
+
+    def look_at_leftovers(self, end_ms: int | None, *, is_following: bool) -> None:
+        """Judge what was recorded and never met: of the time before the beginning, behind the end, or a difference.
+
+        Args:
+            end_ms: up to which append time an output's step may lie behind the recording's end; None in the middle of
+                it, where a task was reset.
+            is_following: whether the task is being followed at all.
+
+        Raises:
+            DiffersError: if an output has no step that it could be of.
+        """
+        for output in list(self.outputs.left()):
+            if end_ms is None and output.life > self.life:
+                continue
+            is_begun = (output.kind, output.record.partition) in self.outputs.begun
+            is_behind = end_ms is not None and output.record.timestamp >= end_ms and not self._is_covered(output)
+            if not is_begun and self._is_before_start(output):
+                self.before[output.kind] += 1
+            elif is_behind or not is_following:
+                self.after[output.kind] += 1
+            else:
+                raise DiffersError(output.kind, "no more outputs of the steps up to here", output.name)
+            self.outputs.take(output)
+
+    def _meet(self, message: Message, kind: Kind, inputs: tuple[str, ...]) -> Iterator[None]:
+        """Compare a message with its recorded counterpart, which has to be the next one on its partition."""
+        name = name_of(kind, message.headers)
+        is_there = yield from self._wait(lambda: self.outputs.find(self.life, kind, name) is not None)
+        output = self.outputs.find(self.life, kind, name)
+        if not is_there or output is None:
+            raise DiffersError(kind, name, "none in the recording", inputs)
+        place = (kind, output.record.partition)
+        before = self.outputs.take(output)
+        strange = next((one for one in before if place in self.outputs.begun or not self._is_before_start(one)), None)
+        if strange is not None:
+            expected = f"{name} next on partition {place[1]}"
+            raise DiffersError(kind, expected, f"{strange.name} at offset {strange.record.offset} before it", inputs)
+        self.before[kind] += len(before)
+        self.outputs.begun.add(place)
+        unlike = unlike_messages(message, output.record)
+        if unlike is not None:
+            raise DiffersError(kind, f"{name}: {unlike[0]}", f"{name}: {unlike[1]}", inputs)
+        self.verified[kind] += 1
+
+    def _kind_of(self, topic: str, context: Context) -> Kind:
+        topics = context.topics
+        kinds: dict[str, Kind] = {topics.alerts: "alerts", topics.decisions: "decisions"}
+        return kinds.get(topic, "dead_letters")
+
+    def _compare_keyframes(self, expected: bytes, recorded: bytes, inputs: tuple[str, ...]) -> None:
+        if expected != recorded:
+            mine, found = decode_checkpoint(expected), read_keyframe(recorded)
+            # Other versions of a compression library may write other bytes for the same state.
+            if encode_checkpoint(mine) != encode_checkpoint(found):
+                raise DiffersError("keyframe", *unlike_checkpoints(mine, found), inputs)
+        self.verified["keyframes"] += 1
+
+    def _is_before_start(self, output: Output) -> bool:
+        """Return whether an output may belong to a step in front of the keyframe that was taken up."""
+        start = self.start
+        if start is None or output.life != self.life:
+            return False
+        if output.decision is not None:
+            sequence = output.decision.sequence
+            return sequence is msgspec.UNSET or sequence <= start.sequence
+        if output.letter is not None:
+            return output.letter.offset < (start.next_text, start.next_frame)[side_of(output.letter, self._about)]
+        return output.time_ms is not None and output.time_ms <= start.stream_ms
+
+    def _is_covered(self, output: Output) -> bool:
+        """Return whether an output would have to be in a step that was compared, and is not."""
+        last = self.last
+        if last is None or output.life != self.life:
+            return False
+        if output.decision is not None:
+            sequence = output.decision.sequence
+            return sequence is msgspec.UNSET or sequence <= last.sequence
+        if output.letter is not None:
+            return output.letter.offset < (last.commit_text, last.commit_frame)[side_of(output.letter, self._about)]
+        return output.time_ms is None or output.time_ms < last.stream_ms
+
+
+def read_keyframe(recorded: bytes) -> Checkpoint:
+    """Decode a recorded keyframe.
+
+    Raises:
+        DiffersError: if it is none.
+    """
+    try:
+        return decode_checkpoint(recorded)
+    except ValueError as error:
+        raise DiffersError("keyframe", "a checkpoint", error) from error
+
+
+def require_own_cut(checkpoint: Checkpoint, cut: JournalStep) -> None:
+    """Make sure that a keyframe is of the step that it lies beside.
+
+    Raises:
+        DiffersError: if it is of another.
+    """
+    require_equal("keyframe", f"one of {_cut(cut)}", f"one of {_cut(checkpoint)}", ())
+
+
+def _cut(of: Step | JournalStep | Checkpoint) -> str:
+    return f"sequence {of.sequence}, stream time {of.stream_ms}, text {of.next_text}, frame {of.next_frame}"

@@ -1,0 +1,152 @@
+"""What a recording holds of a task's outputs, found by name, and in the order in which each partition holds them.
+
+In: records of the output topics. Out: which task put one out and by what name; the recorded counterpart of what the
+core puts out, and what lies before it on its partition that the core did not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.core.event_time import parse_event_time
+from stream_app.core.types import Side
+from stream_app.wire.alerts import Alert, decode_alert
+from stream_app.wire.dead_letters import DeadLetter, decode_dead_letter
+from stream_app.wire.decisions import Decision, decode_decision
+from stream_app.wire.message import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from stream_app.replay.recording import About, Kind, TopicRecord
+
+#: How many names of outputs that were met are remembered, to tell one that was recorded twice.
+_REMEMBERED = 10_000
+
+
+class Output(msgspec.Struct, eq=False):
+    """One recorded output of a task. ``life`` counts the resets before it; ``name`` is unique within one."""
+
+    partition: int
+    kind: Kind
+    name: str
+    record: TopicRecord
+    decision: Decision | None = None
+    letter: DeadLetter | None = None
+    life: int = 0
+
+    @property
+    def time_ms(self) -> int | None:
+        """The stream time at which it was put out, in ms, where it says one."""
+        found = dict(self.record.headers).get("ce_time")
+        try:
+            return None if found is None else parse_event_time(found.decode("utf-8", "replace"))
+        except ValueError:
+            return None
+
+
+def name_of(kind: Kind, headers: Sequence[tuple[str, bytes | None]]) -> str:
+    """Return what an output is called: its id, or where the record lies that a dead letter is about."""
+    if kind == "dead_letters":
+        letter = decode_dead_letter(headers)
+        return f"{letter.topic}/{letter.partition} offset {letter.offset}"
+    return next(((content or b"").decode("utf-8", "replace") for name, content in headers if name == "ce_id"), "")
+
+
+def read_output(kind: Kind, record: TopicRecord, about: About) -> Output | None:
+    """Read whose output a record is; None where it is another deployment's.
+
+    Raises:
+        WireError: if it cannot be read.
+    """
+    name = name_of(kind, record.headers)
+    if kind == "dead_letters":
+        letter = decode_dead_letter(record.headers)
+        is_ours = letter.deployment == about.deployment and letter.topic in {about.topics.frames, about.topics.texts}
+        return Output(letter.partition, kind, name, record, letter=letter) if is_ours else None
+    if ("ce_source", f"/vigil/{about.deployment}".encode()) not in record.headers:
+        return None
+    if kind == "decisions":
+        decision = decode_decision(record.value)
+        return Output(decision.evidence[0].partition, kind, name, record, decision=decision)
+    alert = decode_alert(record.value, record.headers)
+    if alert is None:
+        return None
+    if isinstance(alert, Alert):
+        return Output(alert.evidence[0].partition, kind, name, record)
+    found = re.match(rf"{re.escape(alert.notice)}-{re.escape(about.deployment)}-(\d+)-", name)
+    if found is None:
+        raise WireError(f"notice: expected an id with deployment and partition, found {name}")
+    return Output(int(found[1]), kind, name, record)
+
+
+def side_of(letter: DeadLetter, about: About) -> Side:
+    """Return the side of the record that a dead letter is about."""
+    return Side.TEXT if letter.topic == about.topics.texts else Side.FRAME
+
+
+class Outputs:
+    """The recorded outputs of one task that the core has not put out yet."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[tuple[int, Kind, str], Output] = {}
+        self._by_place: dict[tuple[Kind, int], deque[Output]] = {}
+        self._scores: dict[tuple[int, object, object], Output] = {}
+        self._met: dict[tuple[int, Kind, str], None] = {}
+        #: Topics' partitions from which one was taken: nothing on them lies before the beginning any more.
+        self.begun: set[tuple[Kind, int]] = set()
+
+    def add(self, output: Output) -> bool:
+        """Take the next record of a partition; return whether its name was not there before."""
+        key = (output.life, output.kind, output.name)
+        is_new = key not in self._by_name and key not in self._met
+        self._by_name[key] = output
+        self._by_place.setdefault((output.kind, output.record.partition), deque()).append(output)
+        if output.decision is not None:
+            self._scores[(output.life, output.decision.sequence, output.decision.index)] = output
+        return is_new
+
+    def find(self, life: int, kind: Kind, name: str) -> Output | None:
+        """Return the recorded output of a name."""
+        return self._by_name.get((life, kind, name))
+
+    def decision_at(self, life: int, sequence: int, index: int) -> Decision | None:
+        """Return the decision at a place in the task's order."""
+        output = self._scores.get((life, sequence, index))
+        return output.decision if output is not None else None
+
+    def take(self, output: Output) -> list[Output]:
+        """Let go of an output that was met; return those before it on its partition, which are let go of, too."""
+        place = (output.kind, output.record.partition)
+        queue = self._by_place[place]
+        before: list[Output] = []
+        while queue[0] is not output:
+            before.append(queue.popleft())
+            self._forget(before[-1])
+        queue.popleft()
+        self._forget(output)
+        self._met[(output.life, output.kind, output.name)] = None
+        if len(self._met) > _REMEMBERED:
+            del self._met[next(iter(self._met))]
+        return before
+
+    def left(self) -> Iterator[Output]:
+        """Yield what is left, partition by partition in order of offset."""
+        for queue in self._by_place.values():
+            yield from queue
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        for index in (self._by_name, self._by_place, self._scores):
+            index.clear()
+
+    def _forget(self, output: Output) -> None:
+        key = (output.life, output.kind, output.name)
+        if self._by_name.get(key) is output:
+            del self._by_name[key]
+        if output.decision is not None:
+            self._scores.pop((output.life, output.decision.sequence, output.decision.index), None)

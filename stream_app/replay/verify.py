@@ -1,0 +1,116 @@
+"""Verifies a recording: the core makes of the recorded inputs, to the byte, what was recorded of its outputs, or not.
+
+In: a recording. Out: a verdict for each of its tasks. The order of admission comes from the journal, scores from the
+recorded decisions, so no model is needed, and the answer is the same on any machine. The recording is read as it comes;
+held is what has not taken its place yet, what the window needs, and no more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_app.core.types import Side
+from stream_app.replay.following import Follower
+from stream_app.replay.outputs import read_output
+from stream_app.replay.recording import RecordingError
+from stream_app.replay.verdict import Verdict
+from stream_app.wire.checkpoints import state_key
+from stream_app.wire.message import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stream_app.replay.recording import Kind, Recording, TopicRecord
+
+_SIDES: dict[Kind, Side] = {"texts": Side.TEXT, "frames": Side.FRAME}
+#: As Kafka numbers it: the broker stamped the record. Producers' clocks say nothing of how far the recording was read.
+_APPEND_TIME = 1
+
+
+def verify(recording: Recording) -> Verdict:
+    """Verify every task of a recording, from its first keyframe on whose inputs are there.
+
+    Args:
+        recording: it is read once, and once more for each reset that went back behind what was taken.
+
+    Returns:
+        What was compared, what could not be, and the first difference of each task.
+
+    Raises:
+        RecordingError: if it holds no pictures: without them no digest can be compared, and no refusal repeated.
+    """
+    about = recording.about
+    if not about.has_pictures:
+        raise RecordingError("verify: expected a recording with its pictures, found one that left them out")
+    return _Verifying(recording).run()
+
+
+class _Verifying:
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._about = recording.about
+        self._followers = {
+            partition: Follower(recording.about, partition, self._reader(partition))
+            for partition in recording.about.partitions
+        }
+        self._by_key = {state_key(self._about.deployment, one): one for one in self._followers}
+        self._newest_ms = -(1 << 62)
+        self._unread = 0
+        self._torn = ""
+
+    def run(self) -> Verdict:
+        for kind, record in self._until_torn():
+            partition = self._give(kind, record)
+            if record.timestamp_type == _APPEND_TIME and record.timestamp > self._newest_ms:
+                self._newest_ms = record.timestamp
+            if partition is not None:
+                self._followers[partition].go(self._newest_ms)
+        # Of one that is torn nobody knows how far it should have reached.
+        end_ms = self._newest_ms if self._torn else self._about.to_ms
+        return Verdict(
+            tasks=tuple(follower.end(end_ms) for follower in self._followers.values()),
+            unread=self._unread,
+            torn=self._torn,
+        )
+
+    def _until_torn(self) -> Iterator[tuple[Kind, TopicRecord]]:
+        try:
+            yield from self._recording.records()
+        except RecordingError as error:
+            self._torn = str(error)
+
+    def _give(self, kind: Kind, record: TopicRecord) -> int | None:
+        """Give a record to the task that it is of; return which, None where it is of none here."""
+        side = _SIDES.get(kind)
+        if side is not None:
+            if record.partition in self._followers:
+                self._followers[record.partition].give_input(side, record)
+                return record.partition
+        elif kind == "journal":
+            partition = self._by_key.get(record.key or b"")
+            if partition is not None:
+                self._followers[partition].give_journal(record)
+                return partition
+        else:
+            return self._give_output(kind, record)
+        self._unread += 1
+        return None
+
+    def _give_output(self, kind: Kind, record: TopicRecord) -> int | None:
+        try:
+            output = read_output(kind, record, self._about)
+        except WireError:
+            output = None
+        if output is None or output.partition not in self._followers:
+            self._unread += 1
+            return None
+        self._followers[output.partition].give_output(output)
+        return output.partition
+
+    def _reader(self, partition: int) -> Callable[[Side], Iterator[TopicRecord]]:
+        def read_again(side: Side) -> Iterator[TopicRecord]:
+            for kind, record in self._recording.records():
+                if _SIDES.get(kind) is side and record.partition == partition:
+                    yield record
+
+        return read_again

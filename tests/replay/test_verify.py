@@ -1,0 +1,242 @@
+"""A recording of a live task verifies as equal to itself, wherever it begins and ends, and to nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice, pairwise
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
+
+import tests.core.conftest  # noqa: F401 - the profile of the core's properties
+from stream_app.core.types import Side
+from stream_app.replay.following import Follower
+from stream_app.replay.outputs import read_output
+from stream_app.replay.recording import RecordingError
+from stream_app.replay.verify import verify
+from stream_app.wire.journal import decode_journal, encode_journal
+from tests.core.examples import examples
+from tests.core.live import Live
+from tests.core.streams import Stream, semantics, streams
+from tests.replay.changes import CHANGES
+from tests.replay.recorded import BusyLive, Recorded, busy_stream, record_live
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stream_app.core.settings import Semantic
+    from stream_app.replay.recording import About, Kind, TopicRecord
+    from stream_app.wire.journal import JournalStep
+
+SEEDS = st.integers(0, 1 << 32)
+
+
+def _recorded(stream: Stream, other: Semantic, seed: int) -> Recorded:
+    live = Live(stream, other, Random(seed))
+    return record_live(live.play(), stream.log, Random(seed))
+
+
+@given(streams(), semantics(), SEEDS)
+@examples(300)
+def test_a_recording_of_a_live_task_is_equal_to_what_the_core_makes_of_it(
+    stream: Stream, other: Semantic, seed: int
+) -> None:
+    recorded = _recorded(stream, other, seed)
+    verdict = verify(recorded)
+    assert [difference.words() for difference in verdict.differences] == []
+    (task,) = verdict.tasks
+    assert (verdict.unread, verdict.torn, task.gaps) == (0, "", ())
+    # The steps up to the first keyframe have no state to begin from.
+    assert verdict.status == ("equal" if task.verified.get("steps") else "incomplete")
+    for kind in ("alerts", "decisions", "dead_letters"):
+        counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+        assert counted == len(recorded.of(kind)), kind
+    assert not set(task.after) - {"texts", "frames"}
+
+
+@given(streams(), semantics(), SEEDS, st.integers(0, 1 << 32))
+@examples(150)
+def test_a_recording_that_begins_and_ends_in_the_middle_is_equal_too_and_what_lies_outside_is_counted(
+    stream: Stream, other: Semantic, seed: int, choice: int
+) -> None:
+    whole = _recorded(stream, other, seed)
+    times = sorted(one.timestamp for one in whole.of("journal"))
+    random = Random(choice)
+    from_ms, to_ms = sorted(random.choice(times) + random.randint(-3, 9) for _ in range(2))
+    recorded = whole.between(from_ms, to_ms + 1)
+    verdict = verify(recorded)
+    assert [difference.words() for difference in verdict.differences] == []
+    (task,) = verdict.tasks
+    assert verdict.unread == 0
+    for kind in ("alerts", "decisions", "dead_letters"):
+        counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+        assert counted == len(recorded.of(kind)), kind
+
+
+@cache
+def _busy(seed: int) -> Recorded:
+    random = Random(seed)
+    stream = busy_stream(random)
+    live = BusyLive(stream, replace(stream.settings, sample_ms=5), random)
+    return record_live(live.play(), stream.log, random)
+
+
+def test_a_busy_recording_has_in_it_what_the_changes_change() -> None:
+    tasks = [verify(_busy(seed)).tasks[0] for seed in range(10)]
+    assert {task.status for task in tasks} == {"equal"}
+    verified = [task.verified for task in tasks]
+    kinds = ("steps", "keyframes", "texts", "frames", "alerts", "decisions", "dead_letters")
+    assert all(sum(one.get(kind, 0) for one in verified) > 20 for kind in kinds), verified
+
+
+@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_change_to_a_recording_is_found_and_named(what: str, seed: int) -> None:
+    change, shown_as = CHANGES[what]
+    found = []
+    for number in range(seed * 10, seed * 10 + 6):
+        recorded = _busy(number).copy()
+        if change(recorded, Random(number)):
+            verdict = verify(recorded)
+            assert verdict.status == "different", (what, number)
+            (difference,) = verdict.differences
+            assert difference.what in shown_as, difference.words()
+            assert difference.expected != difference.found
+            found.append(difference)
+        if found:
+            return
+    raise AssertionError(f"no recording has what is needed to change {what}")
+
+
+# -- what cannot be verified is said ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Torn:
+    """A recording whose rest cannot be read."""
+
+    whole: Recorded
+    records_read: int
+
+    @property
+    def about(self) -> About:
+        return self.whole.about
+
+    def records(self) -> Iterator[tuple[Kind, TopicRecord]]:
+        yield from islice(self.whole.records(), self.records_read)
+        raise RecordingError("chunk 7: expected CRC 1, found 2")
+
+
+def test_of_a_torn_recording_what_was_read_is_verified_and_the_rest_is_said_to_be_missing() -> None:
+    whole = _busy(1)
+    number = len(list(whole.records()))
+    verdict = verify(_Torn(whole, number * 2 // 3))
+    assert (verdict.status, verdict.torn) == ("incomplete", "chunk 7: expected CRC 1, found 2")
+    assert 0 < verdict.tasks[0].verified["steps"] < verify(whole).tasks[0].verified["steps"]
+
+
+def _without(recorded: Recorded, **parts: Any) -> Recorded:  # noqa: ANN401 - of a journal record
+    """Leave parts of the journal out that older versions did not write."""
+    journal = recorded.topics[("journal", 0)]
+    for place, one in enumerate(journal):
+        record = decode_journal(one.value or b"")
+        kept = {name: make(getattr(record, name)) for name, make in parts.items()}
+        journal[place] = replace(one, value=encode_journal(replace(record, **kept)))
+    return recorded
+
+
+def test_a_journal_without_digests_is_verified_without_and_that_is_said() -> None:
+    def older(step: JournalStep | None) -> JournalStep | None:
+        return step and replace(step, inputs=UNSET, outputs=UNSET)
+
+    verdict = verify(_without(_busy(1).copy(), step=older))
+    task = verdict.tasks[0]
+    assert verdict.status == "equal"
+    assert task.without_digests == task.verified["steps"] > 0
+
+
+def test_without_a_keyframe_nothing_is_verified_and_the_verdict_is_not_equal() -> None:
+    whole = _busy(1)
+    reset_ms = next(one.timestamp for one in whole.of("journal") if decode_journal(one.value or b"").step is None)
+    verdict = verify(_without(whole.between(0, reset_ms), keyframe=lambda _: None))
+    assert verdict.status == "incomplete"
+    assert verdict.tasks[0].verified == {}
+    assert verdict.tasks[0].before["steps"] > 0
+
+
+def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe() -> None:
+    recorded = _busy(3).copy()
+    journal = recorded.topics[("journal", 0)]
+    keyframes = [place for place, one in enumerate(journal) if decode_journal(one.value or b"").keyframe is not None]
+    place = next(one + 1 for one, following in pairwise(keyframes) if following > one + 2)
+    old = replace(decode_journal(journal[place].value or b""), step=None, epoch=None, keyframe=None)
+    journal[place] = replace(journal[place], value=encode_journal(old))
+    verdict = verify(recorded)
+    (gap,) = verdict.tasks[0].gaps
+    assert "did not write each transaction's cut" in gap.why
+    assert (verdict.status, verdict.differences) == ("incomplete", ())
+
+
+def test_a_recording_without_pictures_is_refused() -> None:
+    recorded = _busy(1).copy()
+    recorded.about = replace(recorded.about, has_pictures=False)
+    with pytest.raises(RecordingError, match="expected a recording with its pictures"):
+        verify(recorded)
+
+
+def test_other_deployments_on_the_same_topics_change_nothing_and_are_counted() -> None:
+    recorded = _busy(2).copy()
+    other = 0
+    for topic in [one for one in recorded.topics if one[0] in {"alerts", "decisions", "dead_letters"}]:
+        records = recorded.topics[topic]
+        foreign = [
+            replace(
+                one,
+                headers=tuple(
+                    (name, b"/vigil/e" if name == "ce_source" else b"e" if name == "vigil_deployment" else content)
+                    for name, content in one.headers
+                ),
+            )
+            for one in records
+        ]
+        other += len(foreign)
+        both = [one for pair in zip(records, foreign, strict=True) for one in pair]
+        recorded.topics[topic] = [replace(one, offset=offset) for offset, one in enumerate(both)]
+    verdict = verify(recorded)
+    assert (verdict.status, verdict.unread) == ("equal", other)
+
+
+def test_a_difference_says_task_step_time_what_and_the_inputs_concerned() -> None:
+    recorded = _busy(1).copy()
+    assert CHANGES["a bit of a picture"][0](recorded, Random(1))
+    (difference,) = verify(recorded).differences
+    words = difference.words()
+    assert words.startswith(f"task 0, step to sequence {difference.sequence} at 2023-11-14T22:13:2")
+    assert "inputs differ\n  expected digest " in words
+    assert re.search(r"\n  inputs   .*frames? \d+", words)
+
+
+def test_memory_holds_what_has_not_taken_its_place_and_not_the_recording() -> None:
+    recorded = _busy(4)
+    (count,) = {len(recorded.of("frames")) + len(recorded.of("texts"))}
+    follower = Follower(recorded.about, 0, lambda _: iter(()))
+    most = 0
+    for kind, record in recorded.records():
+        if kind in {"texts", "frames"}:
+            follower.give_input(Side.TEXT if kind == "texts" else Side.FRAME, record)
+        elif kind == "journal":
+            follower.give_journal(record)
+        else:
+            output = read_output(kind, record, recorded.about)
+            assert output is not None
+            follower.give_output(output)
+        follower.go(record.timestamp)
+        most = max(most, len(follower._payloads) + sum(map(len, follower._inputs)) + len(follower._taken))
+    assert most < count
