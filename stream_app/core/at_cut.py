@@ -84,12 +84,13 @@ class AtCut:
         self.changed.append((sequence, frame))
 
     def leave(self, held: Held, seen: Seen) -> None:
-        """Take a record out that left the window at or before the cut."""
+        """Take a record out that left the window at or before the cut, or never entered it."""
         record = held.record
-        is_remembered = record.identity is not None and seen.remembers(record.ref)
-        self.marks[record.side].put(record.offset, REMEMBERED if is_remembered else 0)
-        if record.side is Side.TEXT:
-            slots = self.texts.pop(record.offset, None)
+        side, offset = record.side, record.offset
+        is_remembered = record.identity is not None and seen.remembers((side, offset))
+        self.marks[side].put(offset, REMEMBERED if is_remembered else 0)
+        if not side:
+            slots = self.texts.pop(offset, None)
             for camera in slots.runs if slots is not None else ():
                 self._drop(camera)
 
@@ -105,7 +106,9 @@ class AtCut:
         """Take over what changed up to the cut, and which of its records have failed to be scored since."""
         changed, filled = self.changed, self._filled
         while changed and changed[0][0] <= cut:
-            self._take_over(changed.popleft()[1], cut, seen)
+            held = changed.popleft()[1]
+            if held.gone == NEVER or held.gone > cut:
+                self._take_over(held, cut, seen)
         while filled and filled[0][0] <= cut:
             _, offset, camera, bucket = filled.popleft()
             slots = self.texts.get(offset)
@@ -119,20 +122,19 @@ class AtCut:
                 self.marks[side].put(offset, mark | FAILED)
 
     def _take_over(self, held: Held, cut: int, seen: Seen) -> None:
+        """Say of a record that the window holds at the cut what it is there; of one that left, :meth:`leave` did."""
         record = held.record
         marks = self.marks[record.side]
-        mark = 0
-        if held.gone == NEVER or held.gone > cut:
-            mark = (
-                HELD
-                | (held.is_late and LATE)
-                | (NEVER < held.matched <= cut and MATCHED)
-                | (NEVER < held.scored <= cut and SCORED)
-                | (NEVER < held.shed <= cut and SHED)
-                | (marks.get(record.offset) & FAILED)
-            )
-            if record.side is Side.TEXT and record.offset not in self.texts:
-                self.texts[record.offset] = Slots(held.sample_ms)
+        mark = (
+            HELD
+            | (held.is_late and LATE)
+            | (NEVER < held.matched <= cut and MATCHED)
+            | (NEVER < held.scored <= cut and SCORED)
+            | (NEVER < held.shed <= cut and SHED)
+            | (marks.get(record.offset) & FAILED)
+        )
+        if record.side is Side.TEXT and record.offset not in self.texts:
+            self.texts[record.offset] = Slots(held.sample_ms)
         if record.identity is not None and seen.remembers(record.ref):
             mark |= REMEMBERED
         marks.put(record.offset, mark)

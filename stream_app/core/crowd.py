@@ -30,28 +30,24 @@ NAME_BYTES = 5
 class Crowd:
     """Who is in the window of one task, counted."""
 
-    __slots__ = ("_cameras", "_labels", "_names", "_names_bytes", "_settings", "_slots", "_texts")
+    __slots__ = ("_cameras", "_labels", "_names", "_settings", "_texts", "bytes", "max_bytes", "max_held")
 
     def __init__(self, settings: Semantic, labels: int) -> None:
         """Begin with an empty window; ``labels`` is their number in the model in force."""
-        self._settings = settings
-        self._labels = labels
+        self._texts: dict[int, set[str]] = {}
+        #: The most bytes that the held texts take in a checkpoint, and the bounds of that and of the records held.
+        self.bytes = 0
+        self.switch(settings, labels, 0)
         #: By zone and camera, how many frames.
         self._cameras: dict[str, dict[str, int]] = {}
-        #: By text, the cameras of its slots; by camera, how many texts have one.
-        self._texts: dict[int, set[str]] = {}
+        #: By camera, how many texts have a slot of it.
         self._names: dict[str, int] = {}
-        self._names_bytes = 0
-        self._slots = 0
 
-    @property
-    def bytes(self) -> int:
-        """The most bytes that the held texts take in a checkpoint."""
-        return len(self._texts) * self._text_bytes + self._slots * SLOT_BYTES + self._names_bytes
-
-    def switch(self, settings: Semantic, labels: int) -> None:
+    def switch(self, settings: Semantic, labels: int, labels_before: int) -> None:
         """Go by other bounds from here on; what is over them leaves when the next record comes."""
+        self.bytes += len(self._texts) * (labels - labels_before) * LABEL_BYTES
         self._settings, self._labels = settings, labels
+        self.max_held, self.max_bytes = settings.max_held, settings.held_texts_bytes
 
     def refuses(self, zone: str, camera: str) -> bool:
         """Return whether a frame's camera would be one too many in the window of its zone."""
@@ -63,26 +59,31 @@ class Crowd:
         record = held.record
         if record.side is Side.TEXT:
             self._texts[record.offset] = set()
+            self.bytes += self._text_bytes
             for camera, _ in held.used or ():
                 self.fill(held, camera)
         else:
-            cameras = self._cameras.setdefault(record.zone, {})
+            cameras = self._cameras.get(record.zone)
+            if cameras is None:
+                cameras = self._cameras[record.zone] = {}
             cameras[record.camera] = cameras.get(record.camera, 0) + 1
 
     def leave(self, held: Held) -> None:
         """Take off a record that left the window."""
         record = held.record
         if record.side is Side.TEXT:
-            self._slots -= len(held.used or ())
+            self.bytes -= self._text_bytes + len(held.used or ()) * SLOT_BYTES
             for camera in self._texts.pop(record.offset):
                 self._names[camera] -= 1
                 if not self._names[camera]:
                     del self._names[camera]
-                    self._names_bytes -= _bytes_of(camera)
+                    self.bytes -= _bytes_of(camera)
             return
         cameras = self._cameras[record.zone]
-        cameras[record.camera] -= 1
-        if not cameras[record.camera]:
+        left = cameras[record.camera] - 1
+        if left:
+            cameras[record.camera] = left
+        else:
             del cameras[record.camera]
             if not cameras:
                 del self._cameras[record.zone]
@@ -90,19 +91,18 @@ class Crowd:
     def fill(self, text: Held, camera: str) -> None:
         """Count a slot that a held text has filled."""
         cameras = self._texts[text.record.offset]
-        self._slots += 1
+        self.bytes += SLOT_BYTES
         if camera not in cameras:
             cameras.add(camera)
             if camera not in self._names:
-                self._names_bytes += _bytes_of(camera)
+                self.bytes += _bytes_of(camera)
             self._names[camera] = self._names.get(camera, 0) + 1
 
-    def is_over(self, held: int) -> bool:
-        """Return whether somebody has to leave before another record comes, where so many are held."""
-        return held >= self._settings.max_held or self.bytes > self._settings.held_texts_bytes
-
     def choose(self, window: Iterable[Held]) -> list[Held]:
-        """Return who leaves early, until an eighth of each bound is free again."""
+        """Return who leaves before another record comes, until an eighth of each bound that is reached is free again.
+
+        One is reached where ``bytes`` is above ``max_bytes``, or ``max_held`` records are held.
+        """
         window = list(window)
         chosen = self._choose_texts(window)
         leaving = {id(held) for held in chosen}

@@ -149,7 +149,7 @@ class Front:
             self._shed.switch(to.settings)
             self._thin.switch(to.settings, head.sequence, head.stream_ms)
             self._rate.switch(to.settings, head.sequence, head.append_ms)
-        self._crowd.switch(to.settings, len(to.model.labels))
+        self._crowd.switch(to.settings, len(to.model.labels), len(head.in_force.model.labels))
         head.in_force = to
         entry = self._enter((), ())
         names = (to.model.sha256, to.settings_sha256)
@@ -222,25 +222,24 @@ class Front:
         return entry
 
     def _take_record(self, record: Record, sample_ms: int) -> Entry:
-        head, join = self.head, self.join
+        head, join, crowd = self.head, self.join, self._crowd
         held = Held(record, head.sequence, sample_ms=sample_ms)
-        early = self._crowd.choose(join.held.values()) if self._crowd.is_over(len(join.held)) else ()
-        closed = join.close_early(early, head.sequence) if early else ()
+        early: Sequence[Held] = ()
+        closed: Sequence[Held] = ()
+        if len(join.held) >= crowd.max_held or crowd.bytes > crowd.max_bytes:
+            early = crowd.choose(join.held.values())
+            closed = join.close_early(early, head.sequence)
         unmatched, pairs = join.admit(held, time_bound(record.event_ms, record.append_ms))
         if closed:
             unmatched = [*closed, *unmatched]
         head.stream_ms = join.stream_ms
-        forgotten = 0
-        if record.identity is not None:
-            settings = head.in_force.settings
-            self._seen.add(record.ref, record.identity, head.stream_ms, settings.horizon_ms)
-            forgotten = self._seen.bound(settings.max_held, head.sequence, head.stream_ms)
+        forgotten = self._remember(record, record.identity) if record.identity is not None else 0
         # What left makes room first, or the bound would shed more than it must.
         if join.removed:
             self._let_leave(join.removed)
         is_held = held.gone == NEVER
         if is_held:
-            self._crowd.enter(held)
+            crowd.enter(held)
         changed = self.at_cut.changed
         if is_held or record.identity is not None:
             changed.append((head.sequence, held))
@@ -252,17 +251,17 @@ class Front:
             entry.counts = (*entry.counts, ("frames.shed", len(shed)))
         if not is_held:
             entry.left = (*entry.left, record.ref)
-        if early:
-            words = [_SIDES[one.record.side] for one in early]
-            entry.counts = (
-                *entry.counts,
-                *((f"{word}.closed-early", words.count(word)) for word in _SIDES if word in words),
-            )
-        if forgotten:
-            entry.counts = (*entry.counts, ("ids.forgotten-early", forgotten))
+        if early or forgotten:
+            entry.counts = (*entry.counts, *_early_counts(early, forgotten))
         counts = _LATE[record.side] if held.is_late else _RECEIVED[record.side]
         entry.counts = (*counts, *entry.counts) if entry.counts else counts
         return entry
+
+    def _remember(self, record: Record, identity: bytes) -> int:
+        """Remember a record's identity; return how many others that takes the room of."""
+        seen, stream_ms, most = self._seen, self.head.stream_ms, self._crowd.max_held
+        seen.add((record.side, record.offset), identity, stream_ms, self.join.horizon_ms)
+        return seen.bound(most, self.head.sequence, stream_ms) if seen.size > most else 0
 
     def _refuse(self, intake: Intake, reason: str, detail: str) -> Entry:
         entry = self._enter((), ())
@@ -333,6 +332,12 @@ class Front:
         self._rate.restore(checkpoint.rates)
         restoring = Restoring(checkpoint)
         self.restoring = None if restoring.is_over else restoring
+
+
+def _early_counts(early: Sequence[Held], forgotten: int) -> list[tuple[str, int]]:
+    words = [_SIDES[one.record.side] for one in early]
+    counts = [(f"{word}.closed-early", words.count(word)) for word in _SIDES if word in words]
+    return [*counts, ("ids.forgotten-early", forgotten)] if forgotten else counts
 
 
 def held_from(record: Record, mark: int, cut: int, text: TextState | None) -> Held:

@@ -65,10 +65,10 @@ class Join:
         "_emits",
         "_gone",
         "_grace",
-        "_horizon",
         "_zones",
         "changed",
         "held",
+        "horizon_ms",
         "removed",
         "stream_ms",
     )
@@ -104,7 +104,7 @@ class Join:
         if to_ms > self.stream_ms:  # noqa: PLR1730 - max() costs three times as much, once per record
             self.stream_ms = to_ms
         unmatched = self._close(sequence) if self._closing and self._closing[0][0] < self.stream_ms else []
-        if self._dropping and self._dropping[0][0] < self.stream_ms - self._horizon:
+        if self._dropping and self._dropping[0][0] < self.stream_ms - self.horizon_ms:
             self._drop(sequence)
         return unmatched
 
@@ -129,7 +129,7 @@ class Join:
         if not is_matched and held.is_late and self._emits[record.side]:
             unmatched.append(held)
             self._pass_by(held)
-        elif record.event_ms >= now - self._horizon:
+        elif record.event_ms >= now - self.horizon_ms:
             self._hold(held, close)
         else:
             self._pass_by(held)
@@ -169,7 +169,7 @@ class Join:
         self._before = settings.before_ms
         self._after = settings.after_ms
         self._grace = settings.grace_ms
-        self._horizon = settings.horizon_ms
+        self.horizon_ms = settings.horizon_ms
         how = settings.how
         self._emits = (how in {"right", "outer"}, how in {"left", "outer"})
 
@@ -186,7 +186,7 @@ class Join:
         return [held for *_, held in due]
 
     def _drop(self, sequence: int) -> None:
-        dropping, oldest = self._dropping, self.stream_ms - self._horizon
+        dropping, oldest = self._dropping, self.stream_ms - self.horizon_ms
         while dropping and dropping[0][0] < oldest:
             held = heappop(dropping)[3]
             if held.gone == NEVER:

@@ -26,13 +26,15 @@ _STEPS = 16
 class Seen:
     """The identities that one task remembers."""
 
-    __slots__ = ("_dropped", "_entries", "_expires", "_expiries", "_floor", "_last_ms", "_old")
+    __slots__ = ("_dropped", "_entries", "_expires", "_expiries", "_floor", "_last_ms", "_old", "size")
 
     def __init__(self) -> None:
         self._expires: dict[Identity, int] = {}
         self._entries: tuple[deque[tuple[int, int, bytes]], ...] = (deque(), deque())
         self._expiries: tuple[deque[Expiry], ...] = (deque(), deque())
         self._last_ms: int | None = None
+        #: How many are remembered, or have expired and are not yet forgotten.
+        self.size = 0
         #: What the head has dropped at the bound, by the sequence number, for as long as the cut lies before it.
         self._dropped: tuple[deque[tuple[int, int, int]], ...] = (deque(), deque())
         #: By side, all identities at offsets from here on are remembered at the cut.
@@ -46,13 +48,13 @@ class Seen:
 
     def add(self, ref: Ref, digest: bytes, stream_ms: int, horizon_ms: int) -> None:
         """Remember an identity, first seen at this stream time; see :meth:`bound`."""
-        step = max(1, horizon_ms // _STEPS)
-        expires_ms = -(-(stream_ms + horizon_ms) // step) * step
-        # A switch may have shortened H.
-        if self._last_ms is not None and expires_ms < self._last_ms:
-            expires_ms = self._last_ms
-        self._last_ms = expires_ms
         side, offset = ref
+        last_ms = self._last_ms
+        # Most are within the step that the last one was rounded up to.
+        if last_ms is None or last_ms < stream_ms + horizon_ms:
+            step = horizon_ms // _STEPS or 1
+            last_ms = self._last_ms = -(-(stream_ms + horizon_ms) // step) * step
+        expires_ms = last_ms
         self._enter(side, offset, digest, expires_ms)
         expiries = self._expiries[side]
         if not expiries or expiries[-1][1] != expires_ms:
@@ -68,9 +70,10 @@ class Seen:
         What has expired is dropped first, so that it does not matter when :meth:`forget` was called.
         """
         dropped = 0
-        while len(self._entries[0]) + len(self._entries[1]) > most:
+        while self.size > most:
             side = min((side for side in Side if self._entries[side]), key=lambda side: self._entries[side][0][1])
             offset, expires_ms, digest = self._entries[side].popleft()
+            self.size -= 1
             if self._expires.get((side, digest)) == expires_ms:
                 del self._expires[(side, digest)]
             self._dropped[side].append((sequence, expires_ms, offset))
@@ -85,6 +88,7 @@ class Seen:
                 forgotten.append((side, dropped.popleft()[2]))
             while entries and entries[0][1] < stream_ms:
                 offset, expires_ms, digest = entries.popleft()
+                self.size -= 1
                 forgotten.append((side, offset))
                 if self._expires.get((side, digest)) == expires_ms:
                     del self._expires[(side, digest)]
@@ -131,3 +135,4 @@ class Seen:
     def _enter(self, side: Side, offset: int, digest: bytes, expires_ms: int) -> None:
         self._expires[(side, digest)] = expires_ms
         self._entries[side].append((offset, expires_ms, digest))
+        self.size += 1

@@ -112,12 +112,13 @@ def test_the_default_settings_keep_a_checkpoint_within_a_record_of_the_state_top
 def test_a_hundred_cameras_with_hostile_names_and_four_hundred_texts_make_a_small_checkpoint() -> None:
     """31 KB of input, which once made 9.6 MB."""
     shell = Shell(Semantic(), Scores(), limits=structs.replace(LIMITS, in_flight=1 << 20, outputs=1 << 20))
-    for number in range(100):
-        camera = chr(1 + number % 31) * 250 + f"{number}"
-        shell.live(Side.FRAME, raw_frame(number, T0 + number, camera=camera, size=40))
-    for number in range(400):
-        shell.live(Side.TEXT, raw_text(number, T0 + 100 + number))
-    shell.score_all()
+    cameras = [chr(1 + number % 31) * 250 + f"{number}" for number in range(100)]
+    shell.give(Side.FRAME, *(raw_frame(n, T0 + n, camera=camera) for n, camera in enumerate(cameras)))
+    shell.give(Side.TEXT, *(raw_text(number, T0 + 100 + number) for number in range(400)))
+    shell.caught_up(*Side)
+    shell.pump()
+    while shell.flight:
+        shell.task.scored(shell.scores.of(shell.flight.popitem()[1]))
     shell.commit()
     assert len(shell.trace.state.slots) == 400
     assert sum(len(text.used) for text in shell.trace.state.slots) == 40_000
