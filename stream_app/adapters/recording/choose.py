@@ -55,7 +55,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def outputs_from_ms(self) -> int:
         """The time from which on outputs are taken."""
-        return min(self.about.from_ms, *(start.append_ms - SLACK_MS for start in self.starts.values()))
+        return min((self.about.from_ms, *(start.append_ms - SLACK_MS for start in self.starts.values())))
 
     def _is_input_in_range(self, kind: Kind, record: TopicRecord) -> bool:
         start = self.starts.get(record.partition)

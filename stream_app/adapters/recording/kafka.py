@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiokafka import TopicPartition
 
-from stream_app.adapters.kafka.to_the_end import assign_all, read_by_time, read_to_the_end
+from stream_app.adapters.kafka.by_time import ByTime
+from stream_app.adapters.kafka.to_the_end import assign_all, read_to_the_end
 from stream_app.adapters.kafka.unpacking import UnreadableRecord
 from stream_app.adapters.recording.choose import OUTPUTS, SLACK_MS, Choice
 from stream_app.adapters.recording.keyframes import Keyframes, in_words
@@ -48,6 +49,7 @@ class TopicReader:
         self._client = client
         self._about = about
         self._tell = tell
+        self._by_time = ByTime(client, tell=tell, silence_s=SILENCE_S)
         self._kinds: dict[str, Kind] = {topic_of(kind, about.topics): kind for kind in KINDS}
         self._places: dict[Kind, list[TopicPartition]] = {}
         #: Records that no client can read, in words.
@@ -95,7 +97,7 @@ class TopicReader:
         Raises:
             EndNotReachedError: if the brokers no longer answer, or a transaction stays open.
         """
-        async for record in read_by_time(self._client, ends, tell=self._tell, silence_s=SILENCE_S):
+        async for record in self._by_time.up_to(ends):
             kind = self._kinds[record.topic]
             if isinstance(record, UnreadableRecord):
                 self.unreadable.append(f"{record.place}: {record.reason}, {record.detail}")

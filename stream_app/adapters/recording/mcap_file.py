@@ -148,6 +148,7 @@ class McapFile:
     def _by_index(self) -> dict[str, dict[str, str]]:
         """Find everything by the index at the end; nothing where there is no index that can be believed."""
         try:
+            self._file.seek(0)
             reader = SeekingReader(self._file, record_size_limit=self.size)
             summary = reader.get_summary() if self._is_summary_sound() else None
             if summary is None:

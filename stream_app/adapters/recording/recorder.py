@@ -83,12 +83,12 @@ async def record(
             await _Recorder(reader, plan, sink, tell, clock or SystemClock()).run(is_followed=wanted.is_followed)
         except OSError as error:
             if isinstance(error, ConnectionError):
-                sink.finish()
+                sink.finish(is_whole=False)
             else:
                 sink.abandon()
             raise
         except asyncio.CancelledError:
-            sink.finish()
+            sink.finish(is_whole=False)
             raise
         sink.finish()
         return sink

@@ -63,11 +63,12 @@ class Sink:
         self._rolling = rolling
         self._manifest = manifest
         self._key = key
-        self._newest_ms = _NO_MS
+        self._newest_ms = self._first_ms = _NO_MS
         self._next: Begins = {(kind, partition): offset for kind, partition, offset in opening.begins}
         self._left_out = 0
         #: What is to be said at the end of the file in hand: records that no client can read.
         self.unreadable: list[str] = []
+        self.said_unreadable: list[str] = []
         self.files: list[Path] = []
         self.records = 0
         self._bytes = 0
@@ -93,6 +94,8 @@ class Sink:
             if self._is_full(record.timestamp):
                 self._roll(record.timestamp)
             self._newest_ms = record.timestamp
+        if not self._writer.records:
+            self._first_ms = record.timestamp
         self._writer.add(kind, record)
         self._next[kind, record.partition] = record.offset + 1
         self._left_out += is_left_out(record)
@@ -102,17 +105,20 @@ class Sink:
         """Make what was added safe from a `kill -9`."""
         self._writer.flush()
 
-    def finish(self) -> None:
+    def finish(self, *, is_whole: bool = True) -> None:
         """End the file in hand.
+
+        Args:
+            is_whole: whether all that was asked for came; else it says that it ends with its newest record.
 
         Raises:
             OSError: if the disk takes no more; what is in the file stays readable.
         """
         about = self._opening.about
-        to_ms = about.to_ms
-        if self._opening.is_open_ended:
-            to_ms = max(about.from_ms, self._newest_ms + 1)
-        self._end(to_ms)
+        if is_whole and not self._opening.is_open_ended:
+            self._end(about.to_ms)
+        else:
+            self._end(max(about.from_ms, self._newest_ms + 1))
 
     def abandon(self) -> None:
         """Leave the file in hand as it is: readable, without an end."""
@@ -135,7 +141,7 @@ class Sink:
         rolling = self._rolling
         if rolling is None or self._newest_ms == _NO_MS:
             return False
-        return self._writer.size >= rolling.max_bytes or now_ms - self._opening.about.from_ms >= rolling.max_ms
+        return self._writer.size >= rolling.max_bytes or now_ms - self._first_ms >= rolling.max_ms
 
     def _roll(self, from_ms: int) -> None:
         self._end(from_ms)
@@ -151,6 +157,7 @@ class Sink:
 
     def _end(self, to_ms: int) -> None:
         self._writer.finish(Ending(to_ms=to_ms, unreadable=tuple(self.unreadable), values_left_out=self._left_out))
+        self.said_unreadable += self.unreadable
         self.unreadable.clear()
         self._left_out = 0
         if self._key is not None:

@@ -106,6 +106,30 @@ def test_a_file_cut_off_anywhere_is_read_up_to_its_last_whole_chunk(tmp_path: Pa
         assert len(found) < len(entries) or at >= chunks[-1].begin + chunks[-1].length
 
 
+def test_a_whole_file_is_found_by_its_index_and_no_chunk_is_read_before_its_turn(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mcap", night())
+    content, last = bytearray(path.read_bytes()), McapFile(path).chunks[-1]
+    content[last.begin + last.length // 2] ^= 0x41
+    path.write_bytes(content)
+    assert McapFile(path).damage == []
+    found, lost = read(path)
+    assert f"the chunk at byte {last.begin} is damaged" in lost
+    assert found[-1][1].timestamp * 1_000_000 < last.start_ns
+
+
+def test_what_a_file_says_of_itself_is_never_another_for_a_flipped_byte(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mcap", night(frames=1))
+    content, opening = path.read_bytes(), McapFile(path).opening
+    refused = 0
+    for at in range(8, McapFile(path).chunks[0].begin):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x01]) + content[at + 1 :])
+        try:
+            assert McapFile(path).opening == opening
+        except RecordingError:
+            refused += 1
+    assert refused > 300
+
+
 def test_a_flipped_byte_anywhere_never_gives_another_record(tmp_path: Path) -> None:
     entries = night(frames=12)
     content = write(tmp_path / "a.mcap", entries).read_bytes()
@@ -233,6 +257,14 @@ def test_files_in_a_row_are_one_recording(tmp_path: Path) -> None:
         assert second.begins == {("frames", 0): 30, ("texts", 0): 6}
     with pytest.raises(RecordingError, match=r"found a gap: 2026-01-01T02:00:03.000Z to 2026-01-01T02:00:06.000Z"):
         open_recording(sink.files[0], sink.files[2])
+
+
+def test_a_file_rolls_by_the_time_of_its_records_not_by_when_its_range_began(tmp_path: Path) -> None:
+    sink = _sink(tmp_path, rolling=Rolling(1 << 40, 3_000))
+    for number in range(4):
+        sink.add("texts", record(number, START_MS + 3_600_000 + 1_000 * number, b"x"))
+    sink.finish()
+    assert len(sink.files) == 2
 
 
 def test_files_roll_by_size(tmp_path: Path) -> None:
