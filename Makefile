@@ -43,8 +43,8 @@ kafka-down: $(serving)/.installed ## stop it and remove its data
 	$(serving)/bin/vigil kafka down
 
 lock: $(development)/.installed ## write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
-	$(uv_compile) --extra worker --extra kafka --group build --output-file requirements/serving.txt
-	$(uv_compile) --extra worker --extra kafka --extra export --group dev --constraint requirements/serving.txt \
+	$(uv_compile) --extra worker --extra replay --extra kafka --group build --output-file requirements/serving.txt
+	$(uv_compile) --extra worker --extra replay --extra kafka --extra export --group dev --constraint requirements/serving.txt \
 	  --output-file requirements/development.txt
 
 clean: ## remove what make made: environments, caches, the demo's output

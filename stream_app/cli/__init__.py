@@ -29,6 +29,8 @@ class _Vigil(Commands):
         "watch": Part("stream_app.cli.watch", "Show alerts as they come."),
         "status": Part("stream_app.cli.status", "Show when each camera and zone was last heard from."),
         "decisions": Part("stream_app.cli.decisions", "Record the decisions topic to a file."),
+        "record": Part("stream_app.cli.record", "Record a range of the topics to files that can be replayed."),
+        "recording": Part("stream_app.cli.recording", "Look at recordings, cut them, take them apart."),
         "evidence": Part("stream_app.cli.evidence", "Fetch the frames and texts of an alert, or of a recording."),
         "task": Part("stream_app.cli.task", "Show tasks, and reset one whose input is gone."),
         "bundle": Part("stream_app.cli.bundle", "Show or check a model bundle."),

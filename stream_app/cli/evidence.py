@@ -19,15 +19,14 @@ from stream_app.adapters.kafka.to_the_end import TopicMissingError
 from stream_app.adapters.reading.decisions import RecordingError, decisions_of
 from stream_app.adapters.reading.evidence import (
     NoSuchAlertError,
-    Piece,
     fetch_evidence,
     fetch_pieces,
-    piece_of,
 )
 from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, connection_to, settings_from, topics_of
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import USAGE, CommandError, notice, run_command
 from stream_app.wire.alerts import Alert
+from stream_app.wire.evidence import Piece, piece_of
 from stream_app.wire.references import EvidenceRef
 from stream_app.wire.topics import Topics
 

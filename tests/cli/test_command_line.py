@@ -23,6 +23,8 @@ COMMANDS = (
     "watch",
     "status",
     "decisions",
+    "record",
+    "recording",
     "evidence",
     "task",
     "bundle",

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from stream_app.adapters.reading import evidence as live
+from stream_app.wire.evidence import Piece, file_name
 from tests.conftest import REPOSITORY
 from tests.export.folders import full_disk, picture
 from vigil_export.cli import main
@@ -46,7 +47,7 @@ def _evidence(folder: Path, alert: str, *named: tuple[str, int], gone: tuple[str
     pieces = []
     for kind, offset in named:
         camera = "gate/1" if kind == "frame" else ""
-        piece = live.Piece(
+        piece = Piece(
             kind="frame" if kind == "frame" else "text",
             topic=f"vigil.{kind}s",
             partition=3,
@@ -60,7 +61,7 @@ def _evidence(folder: Path, alert: str, *named: tuple[str, int], gone: tuple[str
         if kind == "frame":
             value = picture(folder / "x.jpg", seed=offset).read_bytes()
             (folder / "x.jpg").unlink()
-        name = live._file_name(piece, value, set())
+        name = file_name(piece, value, set())
         (folder / name).write_bytes(value)
         pieces.append(msgspec.structs.replace(piece, file=name))
     live._write_index(folder, pieces)

@@ -20,21 +20,12 @@ from stream_app.adapters.kafka.unpacking import UnreadableRecord
 from stream_app.core.event_time import format_event_time, parse_event_time
 from stream_app.wire.decisions import Decision, decode_decision
 from stream_app.wire.message import WireError, decode_value
+from stream_app.wire.recorded import DecisionLine, decision_line
 from stream_app.wire.references import EvidenceRef
 
 
 class RecordingError(Exception):
     """A recording cannot be read, or does not belong to the topic; the message says expected and found."""
-
-
-class _Line(msgspec.Struct, frozen=True):
-    """One line: where the decision lies, when it was written there, and the decision as it stands on the topic."""
-
-    topic: str
-    partition: int
-    offset: int
-    time: str
-    value: msgspec.Raw
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -162,10 +153,7 @@ def _take(record: Any, write: Callable[[bytes], object], chosen: Chosen, done: R
     if not is_wanted:
         done.others += 1
         return
-    # On one line, whatever white space the producer wrote.
-    value = msgspec.Raw(msgspec.json.format(record.value, indent=-1))
-    time = format_event_time(record.timestamp)
-    write(msgspec.json.encode(_Line(record.topic, record.partition, record.offset, time, value)) + b"\n")
+    write(decision_line(record.topic, record.partition, record.offset, record.timestamp, record.value))
     done.written += 1
 
 
@@ -182,7 +170,7 @@ def newest_of(lines: Iterable[bytes], topic: str) -> dict[int, Mark]:
     newest: dict[int, Mark] = {}
     for number, text in enumerate(lines, 1):
         try:
-            line = decode_value(text, _Line, "recorded decision")
+            line = decode_value(text, DecisionLine, "recorded decision")
         except WireError as error:
             message = f"line {number}: expected a line that `vigil decisions` wrote, found another: {error}"
             raise RecordingError(message) from error

@@ -8,10 +8,9 @@ topic was deleted and recreated, another record lies at the same place.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
@@ -28,10 +27,9 @@ from stream_app.core.settings import Semantic
 from stream_app.core.types import RawRecord, Refused, Side
 from stream_app.files import open_below, write_below
 from stream_app.wire.alerts import Alert
-from stream_app.wire.references import EvidenceRef
+from stream_app.wire.evidence import ALERT, INDEX, Piece, file_name, index_of, piece_of
 
 _FETCH_S = 15.0
-_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}
 #: Wide open: what matters here is the event time, not whether today's settings would admit the record.
 _ANY = Semantic(
     max_ahead_ms=1 << 50,
@@ -44,19 +42,6 @@ _ANY = Semantic(
 
 class NoSuchAlertError(Exception):
     """No alert with this id is on the alerts topic (any more)."""
-
-
-class Piece(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of evidence: where the alert says it lies, the file it was written to, or why it is missing."""
-
-    kind: Literal["text", "frame"]
-    topic: str
-    partition: int
-    offset: int
-    time: str = ""
-    camera: str = ""
-    file: str = ""
-    missing: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,12 +118,11 @@ async def fetch_pieces(connection: Connection, named: Sequence[Piece], out: Path
 
 def _write_alert(out: Path, value: bytes) -> None:
     open_below(out)
-    write_below(out, "alert.json", msgspec.json.format(value) + b"\n")
+    write_below(out, ALERT, msgspec.json.format(value) + b"\n")
 
 
 def _write_index(out: Path, pieces: Sequence[Piece]) -> None:
-    index = msgspec.json.encode([msgspec.structs.asdict(piece) for piece in pieces])
-    write_below(out, "evidence.json", msgspec.json.format(index) + b"\n")
+    write_below(out, INDEX, index_of(pieces))
 
 
 def _number(found: tuple[Alert, bytes]) -> int:
@@ -151,11 +135,6 @@ def _named_evidence(alerts: Sequence[Alert]) -> list[Piece]:
     for named in (named for alert in alerts for named in alert.evidence):
         pieces.setdefault((named.topic, named.partition, named.offset), piece_of(named))
     return list(pieces.values())
-
-
-def piece_of(named: EvidenceRef) -> Piece:
-    """Return the piece of evidence that an alert or a decision names."""
-    return Piece(**msgspec.structs.asdict(named))
 
 
 async def _fetch(
@@ -177,7 +156,7 @@ async def _fetch(
         return msgspec.structs.replace(piece, missing=f"cannot be read: {error}")
     if isinstance(record, str):
         return msgspec.structs.replace(piece, missing=record)
-    name = _file_name(piece, record.value or b"", taken)
+    name = file_name(piece, record.value or b"", taken)
     await asyncio.to_thread(write_below, out, name, record.value or b"")
     return msgspec.structs.replace(piece, file=name)
 
@@ -220,21 +199,3 @@ def _event_ms(record: RawRecord, piece: Piece) -> int | None:
     side = Side.FRAME if piece.kind == "frame" else Side.TEXT
     admitted = admit(side, record, _ANY)
     return None if isinstance(admitted, Refused) else admitted.event_ms
-
-
-def _file_name(piece: Piece, value: bytes, taken: set[str]) -> str:
-    """Return a name that no other piece has, not in other case either: records of two topics may share a place."""
-    stem = f"{piece.kind}-{piece.partition:d}-{piece.offset:d}"
-    if piece.kind == "frame":
-        # A camera's name comes from whoever sends frames; it must not lead out of the folder.
-        camera = re.sub(r"[^A-Za-z0-9_-]+", "_", piece.camera)[:40]
-        stem = f"{stem}-{camera}" if camera else stem
-        suffix = _SUFFIXES.get(value[:2], ".bin")
-    else:
-        suffix = ".json" if value.lstrip().startswith(b"{") else ".txt"
-    name, number = f"{stem}{suffix}", 1
-    while name.lower() in taken:
-        number += 1
-        name = f"{stem}.{number}{suffix}"
-    taken.add(name.lower())
-    return name

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from stream_app.adapters.reading.alerts import read_alert
 from stream_app.adapters.reading.decisions import RecordingError, decisions_of
-from stream_app.adapters.reading.evidence import Piece, _file_name, _named_evidence
+from stream_app.adapters.reading.evidence import _named_evidence
 from stream_app.files import write_below
 from stream_app.wire.alerts import Alert, decode_alert, render_alert
+from stream_app.wire.evidence import Piece, file_name
 from tests.cli.deployment import alert_message, decision_value
 from tests.cli.test_watch_lines import Record
 from tests.wire.test_events import CONTEXT, opened
@@ -82,7 +83,7 @@ def test_a_name_of_a_file_is_a_plain_one_whatever_the_camera_is_called(
     *, camera: str, value: bytes, kind: bool
 ) -> None:
     piece = Piece(kind="frame" if kind else "text", topic="t", partition=2**31 - 1, offset=2**63 - 1, camera=camera)
-    name = _file_name(piece, value, set())
+    name = file_name(piece, value, set())
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
     assert name.startswith(("frame-", "text-"))
     assert len(name) <= 120
@@ -95,7 +96,7 @@ def test_records_of_two_topics_at_one_place_have_two_files_also_where_case_does_
         Piece(kind="frame", topic=f"t{number}", partition=0, offset=1, camera=camera)
         for number, camera in enumerate(cameras)
     ]
-    names = [_file_name(piece, b"\xff\xd8", taken) for piece in pieces]
+    names = [file_name(piece, b"\xff\xd8", taken) for piece in pieces]
     assert len({name.lower() for name in names}) == len(cameras)
     assert names[0] == "frame-0-1-Gate.jpg"
 
