@@ -30,6 +30,8 @@ class _Vigil(Commands):
         "status": Part("stream_app.cli.status", "Show when each camera and zone was last heard of."),
         "decisions": Part("stream_app.cli.decisions", "Record the decisions topic to a file."),
         "evidence": Part("stream_app.cli.evidence", "Fetch the frames and texts of an alert, or of a recording."),
+        "replay": Part("stream_app.cli.replay", "Judge recordings again, without a broker."),
+        "compare": Part("stream_app.cli.compare", "Say what a bundle or a setting would change, on recordings."),
         "task": Part("stream_app.cli.task", "Look at tasks, and set one back after its input is gone."),
         "bundle": Part("stream_app.cli.bundle", "Show or check a model bundle."),
         "config": Part("stream_app.cli.config", "Show or check the settings in force."),

@@ -1,10 +1,12 @@
-"""A recording judged anew, canonically: the same order, the same ticks and nothing shed, whatever judges it.
+"""A recording judged anew, canonically: the same order and the same ticks, whatever judges it and on what machine.
 
-In: a recording, one or several runs (what is to be in force, and a scorer), and who takes what they decide. Out: alerts,
-decisions, notices and dead letters as values of the core, and counters. It knows no files, no inference and no clock.
+In: a recording, one or several runs (what is to be in force, and a scorer), and who takes what they decide. Out:
+alerts, decisions, notices and dead letters as values of the core, and counters. It knows no files, no inference and no
+clock.
 
 Canonical means: each task starts from nothing at the recording's first input; records enter by append time; ticks come
-of the gaps between append times alone; the thinning level stays 0. So two runs differ by what is in force, never by how
+of the gaps between append times alone; the thinning level stays 0; frames are shed by `window_bytes` alone, which is
+semantic. So two runs differ by what is in force, never by how
 fast a machine was, and how many scores are in flight and in which order they come back changes no output.
 """
 
@@ -19,15 +21,16 @@ import msgspec
 
 from stream_app.core.settings import Limits
 from stream_app.core.types import Alert, DeadLetter, Decision, InForce, Notice, Side
+from stream_app.replay.in_force import told_by
 from stream_app.replay.lane import Lane
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.sharing import shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from stream_app.core.effects import Step
-    from stream_app.replay.recording import Recording, TopicRecord
+    from stream_app.replay.recording import Kind, Recording, TopicRecord
     from stream_app.runtime.ports.scoring import Scorer
 
 #: Ticks of a gap lie this far apart, in ms, as those of a live task do.
@@ -77,7 +80,9 @@ class Reached(msgspec.Struct, frozen=True):
 class Done(msgspec.Struct, frozen=True):
     """What a replay went through: append times of the first and the last input (None: there was none), and counters.
 
-    ``totals`` are per run the counters of all its tasks, named as in ``vigil task show``.
+    ``totals`` are per run the counters of all its tasks, named as in ``vigil task show``. ``left_out`` are records that
+    the recording has without their values, such as those of other zones. ``judges`` is how many different models or
+    settings the journal names, one after the other. ``lost`` says what cannot be read, empty where all could.
     """
 
     first_ms: int | None
@@ -85,6 +90,9 @@ class Done(msgspec.Struct, frozen=True):
     frames: int
     texts: int
     totals: tuple[dict[str, int], ...]
+    left_out: int = 0
+    judges: int = 0
+    lost: str = ""
 
 
 async def replay(
@@ -107,15 +115,17 @@ async def replay(
         tell: is told about the progress, by append time.
 
     Raises:
-        RecordingError: if the recording has no pictures, or cannot be read to its end.
+        RecordingError: if the recording has no pictures. What cannot be read of it is said in the result.
     """
     if not recording.about.has_pictures:
         raise RecordingError("expected a recording with pictures, found one made without: nothing can be scored again")
     driver = _Driver(recording, runs, take, pace)
     try:
-        for count, (kind, record) in enumerate(recording.records(), 1):
+        for count, (kind, record) in enumerate(driver.readable(), 1):
             if kind in _SIDES:
                 await driver.enter(_SIDES[kind], record)
+            elif kind == "journal":
+                driver.note(record)
             if count % _RECORDS_A_TURN == 0:
                 await asyncio.sleep(0)
                 driver.tell(tell)
@@ -130,6 +140,7 @@ class _Driver:
     """The tasks of all runs, and what they have been given."""
 
     def __init__(self, recording: Recording, runs: Sequence[Run], take: Callable[[Judged], None], pace: Pace) -> None:
+        self._recording = recording
         self._deployment = recording.about.deployment
         self._runs = runs
         self._scorers = shared([run.scorer for run in runs])
@@ -137,10 +148,31 @@ class _Driver:
         self._pace = pace
         self._tracks: dict[int, _Track] = {}
         self._counts = [0, 0]
+        self._left_out = 0
+        self._judges: set[tuple[str, str]] = set()
+        self._lost = ""
         self._first_ms: int | None = None
         self._last_ms: int | None = None
 
+    def readable(self) -> Iterator[tuple[Kind, TopicRecord]]:
+        """Yield what can be read, and keep what is said of the rest."""
+        try:
+            yield from self._recording.records()
+        except RecordingError as error:
+            self._lost = "; ".join(filter(None, (self._lost, str(error))))
+
+    def note(self, record: TopicRecord) -> None:
+        """Note who judged when the recording was made; a journal that cannot be read spoils no input."""
+        try:
+            for in_force in told_by(record, self._deployment):
+                self._judges.add((in_force.model.sha256, in_force.settings_sha256))
+        except RecordingError as error:
+            self._lost = self._lost or str(error)
+
     async def enter(self, side: Side, record: TopicRecord) -> None:
+        if record.value is None and record.size:
+            self._left_out += 1
+            return
         self._counts[side] += 1
         if self._first_ms is None or self._last_ms is None:
             self._first_ms = self._last_ms = record.timestamp
@@ -165,7 +197,16 @@ class _Driver:
             for total, lane in zip(totals, track.lanes, strict=True):
                 total.update(lane.totals)
         texts, frames = self._counts
-        return Done(self._first_ms, self._last_ms, frames, texts, tuple(dict(total) for total in totals))
+        return Done(
+            self._first_ms,
+            self._last_ms,
+            frames,
+            texts,
+            tuple(dict(total) for total in totals),
+            self._left_out,
+            len(self._judges),
+            self._lost,
+        )
 
     def close(self) -> None:
         for track in self._tracks.values():

@@ -156,12 +156,12 @@ def _by_key(incidents: Iterable[Incident]) -> dict[tuple[str, str], list[Inciden
 
 def _match_key(lefts: list[Incident], rights: list[Incident]) -> list[Match]:
     """Match incidents of one zone and label."""
-    openings = {right.opening.place: right for right in rights}
+    openings = {right.opening: right for right in rights}
     matches = []
     matched: set[str] = set()
     alone = []
     for left in lefts:
-        right = openings.pop(left.opening.place, None)
+        right = openings.pop(left.opening, None)
         if right is None:
             alone.append(left)
         else:

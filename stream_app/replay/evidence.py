@@ -1,6 +1,6 @@
 """What stood behind incidents: the frames and sentences that a report shows, taken from the recording by their places.
 
-In: a recording and places. Out: bytes of frames, words of texts. Only what is asked for is kept, up to a bound.
+In: recordings and incidents. Out: bytes of frames, words of texts. Only what is shown is kept, up to a bound.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_app.core.admit import read_text
-from stream_app.core.types import Side
+from stream_app.core.admit import admit
+from stream_app.core.settings import Semantic
+from stream_app.core.types import Refused, Side
 from stream_app.replay.incidents import Incident, Piece, Place
 
 if TYPE_CHECKING:
@@ -25,14 +26,34 @@ TEXTS_OF_ONE = 6
 MOST_BYTES = 48 * 1024 * 1024
 
 _SIDES = {"frames": Side.FRAME, "texts": Side.TEXT}
+#: What was admitted once, by whatever bounds, is read again.
+_LARGEST = 1 << 40
+_ANY = Semantic(
+    max_image_bytes=_LARGEST,
+    max_image_pixels=_LARGEST,
+    max_image_side=_LARGEST,
+    max_text_bytes=_LARGEST,
+    max_ahead_ms=_LARGEST,
+)
+
+#: A place and the event time there: several recordings may have records of one place.
+_Named = tuple[Place, int]
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """Frames and sentences by place; ``has_left_out`` says that there was no room for some frames."""
+    """Frames and sentences; ``has_left_out`` says that there was no room for some frames."""
 
-    frames: Mapping[Place, bytes]
-    texts: Mapping[Place, str]
+    frames: Mapping[_Named, bytes]
+    texts: Mapping[_Named, str]
     has_left_out: bool = False
+
+    def frame(self, piece: Piece) -> bytes | None:
+        """Return the bytes of a frame, None where they are not at hand."""
+        return self.frames.get((piece.place, piece.time_ms))
+
+    def text(self, piece: Piece) -> str | None:
+        """Return the words of a text, None where they are not at hand."""
+        return self.texts.get((piece.place, piece.time_ms))
 
 
 def pieces_of(incident: Incident) -> tuple[Piece, ...]:
@@ -49,24 +70,27 @@ def evidence_in(recordings: Iterable[Recording], incidents: Iterable[Incident]) 
         RecordingError: if one cannot be read.
     """
     wanted = {piece.place for incident in incidents for piece in pieces_of(incident)}
-    frames: dict[Place, bytes] = {}
-    texts: dict[Place, str] = {}
+    frames: dict[_Named, bytes] = {}
+    texts: dict[_Named, str] = {}
     room = MOST_BYTES
     has_left_out = False
-    for recording in recordings:
+    for recording in recordings if wanted else ():
         topics = recording.about.topics
         for kind, record in recording.records():
             side = _SIDES.get(kind)
-            if side is None:
+            if side is None or record.value is None:
                 continue
             place = Place(topics.of(side), record.partition, record.offset)
-            if place not in wanted or record.value is None or place in frames or place in texts:
+            if place not in wanted:
+                continue
+            intake = admit(side, record, _ANY)
+            if isinstance(intake, Refused) or (place, intake.event_ms) in frames:
                 continue
             if side is Side.TEXT:
-                texts[place] = read_text(record).text
+                texts[place, intake.event_ms] = intake.text
             elif len(record.value) <= room:
                 room -= len(record.value)
-                frames[place] = record.value
+                frames[place, intake.event_ms] = record.value
             else:
                 has_left_out = True
     return Shown(frames, texts, has_left_out)

@@ -1,6 +1,7 @@
 """Expectations: which incidents a recording has to give, as a file beside it, so that it becomes a test.
 
-In: the text of a TOML file, and incidents. Out: which lines hold, which incidents no line covers, in words and as JUnit.
+In: the text of a TOML file, and incidents. Out: which lines hold, which incidents no line covers, in words and as
+JUnit.
 """
 
 from __future__ import annotations

@@ -59,6 +59,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     candidates: tuple[Candidate, ...] = ()
     operators: int = 1
     notes: tuple[str, ...] = ()
+    #: Whether a part of a recording could not be read; the notes say which.
+    is_damaged: bool = False
 
     @property
     def sides(self) -> Iterator[Side]:

@@ -96,7 +96,7 @@ def _differences(differing: Sequence[Match]) -> Iterator[str]:
     if not differing:
         return
     yield ""
-    yield f"{'DIFFERENT':<10} {'start (UTC)':<19} {'label':<14} {'zone':<14} {'score':>11}  evidence"
+    yield f"{'DIFFERENT':<9} {'start (UTC)':<14} {'label':<12} {'zone':<12} {'score':>12}  evidence"
     for match in differing[:_LISTED]:
         yield from _difference(match)
     if len(differing) > _LISTED:
@@ -107,18 +107,18 @@ def _difference(match: Match) -> Iterator[str]:
     one, before, after = match.either, match.before, match.after
     start = (before or one).start_ms
     score = f"{_score(before)}->{_score(after)}" if before and after else _score(one)
-    name = f"{match.kind:<10} {_time(start)} {_cut(one.label, 14):<14} {_cut(one.zone, 14):<14} {score:>11}"
+    name = f"{match.kind:<9} {_time(start)[5:]} {_cut(one.label, 12):<12} {_cut(one.zone, 12):<12} {score:>12}"
     yield f"{name}  {_evidence(one)}"
     if match.kind == "moved" and before is not None and after is not None:
-        yield f"{'':<10} {_span(before)} -> {_span(after)}"
+        yield f"{'':<9} {_span(before)} -> {_span(after)}"
 
 
 def _incidents(incidents: Sequence[Incident]) -> Iterator[str]:
-    yield f"{'INCIDENTS':<19} {'for':>7} {'label':<14} {'zone':<14} {'score':>6}  evidence"
+    yield f"{'INCIDENTS':<14} {'for':>8} {'label':<14} {'zone':<14} {'score':>6}  evidence"
     for one in incidents[:_LISTED]:
         lasts = f"{(one.end_ms - one.start_ms) / 1_000:.1f} s"
         names = f"{_cut(one.label, 14):<14} {_cut(one.zone, 14):<14}"
-        yield f"{_time(one.start_ms)} {lasts:>7} {names} {_score(one):>6}  {_evidence(one)}"
+        yield f"{_time(one.start_ms)[5:]} {lasts:>8} {names} {_score(one):>6}  {_evidence(one)}"
     if len(incidents) > _LISTED:
         yield f"... and {len(incidents) - _LISTED} more: --json and --html have them all"
     yield f"{len(incidents)} incidents"
@@ -150,7 +150,8 @@ def _share(share: Share) -> str:
 def _alarms(comparison: Comparison, operators: int, arrow: str) -> Iterator[str]:
     before, after = comparison.alarms.before, comparison.alarms.after
     who = "operator" if operators == 1 else f"each of {operators} operators"
-    yield f"ALARMS for {who} in ten minutes, {arrow}: {_load(before, after)}"
+    yield f"ALARMS for {who} in ten minutes, {arrow}"
+    yield _load(before, after)
 
 
 def _load(before: Load, after: Load) -> str:
@@ -165,7 +166,9 @@ def _outcome(side: Side) -> Iterator[str]:
 
 
 def _evidence(incident: Incident) -> str:
-    return visible(str(incident.opening.place))
+    """Name the record that opened it by partition and offset, and say how many more there are."""
+    opening, more = incident.opening, len(incident.evidence) + incident.evidence_left_out - 1
+    return f"{opening.kind} {opening.place.partition}/{opening.place.offset}" + (f" +{more}" if more else "")
 
 
 def _span(incident: Incident) -> str:

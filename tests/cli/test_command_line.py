@@ -24,6 +24,8 @@ COMMANDS = (
     "status",
     "decisions",
     "evidence",
+    "replay",
+    "compare",
     "task",
     "bundle",
     "config",
