@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
+from stream_app.adapters.observing.logs import configure_logging
 from stream_app.cli.judging import (
     ExpectOption,
     HtmlOption,
@@ -133,6 +134,7 @@ def compare(  # noqa: PLR0913 - one parameter an option
         asked=asked,
         has_page=html is not None,
     )
+    configure_logging(loaded.operational.log_format, "warning")
     with failures(), progress() as tell:
         report, shown = run_command(run_plan(plan, loaded, tell=tell))
     hand_over(report, shown, as_json=as_json, html=html, junit_path=junit)

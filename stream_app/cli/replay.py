@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stream_app.adapters.observing.logs import configure_logging
 from stream_app.cli.judging import (
     ExpectOption,
     HtmlOption,
@@ -54,6 +55,7 @@ def replay(
         asked=Asked(expectations=expectations),
         has_page=html is not None,
     )
+    configure_logging(loaded.operational.log_format, "warning")
     with failures(), progress() as tell:
         report, shown = run_command(run_plan(plan, loaded, tell=tell))
     hand_over(report, shown, as_json=as_json, html=html, junit_path=junit)

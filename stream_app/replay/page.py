@@ -33,9 +33,10 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { border-bottom: 1px solid var(--edge); padding: .25rem .7rem; text-align: left; overflow-wrap: anywhere }
+th, td { border-bottom: 1px solid var(--edge); padding: .25rem .7rem; text-align: left; vertical-align: top;
+  max-width: 22rem; overflow-wrap: break-word }
 th.n, td.n { text-align: right; white-space: nowrap }
-.wide { overflow-x: auto }
+.wide { overflow-x: auto; margin: .6rem 0 }
 article { border: 1px solid var(--edge); border-left-width: .35rem; border-radius: .4rem; margin: 1rem 0;
   padding: .6rem .9rem; break-inside: avoid }
 article h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere }
@@ -48,7 +49,8 @@ article h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere }
 blockquote { background: var(--soft); border-radius: .3rem; margin: .35rem 0; padding: .35rem .6rem;
   overflow-wrap: anywhere }
 .frames { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: .5rem }
-figure { margin: 0; width: 12.5rem } figure img { max-width: 100%; height: auto; border-radius: .3rem; display: block }
+figure { margin: 0; width: 12.5rem } figure img { max-width: 100%; max-height: 14rem;
+  border-radius: .3rem; display: block }
 figcaption, small { font-size: .78rem; overflow-wrap: anywhere }
 .failed { color: var(--app); font-weight: 600 }
 """
@@ -109,7 +111,7 @@ def _judges(report: Report) -> str:
         )
         for side in report.sides
     ]
-    return _table(("side", "model", "", "model hash", "settings hash", "#incidents"), rows)
+    return _table(("side", "model", "judged by", "model hash", "settings hash", "#incidents"), rows)
 
 
 def _candidate(report: Report, candidate: Candidate, shown: Shown) -> Iterator[str]:
@@ -130,11 +132,11 @@ def _counts(report: Report, candidate: Candidate, arrow: str) -> str:
     rows: list[tuple[str, ...]] = [
         (
             _safe(row.label), _safe(row.zone), f"{row.before} → {row.after}",
-            str(row.appeared), str(row.vanished), str(row.moved), str(row.rescored), str(row.same),
+            *map(_count, (row.appeared, row.vanished, row.moved, row.rescored, row.same)),
         )
         for row in comparison.rows
     ]  # fmt: skip
-    counts = [str(sum(match.kind == kind for match in comparison.matches)) for kind in KINDS]
+    counts = [_count(sum(match.kind == kind for match in comparison.matches)) for kind in KINDS]
     rows.append(("all", "", f"{len(report.base.incidents)} → {len(candidate.side.incidents)}", *counts))
     return _table(("label", "zone", f"#{arrow}", *(f"#{kind}" for kind in KINDS)), rows)
 
@@ -187,7 +189,8 @@ def _article(kind: str, one: Incident, before: Incident | None, after: Incident 
         lines.append(_facts("", one))
     pieces = pieces_of(one)
     if before is not None and before is not one:
-        pieces = tuple(dict.fromkeys((*pieces, *pieces_of(before))))
+        both = dict.fromkeys((*pieces, *pieces_of(before)))
+        pieces = tuple(sorted(both, key=lambda piece: (piece.time_ms, piece.place)))
     lines += [_text(piece, shown) for piece in pieces if piece.kind == "text"]
     figures = [_figure(piece, shown) for piece in pieces if piece.kind == "frame"]
     if figures:
@@ -243,6 +246,10 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(tag: str, content: str, right: bool) -> str:  # noqa: FBT001 - a column's side
     return f'<{tag} class="n">{content}</{tag}>' if right else f"<{tag}>{content}</{tag}>"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "·"
 
 
 def _time(time_ms: int) -> str:
