@@ -42,7 +42,8 @@ class TopicRecord(msgspec.Struct, frozen=True, gc=False):
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What a recording says of itself. ``from_ms`` to ``to_ms`` (exclusive) is the range of append times asked for.
 
-    The records of the inputs may begin earlier: with what the first keyframe still needs.
+    The records of the inputs may begin earlier: with what the first keyframe still needs. Where ``zones`` are named,
+    records of other zones are there without their values, of texts too, and the range cannot be verified.
     """
 
     deployment: str
@@ -51,6 +52,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     from_ms: int
     to_ms: int
     has_pictures: bool = True
+    zones: tuple[str, ...] = ()
 
 
 class Recording(Protocol):

@@ -6,6 +6,8 @@ client can read comes as an :class:`~stream_app.adapters.kafka.unpacking.Unreada
 
 from __future__ import annotations
 
+import heapq
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -113,29 +115,98 @@ async def read_to_the_end(
     Raises:
         EndNotReachedError: if nothing comes for so long before the ends.
     """
-    clock = clock or SystemClock()
-    polls = Polls(client, tell, clock)
-    heard_at = clock.monotonic()
-    # A position behind the last record may still be the end: transaction markers take offsets too.
-    while left := {place: end for place, end in ends.items() if await client.position(place) < end}:
-        # What has been fetched already is handed out without a pause; others of this loop have work to do, too.
-        await clock.sleep(0)
-        batches = await polls.poll(left, timeout_ms=_LOOK_MS)
-        for place, batch in batches.items():
+    look = _Look(client, ends, tell, silence_s, clock or SystemClock())
+    while left := await look.left(ends):
+        for batch in (await look.batches(left)).values():
             for record in batch:
-                if record.offset < ends[place]:
-                    yield record
-        if batches:
-            # Not before: a reader may take its time with each record.
-            heard_at = clock.monotonic()
-        elif clock.monotonic() - heard_at > silence_s:
-            raise EndNotReachedError(_stuck(left, silence_s, are_answered=polls.are_answered))
+                yield record
+            look.heard()
 
 
-def _stuck(left: Mapping[TopicPartition, int], silence_s: float, *, are_answered: bool) -> str:
+async def read_by_time(
+    client: Any,  # noqa: ANN401 - aiokafka has no types
+    ends: Mapping[TopicPartition, int],
+    *,
+    tell: Tell = tell_nobody,
+    silence_s: float = SILENCE_S,
+    clock: Clock | None = None,
+) -> AsyncGenerator[Any, None]:
+    """Yield what :func:`read_to_the_end` yields, merged by append time; of one partition in order of offsets.
+
+    Args and errors are the same. Of each partition one fetch is held at most.
+    """
+    look = _Look(client, ends, tell, silence_s, clock or SystemClock())
+    queues: dict[TopicPartition, deque[Any]] = {place: deque() for place in ends}
+    newest_ms = dict.fromkeys(ends, 0)
+    heads: list[tuple[int, TopicPartition]] = []
+    empty = set(ends)
+    while empty or heads:
+        while left := await look.left(empty):
+            for place, batch in (await look.batches(left)).items():
+                queues[place].extend(batch)
+                look.heard()
+                if batch:
+                    empty.discard(place)
+                    heapq.heappush(heads, (max(newest_ms[place], batch[0].timestamp), place))
+        # At their ends: nothing will come.
+        empty.clear()
+        if heads:
+            newest, place = heapq.heappop(heads)
+            newest_ms[place] = newest
+            queue = queues[place]
+            yield queue.popleft()
+            look.heard()
+            if queue:
+                heapq.heappush(heads, (max(newest, queue[0].timestamp), place))
+            else:
+                empty.add(place)
+
+
+class _Look:
+    """Looks for records up to these ends, and gives up when nothing came for too long."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - aiokafka has no types
+        ends: Mapping[TopicPartition, int],
+        tell: Tell,
+        silence_s: float,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._ends = ends
+        self._silence_s = silence_s
+        self._clock = clock
+        self._polls = Polls(client, tell, clock)
+        self._heard_at = clock.monotonic()
+
+    async def left(self, places: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Return which of these partitions have not been read to their ends."""
+        # A position behind the last record may still be the end: transaction markers take offsets too.
+        return [place for place in places if await self._client.position(place) < self._ends[place]]
+
+    async def batches(self, left: list[TopicPartition]) -> dict[TopicPartition, list[Any]]:
+        """Return what has come, none of it behind the ends."""
+        # What has been fetched already is handed out without a pause; others of this loop have work to do, too.
+        await self._clock.sleep(0)
+        batches = await self._polls.poll(left, timeout_ms=_LOOK_MS)
+        if not batches and self._clock.monotonic() - self._heard_at > self._silence_s:
+            where = min(left)
+            raise EndNotReachedError(
+                _stuck(where, self._ends[where], self._silence_s, are_answered=self._polls.are_answered)
+            )
+        return {
+            place: [record for record in batch if record.offset < self._ends[place]] for place, batch in batches.items()
+        }
+
+    def heard(self) -> None:
+        """Note that something came; after its reader is done with it, for that may take its time."""
+        self._heard_at = self._clock.monotonic()
+
+
+def _stuck(where: TopicPartition, end: int, silence_s: float, *, are_answered: bool) -> str:
     if not are_answered:
         return f"the brokers have stopped answering: nothing for {silence_s:g} s"
-    where, end = min(left.items())
     return (
         f"{where.topic}/{where.partition}: nothing came below offset {end} for {silence_s:g} s although the brokers "
         "answer: a transaction is open there"

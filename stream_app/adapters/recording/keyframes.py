@@ -1,0 +1,118 @@
+"""Where the verification of a range can begin: the keyframes of each task, and what of the inputs they still need.
+
+In: records of the journal. Out: for each task the keyframe to start from, or in words why there is none. It must not
+know where records come from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.adapters.recording.layout import Begins, InForce, Place
+from stream_app.core.checkpoint import CheckpointError, decode_checkpoint
+from stream_app.core.event_time import format_event_time
+from stream_app.core.types import Side
+from stream_app.wire.checkpoints import state_key
+
+if TYPE_CHECKING:
+    from stream_app.replay.recording import TopicRecord
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """A keyframe: where it lies in the journal, and the lowest offsets of the inputs that it still needs."""
+
+    journal_partition: int
+    journal_offset: int
+    append_ms: int
+    text: int
+    frame: int
+    in_force: InForce
+
+    def places(self, task: int) -> tuple[tuple[Place, int], ...]:
+        """Return the offsets from which on a task's inputs and journal are needed."""
+        return (
+            (("texts", task), self.text),
+            (("frames", task), self.frame),
+            (("journal", self.journal_partition), self.journal_offset),
+        )
+
+
+class _Keyframe(msgspec.Struct, frozen=True):
+    checkpoint: bytes
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """What of a journal record matters here; ``keyframe`` is what version 1 added."""
+
+    partition: int
+    keyframe: _Keyframe | None = None
+
+
+class Keyframes:
+    """The keyframes of a deployment's tasks, as far as its journal was read; in the order of the journal."""
+
+    def __init__(self, deployment: str) -> None:
+        self._deployment = deployment
+        self._found: dict[int, list[Start]] = {}
+        #: Those that this version cannot read, in words.
+        self.unreadable: list[str] = []
+
+    @property
+    def tasks(self) -> dict[int, list[Start]]:
+        """All keyframes, by task."""
+        return self._found
+
+    def note(self, record: TopicRecord) -> None:
+        """Take note of a journal record; of other deployments' and of those without a keyframe nothing is kept."""
+        try:
+            read = msgspec.json.decode(record.value or b"", type=_Record)
+        except msgspec.DecodeError:
+            return
+        if read.keyframe is None or record.key != state_key(self._deployment, read.partition):
+            return
+        try:
+            checkpoint = decode_checkpoint(read.keyframe.checkpoint)
+        except CheckpointError as error:
+            self.unreadable.append(f"keyframe at {record.partition}/{record.offset} of the journal: {error}")
+            return
+        start = Start(
+            journal_partition=record.partition,
+            journal_offset=record.offset,
+            append_ms=record.timestamp,
+            text=checkpoint.lowest(Side.TEXT),
+            frame=checkpoint.lowest(Side.FRAME),
+            in_force=InForce(
+                read.partition,
+                msgspec.Raw(msgspec.json.encode(checkpoint.model)),
+                msgspec.Raw(msgspec.json.encode(checkpoint.settings)),
+                checkpoint.settings_sha256,
+            ),
+        )
+        self._found.setdefault(read.partition, []).append(start)
+
+    def start(self, task: int, from_ms: int, begins: Begins) -> Start | None:
+        """Return the newest keyframe at or before a time, else the first after it; of those whose inputs are there.
+
+        Args:
+            task: the task's number.
+            from_ms: append time.
+            begins: the first offsets of the inputs that are there.
+        """
+        usable = [start for start in self._found.get(task, ()) if _is_usable(start, task, begins)]
+        before = [start for start in usable if start.append_ms <= from_ms]
+        return before[-1] if before else next(iter(usable), None)
+
+
+def _is_usable(start: Start, task: int, begins: Begins) -> bool:
+    return begins.get(("texts", task), 0) <= start.text and begins.get(("frames", task), 0) <= start.frame
+
+
+def in_words(task: int, start: Start | None, from_ms: int) -> str:
+    """Say from when on a task can be verified."""
+    if start is None:
+        return f"task {task}: cannot be verified: no keyframe of it in the journal has its inputs still there"
+    if start.append_ms <= from_ms:
+        return f"task {task}: can be verified from the beginning"
+    return f"task {task}: can be verified from {format_event_time(start.append_ms)} on, not before"
