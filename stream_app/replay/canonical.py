@@ -13,6 +13,7 @@ fast a machine was, and how many scores are in flight and in which order they co
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from stream_app.core.settings import Limits
 from stream_app.core.types import Alert, DeadLetter, Decision, InForce, Notice, Side
 from stream_app.replay.in_force import told_by
 from stream_app.replay.lane import Lane
+from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.sharing import shared
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 TICK_EVERY_MS = 1_000
 #: After so many records the event loop gets its turn, for scores to come back and for Ctrl-C, and progress is told.
 _RECORDS_A_TURN = 256
+_epochs = itertools.count(1)
 _SIDES = {"frames": Side.FRAME, "texts": Side.TEXT}
 
 
@@ -142,6 +145,8 @@ class _Driver:
     def __init__(self, recording: Recording, runs: Sequence[Run], take: Callable[[Judged], None], pace: Pace) -> None:
         self._recording = recording
         self._deployment = recording.about.deployment
+        # A scorer that judged another recording before must not take its records for this one's.
+        self._epoch = next(_epochs)
         self._runs = runs
         self._scorers = shared([run.scorer for run in runs])
         self._take = take
@@ -150,16 +155,12 @@ class _Driver:
         self._counts = [0, 0]
         self._left_out = 0
         self._judges: set[tuple[str, str]] = set()
-        self._lost = ""
+        self._lost: list[str] = []
         self._first_ms: int | None = None
         self._last_ms: int | None = None
 
     def readable(self) -> Iterator[tuple[Kind, TopicRecord]]:
-        """Yield what can be read, and keep what is said of the rest."""
-        try:
-            yield from self._recording.records()
-        except RecordingError as error:
-            self._lost = "; ".join(filter(None, (self._lost, str(error))))
+        return readable(self._recording, self._lost)
 
     def note(self, record: TopicRecord) -> None:
         """Note who judged when the recording was made; a journal that cannot be read spoils no input."""
@@ -167,7 +168,7 @@ class _Driver:
             for in_force in told_by(record, self._deployment):
                 self._judges.add((in_force.model.sha256, in_force.settings_sha256))
         except RecordingError as error:
-            self._lost = self._lost or str(error)
+            self._lost.append(str(error))
 
     async def enter(self, side: Side, record: TopicRecord) -> None:
         if record.value is None and record.size:
@@ -205,7 +206,7 @@ class _Driver:
             tuple(dict(total) for total in totals),
             self._left_out,
             len(self._judges),
-            self._lost,
+            "; ".join(dict.fromkeys(self._lost)),
         )
 
     def close(self) -> None:
@@ -220,6 +221,7 @@ class _Driver:
                 scorer,
                 deployment=self._deployment,
                 partition=partition,
+                epoch=self._epoch,
                 limits=self._pace.limits,
                 take=partial(self._hand_on, number, partition),
             )

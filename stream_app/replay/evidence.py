@@ -13,6 +13,7 @@ from stream_app.core.admit import admit
 from stream_app.core.settings import Semantic
 from stream_app.core.types import Refused, Side
 from stream_app.replay.incidents import Incident, Piece, Place
+from stream_app.replay.reading import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,33 +65,33 @@ def pieces_of(incident: Incident) -> tuple[Piece, ...]:
 
 
 def evidence_in(recordings: Iterable[Recording], incidents: Iterable[Incident]) -> Shown:
-    """Look up in recordings what is shown of these incidents.
-
-    Raises:
-        RecordingError: if one cannot be read.
-    """
-    wanted = {piece.place for incident in incidents for piece in pieces_of(incident)}
+    """Look up in recordings what is shown of these incidents, as far as they can be read."""
+    wanted = {(piece.place, piece.time_ms) for incident in incidents for piece in pieces_of(incident)}
+    places = {place for place, _ in wanted}
     frames: dict[_Named, bytes] = {}
     texts: dict[_Named, str] = {}
     room = MOST_BYTES
     has_left_out = False
     for recording in recordings if wanted else ():
         topics = recording.about.topics
-        for kind, record in recording.records():
+        for kind, record in readable(recording):
             side = _SIDES.get(kind)
             if side is None or record.value is None:
                 continue
             place = Place(topics.of(side), record.partition, record.offset)
-            if place not in wanted:
+            if place not in places:
                 continue
             intake = admit(side, record, _ANY)
-            if isinstance(intake, Refused) or (place, intake.event_ms) in frames:
+            if isinstance(intake, Refused):
+                continue
+            name = (place, intake.event_ms)
+            if name not in wanted or name in frames:
                 continue
             if side is Side.TEXT:
-                texts[place, intake.event_ms] = intake.text
+                texts[name] = intake.text
             elif len(record.value) <= room:
                 room -= len(record.value)
-                frames[place, intake.event_ms] = record.value
+                frames[name] = record.value
             else:
                 has_left_out = True
     return Shown(frames, texts, has_left_out)

@@ -12,6 +12,7 @@ import msgspec
 from stream_app.core.checkpoint import CheckpointError, decode_checkpoint
 from stream_app.core.journal import JournalSwitch
 from stream_app.core.types import InForce
+from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.wire.checkpoints import state_key
 from stream_app.wire.journal import JournalError, JournalRecord, decode_journal
@@ -36,10 +37,10 @@ def recorded_in_force(recording: Recording) -> InForce | None:
     """Return what the journal says first to be in force; None where it never says so in full.
 
     Raises:
-        RecordingError: if the recording or a record of its journal cannot be read.
+        RecordingError: if a record of its journal is none.
     """
     deployment = recording.about.deployment
-    for kind, record in recording.records():
+    for kind, record in readable(recording):
         if kind == "journal":
             for found in told_by(record, deployment):
                 return found

@@ -12,6 +12,7 @@ import msgspec
 
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.score import probability
+from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.wire.alerts import Alert, decode_alert
 from stream_app.wire.message import WireError
@@ -144,13 +145,13 @@ def in_order_of_time(incident: Incident) -> tuple[int, str, str, str]:
 
 
 def recorded_incidents(recording: Recording) -> tuple[Incident, ...]:
-    """Return the incidents whose alerts a recording holds.
+    """Return the incidents whose alerts a recording holds, as far as it can be read.
 
     Raises:
-        RecordingError: if it cannot be read, or an alert of it is not what its type says.
+        RecordingError: if an alert of it is not what its type says.
     """
     found = Incidents(recording.about.topics)
-    for kind, record in recording.records():
+    for kind, record in readable(recording):
         if kind != "alerts":
             continue
         try:

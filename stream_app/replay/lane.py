@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: What is decided is handed on after so many records at the latest: a step costs a checkpoint, which nobody needs here.
 _RECORDS_A_STEP = 1_000
-#: A replay has one epoch.
-_EPOCH = 0
 
 
 class Lane:
@@ -36,6 +34,7 @@ class Lane:
         *,
         deployment: str,
         partition: int,
+        epoch: int,
         limits: Limits,
         take: Callable[[Step], None],
     ) -> None:
@@ -52,6 +51,7 @@ class Lane:
         self.longest_ms = settings.horizon_ms + settings.quiet_ms + settings.max_ahead_ms
         self._scorer = scorer
         self._partition = partition
+        self._epoch = epoch
         self._take = take
         self._payloads: dict[Ref, RawRecord] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -166,4 +166,4 @@ class Lane:
         return ScoreItem(image, None if text is None else TextInput(self._key(text.ref), text.text))
 
     def _key(self, ref: Ref) -> RecordKey:
-        return (_EPOCH, self._partition, int(ref[0]), ref[1])
+        return (self._epoch, self._partition, int(ref[0]), ref[1])

@@ -16,6 +16,7 @@ from stream_app.replay.canonical import Done, Judged, Pace, Reached, Run, replay
 from stream_app.replay.compare import Watch, compare
 from stream_app.replay.expect import Expectations, hold_against
 from stream_app.replay.incidents import Incidents, in_order_of_time, recorded_incidents
+from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.report import Candidate, Judge, Recorded, Report, Side
 from stream_app.replay.verdicts import Verdict
@@ -122,19 +123,22 @@ def compare_recorded(recordings: Sequence[Named], asked: Asked) -> Report:
     """Compare the alerts that recordings hold, of one deployment and of others beside it; nothing is judged again.
 
     Raises:
-        RecordingError: if a recording cannot be read.
+        RecordingError: if an alert is not what its type says.
     """
     sides = []
     recorded = []
+    lost: list[str] = []
     for number, named in enumerate(recordings):
-        recorded.append(_surveyed(named))
+        recorded.append(_surveyed(named, lost))
         found = [] if named.in_force is None else [named.in_force]
         judge = _judge(number, f"alerts recorded in {named.name}", found)
         sides.append(Side(judge=judge, incidents=recorded_incidents(named.recording)))
     # Without it, every verdict names a label that could have been alerted.
     alerting = {label.name for one in recordings if one.in_force for label in one.in_force.model.labels}
     alerting |= {incident.label for side in sides for incident in side.incidents}
-    return report_of(tuple(recorded), sides, asked, alerting)
+    notes = (*asked.notes, *(f"not all could be read: {words}" for words in lost))
+    report = report_of(tuple(recorded), sides, msgspec.structs.replace(asked, notes=notes), alerting)
+    return msgspec.structs.replace(report, is_damaged=bool(lost))
 
 
 def report_of(recorded: tuple[Recorded, ...], sides: Sequence[Side], asked: Asked, alerting: set[str]) -> Report:
@@ -201,11 +205,11 @@ def _recorded(named: Named, done: Done) -> Recorded:
     )
 
 
-def _surveyed(named: Named) -> Recorded:
+def _surveyed(named: Named, lost: list[str]) -> Recorded:
     """Count the inputs of a recording."""
     counts: Counter[str] = Counter()
     first_ms = last_ms = None
-    for kind, record in named.recording.records():
+    for kind, record in readable(named.recording, lost):
         if kind in {"frames", "texts"}:
             counts[kind] += 1
             first_ms = record.timestamp if first_ms is None else min(first_ms, record.timestamp)

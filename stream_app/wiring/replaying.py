@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from contextlib import AsyncExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from stream_app.core.types import InForce
 from stream_app.replay.canonical import Pace
 from stream_app.replay.evidence import Shown, evidence_in
 from stream_app.replay.in_force import recorded_in_force
+from stream_app.replay.recording import RecordingError
 from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
 from stream_app.wiring.model import Inference, bundle_directory, inference, model_of
 
@@ -52,13 +52,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_recording(path: Path) -> Recording:
-    """Open a recording.
+    """Open a recording, or a folder of files that follow one another; what can be read of a damaged one is read.
 
     Raises:
-        RecordingError: if it is none.
+        RecordingError: if it is none, or cannot be opened.
     """
-    opened: Recording = import_module("stream_app.adapters.recording").open_recording(path)
-    return opened
+    # Here and not at the top: other recordings, such as those of tests, need no library of files.
+    from stream_app.adapters.recording.read import open_recording as open_files  # noqa: PLC0415
+
+    try:
+        return open_files(path, is_past_damage=True)
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be opened: {error.strerror or error}") from error
 
 
 async def run_plan(

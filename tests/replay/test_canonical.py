@@ -17,20 +17,20 @@ from stream_app.core.admit import admit
 from stream_app.core.merge import Merge
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
-from stream_app.core.types import InForce, Scored, Side
+from stream_app.core.types import Alert, InForce, Scored, Side
 from stream_app.replay.canonical import TICK_EVERY_MS, Done, Judged, Pace, Reached, Run, replay
-from stream_app.replay.recording import RecordingError
+from stream_app.replay.recording import Kind, RecordingError, TopicRecord
 from stream_app.runtime.ports.scoring import ImageInput, ScoreItem, TextInput
 from tests.core.drive import IN_FORCE, MODEL, T0, Raw, raw_frame, raw_text
 from tests.core.streams import semantics
 from tests.replay.recorded import Memory, MoodScorer, as_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from stream_app.core.effects import Step
     from stream_app.core.types import Observation
-    from stream_app.runtime.ports.scoring import Score
+    from stream_app.runtime.ports.scoring import RecordKey, Score
 
 LIMITS = Operational().limits
 PACE = Pace(idle_ms=1_000, limits=LIMITS)
@@ -42,7 +42,7 @@ _SCALE = 50
 class Outputs:
     """What one run decided, per partition."""
 
-    alerts: list[object] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
     decisions: list[object] = field(default_factory=list)
     notices: list[object] = field(default_factory=list)
     dead_letters: list[object] = field(default_factory=list)
@@ -64,7 +64,7 @@ def judge(recording: Memory, *runs: Run, pace: Pace = PACE) -> tuple[Done, dict[
 
 
 def recording_of(texts: Sequence[Raw], frames: Sequence[Raw], seed: int = 0) -> Memory:
-    logs = {"texts": [as_recorded(raw) for raw in texts], "frames": [as_recorded(raw) for raw in frames]}
+    logs: dict[Kind, list[TopicRecord]] = {"texts": [*map(as_recorded, texts)], "frames": [*map(as_recorded, frames)]}
     return Memory(logs, ties=Random(seed))
 
 
@@ -270,16 +270,32 @@ def test_a_broken_scorer_ends_the_replay() -> None:
 
 
 def test_bytes_in_memory_stay_few_over_a_long_recording() -> None:
-    count = 20_000
-    held: list[int] = []
-    frames = (raw_frame(n, T0 + 200 * n) for n in range(count))
+    count = 5_000
+    newest = held = most = 0
+
+    class Streamed(Memory):
+        def records(self) -> Iterator[tuple[Kind, TopicRecord]]:
+            nonlocal newest, held, most
+            for newest in range(count):
+                held += 1
+                most = max(most, held)
+                yield "frames", as_recorded(raw_frame(newest, T0 + 200 * newest))
 
     class Counting(MoodScorer):
-        def forget(self, key: tuple[int, int, int, int]) -> None:
-            held.append(key[3])
+        def forget(self, key: RecordKey) -> None:
+            nonlocal held
+            del key
+            held -= 1
 
-    scorer = Counting({})
-    judge(recording_of([], list(frames)), Run(IN_FORCE, scorer))
-    # A frame goes once the window has passed it, in order; not at the end.
-    assert held == sorted(held)
-    assert len(held) == count
+    judge(Streamed({}), Run(IN_FORCE, Counting({})))
+    assert newest == count - 1
+    assert held == 0
+    # The window lasts 5 s, which is 25 frames; a few more wait to be let go.
+    assert most < 60
+
+
+def test_two_recordings_with_one_scorer_are_not_taken_for_one() -> None:
+    scorer = MoodScorer({(Side.TEXT, 1): 3})
+    recording = recording_of([raw_text(1, T0)], [])
+    assert judge(recording, Run(IN_FORCE, scorer))[1] == judge(recording, Run(IN_FORCE, scorer))[1]
+    assert len(scorer.forgotten) == 2

@@ -36,8 +36,8 @@ def _alert_record(message: Message, offset: int) -> TopicRecord:
 
 
 def judged() -> tuple[Incidents, list[Message]]:
-    texts = [raw_text(n, T0 + 9_000 * n) for n in range(6)]
-    frames = [raw_frame(n, T0 + 500 * n) for n in range(120)]
+    texts = [raw_text(n, T0 + 20_000 * n) for n in range(6)]
+    frames = [raw_frame(n, T0 + 500 * n) for n in range(240)]
     moods = {(Side.TEXT, n): 2 + n % 2 for n in range(6)}
     found, messages = Incidents(TOPICS), []
 
@@ -72,5 +72,5 @@ def test_one_that_was_open_before_is_opened_by_the_first_record_that_it_names() 
 def test_an_alert_that_is_none_is_said_with_its_place() -> None:
     _, (first, *_) = judged()
     broken = _alert_record(Message(first.topic, first.key, b"{}", first.headers), 9)
-    with pytest.raises(RecordingError, match="alert at partition 5, offset 9: expected a vigil.alert"):
+    with pytest.raises(RecordingError, match=r"alert at partition 5, offset 9: expected a vigil\.alert"):
         recorded_incidents(Memory({"alerts": [broken]}))
