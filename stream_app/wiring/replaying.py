@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stream_app.bundle.errors import BundleError
-from stream_app.config import change_settings, override_labels, settings_sha256
+from stream_app.config import change_settings, is_semantic, load_settings, override_labels, settings_sha256
 from stream_app.core.types import InForce
 from stream_app.replay.canonical import Pace
 from stream_app.replay.evidence import Shown, evidence_in
 from stream_app.replay.in_force import recorded_in_force
 from stream_app.replay.recording import RecordingError
+from stream_app.replay.screen import screen_of
 from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
 from stream_app.wiring.model import Inference, bundle_directory, inference, model_of
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from stream_app.config import LoadedSettings, Semantic
     from stream_app.replay.canonical import Reached
+    from stream_app.replay.incidents import Incident
     from stream_app.replay.recording import Recording
     from stream_app.replay.report import Report
 
@@ -129,6 +133,34 @@ def compare_files(
     recordings = [_named(path, open_one or open_recording) for path in paths]
     report = compare_recorded(recordings, asked)
     return report, _shown(recordings, report) if has_page else None
+
+
+def judge_for_a_test(
+    paths: Sequence[Path], bundle: Path | None, assignments: Sequence[str]
+) -> tuple[tuple[Incident, ...], list[str]]:
+    """Judge recordings for a test, whether or not an event loop runs around it.
+
+    Args:
+        paths: recordings.
+        bundle: None for the recorded one.
+        assignments: ``name=value``, of settings of both kinds.
+
+    Returns:
+        The incidents, and the lines that `vigil replay` would show.
+
+    Raises:
+        RecordingError: if a recording cannot be read, to its end.
+        BundleError: if a bundle is refused, or is not the recorded one where that is asked for.
+        SettingsError: if a setting does not fit.
+    """
+    loaded = load_settings(assignments=[one for one in assignments if not is_semantic(one)])
+    choice = Choice(bundle, tuple(one for one in assignments if is_semantic(one)))
+    plan = Plan(paths=tuple(paths), choices=(choice,), asked=Asked())
+    with ThreadPoolExecutor(1) as thread:
+        report, _ = thread.submit(lambda: asyncio.run(run_plan(plan, loaded))).result()
+    if report.is_damaged:
+        raise RecordingError("; ".join(report.notes))
+    return report.base.incidents, screen_of(report)
 
 
 class _Judge:
