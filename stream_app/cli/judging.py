@@ -118,7 +118,8 @@ def hand_over(
         CommandError: if a file cannot be written; if an expectation fails, or not all could be read.
     """
     if html is not None and shown is not None:
-        _write(html, page_of(report, shown))
+        # It holds pictures: private, as recordings are.
+        _write(html, page_of(report, shown), is_private=True)
     if junit_path is not None:
         outcomes = [(side.judge.words, side.outcome) for side in report.sides if side.outcome is not None]
         _write(junit_path, junit(outcomes))
@@ -133,9 +134,9 @@ def hand_over(
         raise CommandError("not all of the recordings could be read: see the notes", status=FAILED)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, is_private: bool = False) -> None:
     try:
-        with whole_file(path) as draft:
+        with whole_file(path, is_private=is_private) as draft:
             draft.write(text.encode("utf-8"))
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror or error}") from error

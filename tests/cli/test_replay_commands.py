@@ -79,6 +79,7 @@ def test_a_comparison_names_what_each_candidate_changes(
     assert {one["kind"] for one in first["differences"]} >= {"vanished"}
     assert second["differences"] == []
     assert "data:image/jpeg;base64," in page.read_text("utf-8")
+    assert page.stat().st_mode & 0o077 == 0, "it holds pictures"
 
 
 def test_two_recordings_alerts_are_compared_without_judging_them(
