@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,9 +93,9 @@ async def run_plan(
         BundleError: if a bundle is refused, or is not the recorded one where that is asked for.
         SettingsError: if a setting does not fit.
     """
-    recordings = [_named(path, open_one or open_recording) for path in plan.paths]
-    largest = _largest_pixels(recordings, plan.choices, loaded)
     async with AsyncExitStack() as stack:
+        recordings = [_named(path, open_one or open_recording, stack) for path in plan.paths]
+        largest = _largest_pixels(recordings, plan.choices, loaded)
         ready: dict[Path, Inference] = {}
         entrants = []
         for choice in plan.choices:
@@ -115,7 +115,7 @@ async def run_plan(
         operational = loaded.operational
         pace = Pace(idle_ms=operational.idle_ms, limits=operational.limits)
         report = await judge_recordings(recordings, entrants, asked, pace=pace, tell=tell)
-    return report, _shown(recordings, report) if plan.has_page else None
+        return report, _shown(recordings, report) if plan.has_page else None
 
 
 def compare_files(
@@ -130,9 +130,10 @@ def compare_files(
     Raises:
         RecordingError: if a recording cannot be read.
     """
-    recordings = [_named(path, open_one or open_recording) for path in paths]
-    report = compare_recorded(recordings, asked)
-    return report, _shown(recordings, report) if has_page else None
+    with ExitStack() as stack:
+        recordings = [_named(path, open_one or open_recording, stack) for path in paths]
+        report = compare_recorded(recordings, asked)
+        return report, _shown(recordings, report) if has_page else None
 
 
 def judge_for_a_test(
@@ -220,8 +221,11 @@ def _settings_of(named: Named, loaded: LoadedSettings) -> Semantic:
     return loaded.semantic if named.in_force is None else named.in_force.settings
 
 
-def _named(path: Path, open_one: Callable[[Path], Recording]) -> Named:
+def _named(path: Path, open_one: Callable[[Path], Recording], stack: ExitStack | AsyncExitStack) -> Named:
     recording = open_one(path)
+    if isinstance(recording, AbstractContextManager):
+        # One of files; others have nothing to close.
+        stack.enter_context(recording)
     return Named(os.fspath(path), recording, recorded_in_force(recording))
 
 

@@ -216,20 +216,23 @@ def test_a_lone_text_before_a_long_silence_opens_and_closes_in_its_own_time() ->
     assert phases[1][2] < 20_000
 
 
-def test_runs_are_judged_side_by_side_and_one_scorer_encodes_a_record_once() -> None:
-    texts = [raw_text(n, T0 + 700 * n) for n in range(12)]
-    frames = [raw_frame(n, T0 + 200 * n) for n in range(40)]
+def test_runs_are_judged_side_by_side_and_share_a_record_until_the_last_lets_go_of_it() -> None:
+    # A text tells of what was 8 s before: only the wide window still has frames of that time.
+    texts = [raw_text(n, T0 + 12_000 + 700 * n, event_ms=T0 + 4_000 + 700 * n) for n in range(12)]
+    frames = [raw_frame(n, T0 + 200 * n) for n in range(110)]
     scorer = MoodScorer({(Side.TEXT, n): 2 for n in range(12)}, Random(3))
-    strict = InForce(MODEL, Semantic(open_texts=3), Semantic(open_texts=3).sha256)
+    settings = Semantic(before_ms=9_000, after_ms=9_000, quiet_ms=30_000)
+    wide = InForce(MODEL, settings, settings.sha256)
     recording = recording_of(texts, frames)
-    done, found = judge(recording, Run(IN_FORCE, scorer), Run(strict, scorer))
+    # The scorer fails on a record that was let go of.
+    done, found = judge(recording, Run(IN_FORCE, scorer), Run(wide, scorer))
     assert recording.reads == 1
     assert len(done.totals) == 2
-    assert len(found[0, 0].decisions) == len(found[1, 0].decisions)
-    opened = [[a.time_ms for a in found[run, 0].alerts if a.phase == "opened"] for run in (0, 1)]
-    assert opened[0] < opened[1]
-    _, alone = judge(recording, Run(strict, MoodScorer(scorer.moods)))
-    assert alone[0, 0] == found[1, 0]
+    assert len(found[0, 0].decisions) < len(found[1, 0].decisions)
+    assert len(scorer.forgotten) == len(texts) + len(frames)
+    for number, in_force in enumerate((IN_FORCE, wide)):
+        _, alone = judge(recording, Run(in_force, MoodScorer(scorer.moods)))
+        assert alone[0, 0] == found[number, 0]
 
 
 def test_partitions_are_tasks_of_their_own() -> None:
