@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import tomllib
 from typing import TYPE_CHECKING, Literal
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax import saxutils
 
 import msgspec
 
@@ -160,7 +160,7 @@ def junit(outcomes: Sequence[tuple[str, Outcome]]) -> str:
 
 
 def _suite(name: str, outcome: Outcome) -> str:
-    suite = quoteattr(visible(name))
+    suite = saxutils.quoteattr(visible(name))
     cases = [_case(suite, one.line.name, "" if one.holds else one.words) for one in outcome.results]
     if outcome.policy != "ignore":
         words = ", ".join(map(_brief, outcome.uncovered))
@@ -173,10 +173,10 @@ def _suite(name: str, outcome: Outcome) -> str:
 
 
 def _case(suite: str, name: str, failure: str, output: str = "") -> str:
-    words = escape(visible(failure))
-    inner = f"<failure message={quoteattr(visible(failure))}>{words}</failure>" if failure else ""
-    inner += f"<system-out>{escape(visible(output))}</system-out>" if output else ""
-    return f"<testcase classname={suite} name={quoteattr(visible(name))}>{inner}</testcase>"
+    words = saxutils.escape(visible(failure))
+    inner = f"<failure message={saxutils.quoteattr(visible(failure))}>{words}</failure>" if failure else ""
+    inner += f"<system-out>{saxutils.escape(visible(output))}</system-out>" if output else ""
+    return f"<testcase classname={suite} name={saxutils.quoteattr(visible(name))}>{inner}</testcase>"
 
 
 def _brief(incident: Incident) -> str:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from stream_app.core.checkpoint import CheckpointError, decode_checkpoint
 from stream_app.core.journal import JournalSwitch
 from stream_app.core.types import InForce
@@ -16,21 +14,12 @@ from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.wire.checkpoints import state_key
 from stream_app.wire.journal import JournalError, JournalRecord, decode_journal
+from stream_app.wire.keyframes import keyframe_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stream_app.replay.recording import Recording, TopicRecord
-
-
-class _Keyframe(msgspec.Struct, frozen=True):
-    checkpoint: bytes
-
-
-class _Keyed(msgspec.Struct, frozen=True):
-    """What of a journal record its reader leaves out where it knows no keyframes."""
-
-    keyframe: _Keyframe | None = None
 
 
 def recorded_in_force(recording: Recording) -> InForce | None:
@@ -56,10 +45,10 @@ def told_by(record: TopicRecord, deployment: str) -> Iterator[InForce]:
     journal = _read(record)
     if record.key != state_key(deployment, journal.partition):
         return
-    keyframe = msgspec.json.decode(record.value or b"", type=_Keyed).keyframe
+    keyframe = keyframe_in(record.value or b"")
     if keyframe is not None:
         try:
-            checkpoint = decode_checkpoint(keyframe.checkpoint)
+            checkpoint = decode_checkpoint(keyframe)
         except CheckpointError as error:
             raise RecordingError(f"keyframe of task {journal.partition}, offset {record.offset}: {error}") from error
         yield InForce(checkpoint.model, checkpoint.settings, checkpoint.settings_sha256)

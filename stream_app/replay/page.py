@@ -7,7 +7,7 @@ visible, and told apart from its surroundings in direction; a picture is one onl
 from __future__ import annotations
 
 import base64
-from html import escape
+import html
 from typing import TYPE_CHECKING
 
 from stream_app.core.event_time import format_event_time
@@ -172,7 +172,7 @@ def _outcome(side: Side) -> Iterator[str]:
     if side.outcome is not None:
         mark = "" if side.outcome.holds else ' class="failed"'
         yield f"<p{mark}>Expected of {side.judge.name}:</p><ul>"
-        yield from (f"<li>{escape(line)}</li>" for line in in_words(side.outcome))
+        yield from (f"<li>{html.escape(line)}</li>" for line in in_words(side.outcome))
         yield "</ul>"
 
 
@@ -258,4 +258,4 @@ def _time(time_ms: int) -> str:
 
 def _safe(text: str) -> str:
     """Return a stranger's words for a place between tags; what they do to direction ends with them."""
-    return f"<bdi>{escape(visible(text))}</bdi>"
+    return f"<bdi>{html.escape(visible(text))}</bdi>"
