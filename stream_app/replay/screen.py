@@ -35,9 +35,8 @@ def screen_of(report: Report) -> list[str]:
 
 def _lines(report: Report) -> Iterator[str]:
     yield from map(_recorded, report.recordings)
-    yield _judge(report.base.judge)
-    for candidate in report.candidates:
-        yield _judge(candidate.side.judge)
+    for side in report.sides:
+        yield from _judge(side.judge)
     if not report.candidates:
         yield ""
         yield from _incidents(report.base.incidents)
@@ -59,9 +58,9 @@ def _recorded(recorded: Recorded) -> str:
     return f"{_cut(recorded.name, 24)}  {_time(recorded.first_ms)}  {hours:.2f} h, {counts}"
 
 
-def _judge(judge: Judge) -> str:
+def _judge(judge: Judge) -> Iterator[str]:
     model = f"{_cut(judge.model, 24)} {judge.model_sha256[:8]}" if judge.model else "several models"
-    return f"{judge.name}  {model}, {visible(judge.words)}"
+    yield from _wrapped(f"{judge.name}  {model}, {visible(judge.words)}")
 
 
 def _candidate(report: Report, candidate: Candidate) -> Iterator[str]:
@@ -162,7 +161,8 @@ def _outcome(side: Side) -> Iterator[str]:
     if side.outcome is not None:
         yield ""
         yield f"EXPECTED of {side.judge.name}"
-        yield from in_words(side.outcome)
+        for line in in_words(side.outcome):
+            yield from _wrapped(line)
 
 
 def _evidence(incident: Incident) -> str:

@@ -212,6 +212,13 @@ def test_alerts_that_two_recordings_hold_are_compared_as_they_are() -> None:
     assert "alerts recorded in trial" in "\n".join(screen_of(report))
 
 
+def test_what_was_expected_is_not_cut() -> None:
+    name = "a name that is " + "very " * 20 + "long"
+    expected = read_expectations(f'[[expect]]\nname = "{name}"\nlabel = "nothing"\nat_least = 1', "e.toml")
+    text = " ".join(screen_of(report_of(asked=Asked(expectations=expected))[0]))
+    assert f"{name}: expected at least 1, found 0" in text
+
+
 def test_a_long_list_is_cut_on_the_screen_and_says_so() -> None:
     lines = screen_of(report_of()[0])
     assert any(line.startswith("... and ") for line in lines)
