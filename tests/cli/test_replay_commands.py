@@ -23,7 +23,7 @@ from tests.core.drive import IN_FORCE
 from tests.replay.site import site_recording
 
 if TYPE_CHECKING:
-    from tests.replay.recorded import Memory
+    from tests.replay.memory import Memory
 
 CPU = ("--set", "provider=cpu")
 SCHEMA = json.loads((REPOSITORY / "stream_app/schemas/comparison.v1.schema.json").read_text("utf-8"))

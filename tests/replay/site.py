@@ -18,7 +18,7 @@ from stream_app.wire.checkpoints import state_key
 from stream_app.wire.journal import SCHEMA, JournalRecord, encode_journal
 from stream_app.wiring.model import model_of
 from tests.core.drive import T0
-from tests.replay.recorded import Memory
+from tests.replay.memory import Memory
 
 _EVERY_MS = 1_000
 

@@ -23,7 +23,7 @@ from stream_app.replay.recording import Kind, RecordingError, TopicRecord
 from stream_app.runtime.ports.scoring import ImageInput, ScoreItem, TextInput
 from tests.core.drive import IN_FORCE, MODEL, T0, Raw, raw_frame, raw_text
 from tests.core.streams import semantics
-from tests.replay.recorded import Memory, MoodScorer, as_recorded
+from tests.replay.memory import Memory, MoodScorer, as_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

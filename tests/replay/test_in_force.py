@@ -14,7 +14,7 @@ from stream_app.replay.recording import RecordingError, TopicRecord
 from stream_app.wire.checkpoints import state_key
 from stream_app.wire.journal import SCHEMA
 from tests.core.drive import IN_FORCE, MODEL
-from tests.replay.recorded import Memory
+from tests.replay.memory import Memory
 from tests.replay.site import journal_record
 from tests.replay.test_canonical import LIMITS
 

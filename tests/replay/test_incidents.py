@@ -14,7 +14,7 @@ from stream_app.wire.alerts import render_alert
 from stream_app.wire.context import Context
 from stream_app.wire.message import Message
 from tests.core.drive import IN_FORCE, MODEL, T0, raw_frame, raw_text
-from tests.replay.recorded import TOPICS, Memory, MoodScorer, as_recorded
+from tests.replay.memory import TOPICS, Memory, MoodScorer, as_recorded
 from tests.replay.test_canonical import PACE
 
 CONTEXT = Context(

@@ -27,7 +27,7 @@ from stream_app.replay.verdicts import read_verdicts
 from stream_app.terminal.sanitise import visible
 from tests.conftest import REPOSITORY
 from tests.core.drive import IN_FORCE, MODEL, T0, raw_frame, raw_text
-from tests.replay.recorded import Memory, MoodScorer, as_recorded
+from tests.replay.memory import Memory, MoodScorer, as_recorded
 from tests.replay.site import journal_record
 from tests.replay.test_canonical import PACE
 from tests.replay.test_incidents import _alert_record, judged
