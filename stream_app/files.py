@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _DRAFT = ".draft"
+_PUBLIC = 0o644
+_PRIVATE = 0o600
 #: Drafts in a folder of many files have one name between them, so that one look finds those that were left.
 _BELOW = "below"
 #: How the system says that there is no room.
@@ -69,12 +71,13 @@ def refuse_existing(out: Path) -> None:
 
 
 @contextmanager
-def whole_file(out: Path, *, draft_in: Path | None = None) -> Iterator[BinaryIO]:
+def whole_file(out: Path, *, draft_in: Path | None = None, is_private: bool = False) -> Iterator[BinaryIO]:
     """Give a draft to write to; it replaces `out` when the block ends well, and is gone otherwise.
 
     Args:
         out: the file to be; its folder is made.
         draft_in: where it is written first, on the same disk; None: beside it.
+        is_private: nobody but its owner may read it.
 
     Yields:
         The draft, open for writing.
@@ -85,7 +88,7 @@ def whole_file(out: Path, *, draft_in: Path | None = None) -> Iterator[BinaryIO]
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = draft_in or out.parent
     _sweep(out.name, folder)
-    with _draft(out.name, folder, out) as file:
+    with _draft(out.name, folder, out, mode=_PRIVATE if is_private else _PUBLIC) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -138,7 +141,7 @@ def write_below(folder: Path, name: str, content: bytes) -> None:
 
 
 @contextmanager
-def _draft(name: str, folder: Path, out: Path) -> Iterator[BinaryIO]:
+def _draft(name: str, folder: Path, out: Path, *, mode: int = _PUBLIC) -> Iterator[BinaryIO]:
     """Give a locked draft to write to, which replaces `out` at the end of the block."""
 
     def new_file() -> str:
@@ -150,7 +153,7 @@ def _draft(name: str, folder: Path, out: Path) -> Iterator[BinaryIO]:
     try:
         with draft.open("wb") as file:
             yield file
-        draft.chmod(0o644)
+        draft.chmod(mode)
         draft.replace(out)
     except BaseException as error:
         draft.unlink(missing_ok=True)

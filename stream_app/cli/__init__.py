@@ -32,6 +32,8 @@ class _Vigil(Commands):
         "record": Part("stream_app.cli.record", "Record a range of the topics to files that can be replayed."),
         "recording": Part("stream_app.cli.recording", "Look at recordings, cut them, take them apart."),
         "evidence": Part("stream_app.cli.evidence", "Fetch the frames and texts of an alert, or of a recording."),
+        "replay": Part("stream_app.cli.replay", "Judge recordings again, without a broker."),
+        "compare": Part("stream_app.cli.compare", "Say what a bundle or a setting would change, on recordings."),
         "task": Part("stream_app.cli.task", "Show tasks, and reset one whose input is gone."),
         "bundle": Part("stream_app.cli.bundle", "Show or check a model bundle."),
         "config": Part("stream_app.cli.config", "Show or check the settings in force."),

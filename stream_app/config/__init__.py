@@ -5,7 +5,7 @@ settings hash) and operational ones are kept apart.
 """
 
 from stream_app.config.declared import BY_NAME, SETTINGS, Setting
-from stream_app.config.load import LoadedSettings, load_settings
+from stream_app.config.load import LoadedSettings, change_settings, is_semantic, load_settings
 from stream_app.config.operational import Operational, Provider
 from stream_app.config.page import settings_page
 from stream_app.config.thresholds import ThresholdOverride, override_labels, settings_sha256
@@ -21,6 +21,8 @@ __all__ = [
     "Setting",
     "SettingsError",
     "ThresholdOverride",
+    "change_settings",
+    "is_semantic",
     "load_settings",
     "override_labels",
     "settings_page",

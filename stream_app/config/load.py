@@ -157,15 +157,49 @@ def load_settings(
         for name, value in _read_toml(path).items():
             values.put(name, value, origin=f"file {path}", is_text=False)
     _put_environment(values, environ)
+    _assign(values, assignments)
+    for name, flag in (flags or {}).items():
+        if flag is not None:
+            values.put(name, flag, origin=f"flag for {name}", is_text=isinstance(flag, str))
+    return _combined(values, path)
+
+
+def change_settings(settings: Semantic, assignments: Iterable[str]) -> tuple[Semantic, tuple[ThresholdOverride, ...]]:
+    """Return settings with some values changed, as a replay wants them: nothing but these assignments counts.
+
+    Args:
+        settings: those to begin with.
+        assignments: ``name=value`` of semantic settings and thresholds.
+
+    Returns:
+        The settings, and overrides of thresholds.
+
+    Raises:
+        SettingsError: as :func:`load_settings`; or if a setting is named that changes no result.
+    """
+    values = _Values()
+    for name, value in msgspec.structs.asdict(settings).items():
+        values.put(name, value, origin="recording", is_text=False)
+    _assign(values, assignments)
+    for name in values.settings:
+        if BY_NAME[name].kind != "semantic":
+            _wrong(name, values.origins[name], "a setting that changes results", values.settings[name])
+    return Semantic(**values.settings).check(), values.overrides()
+
+
+def is_semantic(assignment: str) -> bool:
+    """Return whether a ``name=value`` changes results: semantic settings and thresholds do."""
+    name = assignment.partition("=")[0].strip()
+    setting = BY_NAME.get(name)
+    return name.partition(".")[0] == _THRESHOLDS or (setting is not None and setting.kind == "semantic")
+
+
+def _assign(values: _Values, assignments: Iterable[str]) -> None:
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             _wrong("--set", "command line", "name=value", assignment)
         values.put(name.strip(), text, origin=f"--set {name.strip()}", is_text=True)
-    for name, flag in (flags or {}).items():
-        if flag is not None:
-            values.put(name, flag, origin=f"flag for {name}", is_text=isinstance(flag, str))
-    return _combined(values, path)
 
 
 def _combined(values: _Values, path: Path | None) -> LoadedSettings:

@@ -28,3 +28,17 @@ def bar(words: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task(words, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def moving_line() -> Iterator[Callable[[str], None]]:
+    """Show one line that changes while the block runs; silent where nobody watches.
+
+    Yields:
+        To be told the words.
+    """
+    screen = console(err=True)
+    column = words_column("{task.description}")
+    with Progress(column, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda words: progress.update(task, description=words)

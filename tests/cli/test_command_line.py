@@ -26,6 +26,8 @@ COMMANDS = (
     "record",
     "recording",
     "evidence",
+    "replay",
+    "compare",
     "task",
     "bundle",
     "config",

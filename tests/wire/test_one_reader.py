@@ -16,6 +16,8 @@ OTHERS = {
     "demo/collecting.py": "what the demo's judge reads by the published schemas: it shares no code with what it judges",
     "local_kafka/detached.py": "its own state file",
     "local_kafka/jars.py": "its own list of jars",
+    "replay/golden.py": "golden incidents, kept beside somebody's tests",
+    "replay/verdicts.py": "verdicts of reviewers",
 }
 _READERS = {"json.decode", "json.loads", "json.load", "json.Decoder", "msgspec.json.decode", "msgspec.json.Decoder"}
 

@@ -1,0 +1,233 @@
+"""Composes replays and comparisons: recordings on disk, bundles and settings in; a report out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream_app.bundle.errors import BundleError
+from stream_app.config import change_settings, is_semantic, load_settings, override_labels, settings_sha256
+from stream_app.core.types import InForce
+from stream_app.replay.canonical import Pace
+from stream_app.replay.evidence import Shown, evidence_in
+from stream_app.replay.in_force import recorded_in_force
+from stream_app.replay.recording import RecordingError
+from stream_app.replay.screen import screen_of
+from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
+from stream_app.wiring.model import Inference, bundle_directory, inference, model_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stream_app.config import LoadedSettings, Semantic
+    from stream_app.replay.canonical import Reached
+    from stream_app.replay.incidents import Incident
+    from stream_app.replay.recording import Recording
+    from stream_app.replay.report import Report
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One side as it is asked for: a bundle in place of the recorded one, and settings changed by ``name=value``."""
+
+    bundle: Path | None = None
+    assignments: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """How it differs from what was recorded, for people."""
+        parts = [] if self.bundle is None else [f"bundle {self.bundle}"]
+        return ", ".join([*parts, *self.assignments]) or "as recorded"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be judged, by whom, and what is to be said of it. The first choice is the base."""
+
+    paths: tuple[Path, ...]
+    choices: tuple[Choice, ...]
+    asked: Asked
+    has_page: bool = False
+
+
+def open_recording(path: Path) -> Recording:
+    """Open a recording, or a folder of files that follow one another; what can be read of a damaged one is read.
+
+    Raises:
+        RecordingError: if it is none, or cannot be opened.
+    """
+    # Here and not at the top: other recordings, such as those of tests, need no library of files.
+    from stream_app.adapters.recording.read import open_recording as open_files  # noqa: PLC0415
+
+    try:
+        return open_files(path, is_past_damage=True)
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+async def run_plan(
+    plan: Plan,
+    loaded: LoadedSettings,
+    *,
+    open_one: Callable[[Path], Recording] | None = None,
+    tell: Callable[[str, Reached], None] = lambda _, __: None,
+) -> tuple[Report, Shown | None]:
+    """Judge recordings, and look up what is shown of them.
+
+    Args:
+        plan: what is asked for.
+        loaded: operational settings, and what is in force where a recording does not say it.
+        open_one: opens a recording; None for those on disk.
+        tell: is told about the progress.
+
+    Returns:
+        The report, and frames and sentences where a page is wanted.
+
+    Raises:
+        RecordingError: if a recording cannot be read.
+        BundleError: if a bundle is refused, or is not the recorded one where that is asked for.
+        SettingsError: if a setting does not fit.
+    """
+    async with AsyncExitStack() as stack:
+        recordings = [_named(path, open_one or open_recording, stack) for path in plan.paths]
+        largest = _largest_pixels(recordings, plan.choices, loaded)
+        ready: dict[Path, Inference] = {}
+        entrants = []
+        for choice in plan.choices:
+            directory = (choice.bundle or plan.choices[0].bundle or bundle_directory(loaded.operational)).resolve()
+            if directory not in ready:
+                prepared = _with_bundle(loaded, directory, largest)
+                ready[directory] = await stack.enter_async_context(inference(prepared))
+            is_given = (choice.bundle or plan.choices[0].bundle) is not None
+            judge = _Judge(choice, loaded, ready[directory], is_given=is_given)
+            entrants.append(Entrant(choice.words, judge.in_force, ready[directory].scorer))
+        notes = tuple(
+            f"{named.name} does not say what was in force: judged by the settings and bundle in force here"
+            for named in recordings
+            if named.in_force is None
+        )
+        asked = msgspec.structs.replace(plan.asked, notes=(*plan.asked.notes, *notes))
+        operational = loaded.operational
+        pace = Pace(idle_ms=operational.idle_ms, limits=operational.limits)
+        report = await judge_recordings(recordings, entrants, asked, pace=pace, tell=tell)
+        return report, _shown(recordings, report) if plan.has_page else None
+
+
+def compare_files(
+    paths: Sequence[Path],
+    asked: Asked,
+    *,
+    has_page: bool,
+    open_one: Callable[[Path], Recording] | None = None,
+) -> tuple[Report, Shown | None]:
+    """Compare the alerts that recordings hold; see :func:`stream_app.replay.session.compare_recorded`.
+
+    Raises:
+        RecordingError: if a recording cannot be read.
+    """
+    with ExitStack() as stack:
+        recordings = [_named(path, open_one or open_recording, stack) for path in paths]
+        report = compare_recorded(recordings, asked)
+        return report, _shown(recordings, report) if has_page else None
+
+
+def judge_for_a_test(
+    paths: Sequence[Path], bundle: Path | None, assignments: Sequence[str]
+) -> tuple[tuple[Incident, ...], list[str]]:
+    """Judge recordings for a test, whether or not an event loop runs around it.
+
+    Args:
+        paths: recordings.
+        bundle: None for the recorded one.
+        assignments: ``name=value``, of settings of both kinds.
+
+    Returns:
+        The incidents, and the lines that `vigil replay` would show.
+
+    Raises:
+        RecordingError: if a recording cannot be read, to its end.
+        BundleError: if a bundle is refused, or is not the recorded one where that is asked for.
+        SettingsError: if a setting does not fit.
+    """
+    loaded = load_settings(assignments=[one for one in assignments if not is_semantic(one)])
+    choice = Choice(bundle, tuple(one for one in assignments if is_semantic(one)))
+    plan = Plan(paths=tuple(paths), choices=(choice,), asked=Asked())
+    with ThreadPoolExecutor(1) as thread:
+        report, _ = thread.submit(lambda: asyncio.run(run_plan(plan, loaded))).result()
+    if report.is_damaged:
+        raise RecordingError("; ".join(report.notes))
+    return report.base.incidents, screen_of(report)
+
+
+class _Judge:
+    """What one side puts in force for a recording."""
+
+    def __init__(self, choice: Choice, loaded: LoadedSettings, ready: Inference, *, is_given: bool) -> None:
+        self._choice = choice
+        self._loaded = loaded
+        self._bundle = ready.bundle
+        self._is_given = is_given
+
+    def in_force(self, named: Named) -> InForce:
+        """Return it.
+
+        Raises:
+            BundleError: if the bundle at hand is not the recorded one, and was not asked for.
+            SettingsError: if a change does not fit.
+        """
+        recorded = named.in_force
+        if recorded is None:
+            model, settings, name = model_of(self._bundle, self._loaded), self._loaded.semantic, self._loaded.sha256
+        else:
+            model, settings, name = recorded.model, recorded.settings, recorded.settings_sha256
+        if model.sha256 != self._bundle.sha256:
+            if not self._is_given:
+                raise BundleError(
+                    f"the bundle that judged when {named.name} was recorded",
+                    expected=f"{model.name}/{model.version}, sha256 {model.sha256}",
+                    found=f"sha256 {self._bundle.sha256} at {self._bundle.path}; --bundle says where the right one "
+                    "is (of a comparison's base: --against --bundle), or which other is to judge",
+                )
+            # Thresholds that somebody set in place of the recorded bundle's are not for another.
+            model = model_of(self._bundle, dataclasses.replace(self._loaded, thresholds=()))
+        if not self._choice.assignments:
+            return InForce(model, settings, name)
+        settings, overrides = change_settings(settings, self._choice.assignments)
+        model = msgspec.structs.replace(model, labels=override_labels(model.labels, overrides))
+        return InForce(model, settings, settings_sha256(settings, overrides))
+
+
+def _with_bundle(loaded: LoadedSettings, directory: Path, max_image_pixels: int) -> LoadedSettings:
+    operational = msgspec.structs.replace(loaded.operational, bundle=str(directory))
+    semantic = msgspec.structs.replace(loaded.semantic, max_image_pixels=max_image_pixels)
+    return dataclasses.replace(loaded, operational=operational, semantic=semantic, thresholds=())
+
+
+def _largest_pixels(recordings: Sequence[Named], choices: Sequence[Choice], loaded: LoadedSettings) -> int:
+    """Return how large a picture some side admits, so that decoding, which they share, refuses none of them."""
+    return max(
+        change_settings(_settings_of(named, loaded), choice.assignments)[0].max_image_pixels
+        for named in recordings
+        for choice in choices
+    )
+
+
+def _settings_of(named: Named, loaded: LoadedSettings) -> Semantic:
+    return loaded.semantic if named.in_force is None else named.in_force.settings
+
+
+def _named(path: Path, open_one: Callable[[Path], Recording], stack: ExitStack | AsyncExitStack) -> Named:
+    recording = open_one(path)
+    if isinstance(recording, AbstractContextManager):
+        # One of files; others have nothing to close.
+        stack.enter_context(recording)
+    return Named(os.fspath(path), recording, recorded_in_force(recording))
+
+
+def _shown(recordings: Sequence[Named], report: Report) -> Shown:
+    return evidence_in((named.recording for named in recordings), report.shown)
