@@ -96,8 +96,10 @@ def _must_not_skip(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip that would hide a promise into a failure."""
+    """Turn a skip that would hide a promise into a failure; keep a report fit to be sent."""
     report = yield
+    # Between processes a report travels as UTF-8, which cannot write every string that a test logs.
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     if report.skipped and not hasattr(report, "wasxfail") and _must_not_skip(item):
         report.outcome = "failed"
         report.longrepr = f"this test may not skip where CI=true, but it did: {report.longrepr}"
