@@ -14,7 +14,6 @@ from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.wire.checkpoints import state_key
 from stream_app.wire.journal import JournalError, JournalRecord, decode_journal
-from stream_app.wire.keyframes import keyframe_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,10 +44,9 @@ def told_by(record: TopicRecord, deployment: str) -> Iterator[InForce]:
     journal = _read(record)
     if record.key != state_key(deployment, journal.partition):
         return
-    keyframe = keyframe_in(record.value or b"")
-    if keyframe is not None:
+    if journal.keyframe is not None:
         try:
-            checkpoint = decode_checkpoint(keyframe)
+            checkpoint = decode_checkpoint(journal.keyframe.checkpoint)
         except CheckpointError as error:
             raise RecordingError(f"keyframe of task {journal.partition}, offset {record.offset}: {error}") from error
         yield InForce(checkpoint.model, checkpoint.settings, checkpoint.settings_sha256)

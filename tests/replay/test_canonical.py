@@ -159,7 +159,8 @@ def _order(logs: Mapping[Side, Sequence[Raw]]) -> list[tuple[Side, Raw]]:
         merge.offer(side, [(admit(side, raw, Semantic()), raw) for raw in log])
         merge.set_caught_up(side, is_caught_up=True)
     order = []
-    while (intake := merge.next()) is not None:
+    while (first := merge.next()) is not None:
+        intake = first[0]
         order.append((intake.side, by_ref[(intake.side, intake.offset)]))
     return order
 

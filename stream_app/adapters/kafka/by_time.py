@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from stream_app.adapters.kafka.answering import Tell, tell_nobody
-from stream_app.adapters.kafka.to_the_end import SILENCE_S, EndNotReachedError, Polls, _stuck
+from stream_app.adapters.kafka.to_the_end import SILENCE_S, EndNotReachedError, Polls, stuck
 from stream_app.clock import SystemClock
 from stream_app.runtime.ports.clock import Clock
 
@@ -108,7 +108,7 @@ class ByTime:
         await self._clock.sleep(0)
         batches = await self._polls.poll(left, timeout_ms=_LOOK_MS)
         if not batches and self._clock.monotonic() - self._heard_at > self._silence_s:
-            raise EndNotReachedError(_stuck(left, self._silence_s, are_answered=self._polls.are_answered))
+            raise EndNotReachedError(stuck(left, self._silence_s, are_answered=self._polls.are_answered))
         for place, batch in batches.items():
             self._queues[place].extend(batch)
             self._heard_at = self._clock.monotonic()

@@ -131,7 +131,7 @@ async def read_to_the_end(
             # Not before: a reader may take its time with each record.
             heard_at = clock.monotonic()
         elif clock.monotonic() - heard_at > silence_s:
-            raise EndNotReachedError(_stuck(left, silence_s, are_answered=polls.are_answered))
+            raise EndNotReachedError(stuck(left, silence_s, are_answered=polls.are_answered))
 
 
 async def _still_below(client: Any, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:  # noqa: ANN401
@@ -156,7 +156,8 @@ def _silent(silence_s: float) -> str:
     return f"the brokers have stopped answering: nothing for {silence_s:g} s"
 
 
-def _stuck(left: Mapping[TopicPartition, int], silence_s: float, *, are_answered: bool) -> str:
+def stuck(left: Mapping[TopicPartition, int], silence_s: float, *, are_answered: bool) -> str:
+    """Say why nothing comes below these ends."""
     if not are_answered:
         return _silent(silence_s)
     where, end = min(left.items())

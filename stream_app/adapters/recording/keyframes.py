@@ -15,6 +15,7 @@ from stream_app.core.checkpoint import CheckpointError, decode_checkpoint
 from stream_app.core.event_time import format_event_time
 from stream_app.core.types import Side
 from stream_app.wire.checkpoints import state_key
+from stream_app.wire.journal import JournalError, decode_journal
 
 if TYPE_CHECKING:
     from stream_app.replay.recording import TopicRecord
@@ -39,17 +40,6 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _Keyframe(msgspec.Struct, frozen=True):
-    checkpoint: bytes
-
-
-class _Record(msgspec.Struct, frozen=True):
-    """What of a journal record matters here; ``keyframe`` is what version 1 added."""
-
-    partition: int
-    keyframe: _Keyframe | None = None
-
-
 class Keyframes:
     """The keyframes of a deployment's tasks, as far as its journal was read; in the order of the journal."""
 
@@ -67,8 +57,8 @@ class Keyframes:
     def note(self, record: TopicRecord) -> None:
         """Take note of a journal record; of other deployments' and of those without a keyframe nothing is kept."""
         try:
-            read = msgspec.json.decode(record.value or b"", type=_Record)
-        except msgspec.DecodeError:
+            read = decode_journal(record.value or b"")
+        except JournalError:
             return
         if read.keyframe is None or record.key != state_key(self._deployment, read.partition):
             return
