@@ -25,7 +25,6 @@ NEWEST_MS = START_MS + 250
         (Chosen(from_ms=0, until_ms=0), False),
         (Chosen(from_ms=NEWEST_MS, until_ms=NEWEST_MS + 1, zones=frozenset({"gate"})), False),
     ],
-    ids=str,
 )
 def test_a_span_has_its_beginning_and_not_its_end(chosen: Chosen, *, is_taken: bool) -> None:
     assert chosen.takes(decode_decision(decision_value())) == is_taken
