@@ -10,12 +10,15 @@ ROOT = Path(stream_app.__file__).parent
 OTHERS = {
     "adapters/decoding/child.py": "settings from the parent process",
     "adapters/feed/texts.py": "a file of texts to be sent",
+    "adapters/recording/cut.py": "the settings that a recording says were in force",
+    "adapters/recording/layout.py": "a recording's own metadata",
     "bundle/manifest.py": "the manifest of a bundle",
     "cli/demo.py": "the texts of a folder to be played",
     "config/load.py": "a value on the command line",
     "demo/collecting.py": "what the demo's judge reads by the published schemas: it shares no code with what it judges",
     "local_kafka/detached.py": "its own state file",
     "local_kafka/jars.py": "its own list of jars",
+    "replay/differing.py": "two values of one record, to say in which property they differ",
     "replay/golden.py": "golden incidents, kept beside somebody's tests",
     "replay/verdicts.py": "verdicts of reviewers",
 }

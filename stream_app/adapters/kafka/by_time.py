@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from stream_app.adapters.kafka.answering import Tell, tell_nobody
-from stream_app.adapters.kafka.to_the_end import SILENCE_S, EndNotReachedError, Polls, stuck
+from stream_app.adapters.kafka.to_the_end import SILENCE_S, EndNotReachedError, Polls, answered, stuck
 from stream_app.clock import SystemClock
 from stream_app.runtime.ports.clock import Clock
 
@@ -67,7 +67,7 @@ class ByTime:
             self._show(place, ends, heads, empty)
         while empty or heads:
             # The order is known only once every partition has shown what comes next in it.
-            while left := await self._below(ends, empty):
+            while left := await answered(self._below(ends, empty), self._silence_s, self._clock):
                 for place in await self._fetch(left):
                     empty.discard(place)
                     self._show(place, ends, heads, empty)

@@ -119,7 +119,7 @@ async def read_to_the_end(
     polls = Polls(client, tell, clock)
     heard_at = clock.monotonic()
     # A position behind the last record may still be the end: transaction markers take offsets too.
-    while left := await _answered(_still_below(client, ends), silence_s, clock):
+    while left := await answered(_still_below(client, ends), silence_s, clock):
         # What has been fetched already is handed out without a pause; others of this loop have work to do, too.
         await clock.sleep(0)
         batches = await polls.poll(left, timeout_ms=_LOOK_MS)
@@ -138,10 +138,14 @@ async def _still_below(client: Any, ends: Mapping[TopicPartition, int]) -> dict[
     return {place: end for place, end in ends.items() if await client.position(place) < end}
 
 
-async def _answered(
+async def answered(
     asked: Coroutine[Any, Any, dict[TopicPartition, int]], silence_s: float, clock: Clock
 ) -> dict[TopicPartition, int]:
-    """Await a question that aiokafka asks for ever: a position that is not known is one that a broker has to tell."""
+    """Await a question that aiokafka asks for ever: a position that is not known is one that a broker has to tell.
+
+    Raises:
+        EndNotReachedError: if there is no answer for so long.
+    """
     asking = asyncio.ensure_future(asked)
     try:
         await wait_for_any({asking}, silence_s, clock)
