@@ -93,4 +93,4 @@ def test_a_video_that_ends_before_its_time_is_said(
     assert deployment.run("feed", str(video), "--speed", "0") == 0
     said = capsys.readouterr().err
     assert "cut (zone-1): ended after" in said
-    assert "20 were expected" in said
+    assert "although the file declares 20" in said

@@ -114,7 +114,7 @@ def test_what_comes_out_scores_as_the_parts_do_and_can_be_evaluated(
             main([command[0], str(done.path), *command[1:], "--resamples", "100"])
         assert not ended.value.code
     assert "fusion gains" in capsys.readouterr().out
-    assert "Each part was calibrated by its own run" in page.read_text("utf-8")
+    assert "Each fold was calibrated by its own run" in page.read_text("utf-8")
 
 
 def test_thresholds_can_be_chosen_on_all_pictures_of_a_text(
@@ -346,8 +346,8 @@ def test_the_card_of_a_model_that_learned_from_everything_has_the_figures_of_its
     card = (tmp_path / "bundle" / MODEL_CARD).read_text()
     assert "## Figures of a cross-validation\n" in card
     assert "## Figures of a cross-validation, by sequences\n" in card
-    assert "had not learned from its part" in card
-    assert "48 rows, 48 decisions, 12 groups, 3 parts" in card
+    assert "learned from its fold" in card
+    assert "48 rows, 48 decisions, 12 groups, 3 folds" in card
     assert "optimistic" not in card
 
 

@@ -65,7 +65,11 @@ def _cut(run: Path, name: str, share: float, tmp_path: Path) -> Path:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run, copy)
     data = (copy / name).read_bytes()
-    (copy / name).write_bytes(data[: int(len(data) * share)])
+    end = int(len(data) * share)
+    if end and name.endswith(".toml"):
+        # Within a value: paths of any length are in it, and what is cut between two lines is still TOML.
+        end = data.index(b' = "', end) + len(b' = "')
+    (copy / name).write_bytes(data[:end])
     return copy
 
 
