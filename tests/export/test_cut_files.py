@@ -12,6 +12,8 @@ torch = pytest.importorskip("torch", reason="the training side needs the extra `
 
 from tests.export.trainings import small_config, write_rows  # noqa: E402
 from vigil_export.cli import main  # noqa: E402 - the skips above come first
+from vigil_export.training.claim import claim  # noqa: E402
+from vigil_export.training.config import ConfigError, read_config  # noqa: E402
 from vigil_export.training.crossval import crossval  # noqa: E402
 from vigil_export.training.fit import fit  # noqa: E402
 from vigil_export.training.loop import _Training  # noqa: E402
@@ -93,6 +95,19 @@ def test_what_a_training_is_resumed_from_is_named_where_it_was_cut(
     assert f"{run / name}: " in said
     assert (advice in said) != (name == "config.toml" and not share)
     assert before.items() <= {path: path.stat().st_size for path in run.rglob("*") if path.is_file()}.items()
+
+
+def test_a_configuration_that_was_cut_between_two_lines_is_not_resumed(interrupted: Path, tmp_path: Path) -> None:
+    """It is still TOML: what is missing would be taken for its default, and the run would go on as another one."""
+    shutil.copytree(interrupted, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    lines = run.config.read_bytes().splitlines(keepends=True)
+    for count in range(len(lines)):
+        run.config.write_bytes(b"".join(lines[:count]))
+        with pytest.raises(ConfigError, match=r"config\.toml: "):
+            claim(read_config(run.config), run, resume=True)
+    run.config.write_bytes(b"".join(lines))
+    claim(read_config(run.config), run, resume=True)
 
 
 @pytest.mark.parametrize("advice", ["copy", "remove", "remove the state"])
