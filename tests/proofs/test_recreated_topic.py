@@ -72,7 +72,7 @@ async def _wait_ended(worker: Worker) -> int:
 
 
 @pytest.mark.parametrize(("topic", "more_frames"), [("texts", 0), ("frames", 30)])
-def test_a_topic_made_again_is_loud_until_the_tasks_are_reset(
+def test_a_recreated_topic_is_loud_until_the_tasks_are_reset(
     kafka: Broker, tmp_path: Path, topic_prefix: str, topic: str, more_frames: int
 ) -> None:
     """With more frames than before, the old positions exist in the new topic too: nothing may be skipped even so."""

@@ -1,6 +1,5 @@
 """One epoch of a task: what it asks of the scorer, what it tells the core, and what it forgets."""
 
-import asyncio
 import json
 from functools import partial
 from typing import Any
@@ -144,21 +143,6 @@ def test_a_task_that_is_stopped_lets_go_of_everything(side: Side) -> None:
     stage = play(body)
     forgotten = {key[2] for key in stage.scorer.forgotten}
     assert int(side) in forgotten
-
-
-def test_a_scorer_that_is_cancelled_from_within_breaks_the_runner() -> None:
-    """Else a result would be missing without a word, and nothing behind it would ever be published."""
-
-    async def body(stage: Stage) -> None:
-        stage.scorer.error = asyncio.CancelledError()
-        await stage.until(lambda: stage.publisher.published)
-        stage.text()
-        stage.quiet(NOW_MS + 60_000)
-        await stage.until(lambda: stage.scorer.items)
-        await stage.clock.settle()
-
-    with pytest.raises(RuntimeError, match="the scorer was cancelled from within"):
-        play(body)
 
 
 def test_no_commit_is_tried_again_and_again_while_what_wants_one_waits_behind_a_slow_score() -> None:

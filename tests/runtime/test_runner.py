@@ -195,20 +195,30 @@ def _has_more_than(found: list[Any], number: int) -> bool:
     return len(found) > number
 
 
-def test_a_scorer_that_raises_breaks_the_runner() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("device lost"), "device lost"),
+        (asyncio.CancelledError(), "the scorer was cancelled from within"),
+    ],
+    ids=["raises", "is cancelled from within"],
+)
+def test_a_scorer_that_gives_no_result_breaks_the_runner(error: BaseException, said: str) -> None:
+    """Else a result would be missing without a word, and nothing behind it would ever be published."""
+
     async def body(stage: Stage) -> None:
-        stage.scorer.error = RuntimeError("device lost")
+        stage.scorer.error = error
         await stage.until(lambda: stage.publisher.published)
         stage.text()
         stage.quiet(NOW_MS + 60_000)
         await stage.until(lambda: stage.scorer.items)
         await stage.clock.settle()
 
-    with pytest.raises(RuntimeError, match="device lost"):
+    with pytest.raises(RuntimeError, match=said):
         play(body)
 
 
-def test_a_full_queue_presses_its_own_side_only_and_is_released_when_it_drains() -> None:
+def test_a_full_queue_pauses_its_own_side_only_until_it_drains() -> None:
     async def body(stage: Stage) -> None:
         await stage.until(lambda: stage.publisher.published)
         for offset in range(4):
