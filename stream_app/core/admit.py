@@ -40,11 +40,10 @@ class _RefusedError(Exception):
 
 
 class TextBody(msgspec.Struct, frozen=True, gc=False):
-    """What a text record says: the text itself, its severity 1-5 or 0, and the sensor's name or ''."""
+    """What a text record says: the text itself, and its severity 1-5 or 0. Nothing depends on the sensor's name."""
 
     text: str
     severity: int = 0
-    sensor: str = ""
 
 
 def admit(side: Side, raw: RawRecord, settings: Semantic) -> Record | Refused:
@@ -257,8 +256,7 @@ def _structured(envelope: dict[str, Any], attributes: dict[str, str]) -> tuple[T
 def _body_of(data: dict[str, Any] | None, content: str) -> TextBody:
     """Take the contract's JSON where it is that, else the content as it stands: an alarm is never refused for form."""
     if data is not None and isinstance(data.get("text"), str) and data["text"].strip():
-        sensor = data.get("sensor")
-        return TextBody(data["text"], _severity(data.get("severity")), sensor if isinstance(sensor, str) else "")
+        return TextBody(data["text"], _severity(data.get("severity")))
     if not content.strip():
         raise _RefusedError("empty", "nothing but white space")
     return TextBody(content)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, decode_checkpoint
@@ -234,6 +235,13 @@ def test_a_journal_that_older_and_newer_versions_wrote_in_turn_is_read() -> None
     assert [place for place in in_order(records, (3, 8)) if not isinstance(place, JournalStep)] == [
         Frames(9), Text(5), Text(8), Frames(12), Frames(14),
     ]  # fmt: skip
+
+
+def test_an_epoch_is_told_before_the_places_of_its_first_record_and_only_there() -> None:
+    topics = structs.asdict(topics_of(Operational()))
+    epoch = JournalEpoch(version="1", provider="CPU", letter_bytes=9, settings="11" * 32, topics=topics)
+    records = [structs.replace(_record(JournalText(5, 9)), epoch=epoch), _record(JournalText(6, 9))]
+    assert list(in_order(records, (5, 9))) == [epoch, Text(5), Text(6)]
 
 
 @pytest.mark.parametrize(
