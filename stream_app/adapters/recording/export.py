@@ -34,10 +34,10 @@ _Place = tuple[str, int, int]
 class Exported(msgspec.Struct):
     """What was written, and how much of what is named is not in the recording."""
 
-    decisions: int = 0
-    incidents: int = 0
-    files: int = 0
-    missing: int = 0
+    decisions: int
+    incidents: int
+    files: int
+    missing: int
 
 
 class _Named(msgspec.Struct):
@@ -62,7 +62,7 @@ def export(recording: McapRecording, out: Path) -> Exported:
         RecordingError: if the recording cannot be read.
         OSError: if the folder cannot be written.
     """
-    done, named = Exported(), _Named()
+    done, named = Exported(decisions=0, incidents=0, files=0, missing=0), _Named()
     topic = recording.about.topics.decisions
     with (out / "decisions.jsonl").open("xb") as lines:
         for kind, record in recording.records():
