@@ -31,6 +31,8 @@ from stream_app.wire.dead_letters import DEFAULT_LETTER_BYTES, LETTER_OVERHEAD_B
 from stream_app.wire.topics import Topics
 
 _TOPIC_NOT_ALLOWED: Final = 29
+#: What a journal record has beside the checkpoint, which is in base64 in a keyframe.
+_KEYFRAME_OVERHEAD_BYTES: Final = 65_536
 #: One fetch of so many bytes per partition is enough for a sample of keys, and bounds what a start downloads.
 _SAMPLE_FETCH_BYTES: Final = 131_072
 #: A topic that was made a moment ago is not known to every broker at once, in seconds.
@@ -248,10 +250,12 @@ def _costly(configs: Mapping[str, Mapping[str, str]], settings: PreflightSetting
             "grows beyond that (a flood of texts, many cameras, a wide window) is halted until it is raised, or "
             "max_held, held_texts_bytes or incidents_bytes are lowered"
         )
-    if journal is not None and journal < MAX_MESSAGE_BYTES:
+    keyframe_bytes = settings.checkpoint_bytes * 4 // 3 + _KEYFRAME_OVERHEAD_BYTES
+    if journal is not None and min(journal, MAX_REQUEST_BYTES) < keyframe_bytes:
         warnings.append(
-            f"{topics.journal}: expected max.message.bytes of at least {MAX_MESSAGE_BYTES}, found {journal}: larger "
-            "keyframes are left out, and no recording can begin while a checkpoint is as large as that"
+            f"{topics.journal}: expected max.message.bytes of at least {keyframe_bytes} (a keyframe with the largest "
+            f"checkpoint under these settings) and at most {MAX_REQUEST_BYTES}, found {journal}: larger keyframes are "
+            "left out, and no recording can begin while a checkpoint is as large as that"
         )
     return warnings
 
