@@ -168,6 +168,8 @@ class _Guard:
 
     def _readout(self, tp: TopicPartition, fetched: Fetched, theirs: Any) -> Readout:
         is_committed_only = self._consumer._isolation_level == "read_committed"
+        # It ends here unread. Its generator, which refers to it, would keep the answer alive until the collector comes.
+        theirs._records_iterator = None
         return Readout(
             tp,
             fetched,

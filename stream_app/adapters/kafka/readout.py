@@ -45,7 +45,11 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Readout:
-    """What a `FetchResult` needs of aiokafka's `PartitionRecords`: an iterator that knows the next offset to fetch."""
+    """What a `FetchResult` needs of aiokafka's `PartitionRecords`: an iterator that knows the next offset to fetch.
+
+    It is in no reference cycle: an answer may have megabytes, is dropped unread where its partition is paused, and goes
+    then and there instead of waiting for the collector, which comes seldom.
+    """
 
     def __init__(
         self,
@@ -66,13 +70,13 @@ class Readout:
                 committed too.
             batch_bytes: the memory that a batch may take unpacked.
         """
-        self.next_fetch_offset = offset
-        self._tp = tp
-        self._fetched = fetched
-        self._aborted = None if aborted is None else list(aborted)
-        self._aborting: set[int] = set()
-        self._batch_bytes = batch_bytes
-        self._left = self._read()
+        self._reading = _Reading(tp, fetched, offset, aborted, batch_bytes)
+        self._left = self._reading.records()
+
+    @property
+    def next_fetch_offset(self) -> int:
+        """The offset behind the newest record that was returned, and behind what was passed over."""
+        return self._reading.next_fetch_offset
 
     def __iter__(self) -> Iterator[ConsumerRecord[bytes, bytes] | UnreadableRecord]:
         """Return itself."""
@@ -82,7 +86,26 @@ class Readout:
         """Return the next record; the offset to be fetched next is the one behind it."""
         return next(self._left)
 
-    def _read(self) -> Iterator[ConsumerRecord[bytes, bytes] | UnreadableRecord]:
+
+class _Reading:
+    """Where the read-out stands. It must not know its own generator, which knows it."""
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        fetched: Fetched,
+        offset: int,
+        aborted: Sequence[tuple[int, int]] | None,
+        batch_bytes: int,
+    ) -> None:
+        self.next_fetch_offset = offset
+        self._tp = tp
+        self._fetched = fetched
+        self._aborted = None if aborted is None else list(aborted)
+        self._aborting: set[int] = set()
+        self._batch_bytes = batch_bytes
+
+    def records(self) -> Iterator[ConsumerRecord[bytes, bytes] | UnreadableRecord]:
         begin, spent = self.next_fetch_offset, 0
         batch: Batch | None = None
         for batch in split(self._fetched.records):

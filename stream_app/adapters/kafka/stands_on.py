@@ -52,6 +52,11 @@ STANDS_ON: Final = (
         "the start and the aborted transactions of a read-out",
     ),
     Used(
+        "aiokafka.consumer.fetcher:PartitionRecords",
+        ("_records_iterator",),
+        "set to None, as it does itself when it was read: what is not read would lie in a reference cycle",
+    ),
+    Used(
         "aiokafka.consumer.subscription_state:Assignment",
         ("active", "state_value"),
         "whether the fetcher accepted an answer. `last_poll_timestamp`, which is public, is in wall-clock ms: two "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import AsyncMock
@@ -318,3 +320,25 @@ def test_every_consumer_is_made_through_the_guard() -> None:
         str(path.relative_to(root)) for path in root.rglob("*.py") if re.search(r"AIOKafkaConsumer\(", path.read_text())
     }
     assert makers == {"adapters/kafka/guarding.py"}
+
+
+def test_what_was_fetched_is_freed_when_it_is_read_or_dropped_and_not_when_the_collector_comes() -> None:
+    async def scenario() -> None:
+        consumer: Any = Consumer()
+        guard(consumer, _BOUND)
+        await consumer.start()
+        consumer._client.response = _response(batch([record(0), record(1)]))
+        await consumer._fetcher._proc_fetch_request(consumer.assignment, 0, _FETCH)
+        result = consumer._fetcher._records.pop(_TP)
+        dropped = weakref.ref(result._partition_records._reading)
+        assert result.getone().offset == 0, "begun, not read to its end"
+        del result
+        assert dropped() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(scenario())
+        assert [one for one in gc.get_objects() if type(one) is PartitionRecords] == []
+    finally:
+        gc.enable()
