@@ -118,15 +118,14 @@ def _record(recording: Recording, loaded: LoadedSettings, out: Path, bundle: Pat
     # Here and not at the top: the other commands need no ONNX Runtime.
     from stream_app.adapters.observing.logs import configure_logging  # noqa: PLC0415
     from stream_app.cli.judging import failures, progress, say_written  # noqa: PLC0415
-    from stream_app.replay.session import Asked  # noqa: PLC0415
+    from stream_app.replay.session import Asked, Named  # noqa: PLC0415
     from stream_app.wiring.replaying import Choice, Plan, run_plan  # noqa: PLC0415
 
-    plan = Plan(paths=(Path("drawn site"),), choices=(Choice(bundle),), asked=Asked(), out=out)
+    plan = Plan(paths=(), choices=(Choice(bundle),), asked=Asked(), out=out)
+    drawn = Named("drawn site", recording, None)
     configure_logging(loaded.operational.log_format, "warning")
     with failures(), progress() as tell:
-        report, _ = run_command(
-            run_plan(plan, loaded, open_one=lambda _: recording, tell=tell, tell_written=say_written)
-        )
+        report, _ = run_command(run_plan(plan, loaded, drawn=drawn, tell=tell, tell_written=say_written))
     (judged,) = report.recordings
     echo(f"{judged.frames:,} frames, {judged.texts:,} texts, {len(report.base.incidents)} incidents")
 
