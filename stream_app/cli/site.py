@@ -22,7 +22,7 @@ from stream_app.drawn_site import LABELS, Report, Schedule, Site, contact_sheet
 from stream_app.replay.recording import Recording
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo
-from stream_app.terminal.outcome import USAGE, CommandError, run_command
+from stream_app.terminal.outcome import CommandError, run_command
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth."
@@ -95,8 +95,10 @@ def record_command(  # noqa: PLR0913 - one parameter an option
     A recording to try `vigil verify`, `vigil replay` and `vigil compare` on. Equal arguments, settings and versions
     give equal bytes.
     """
-    if out.suffix != SUFFIX:
-        raise CommandError(f"--out: expected a name that ends in {SUFFIX}, found {out}", status=USAGE)
+    # Here and not at the top: the other commands read no recordings.
+    from stream_app.cli.judging import require_new  # noqa: PLC0415
+
+    require_new(out)
     loaded = settings_from(config, assignments)
     topics = topics_of(loaded.operational)
     # Here and not at the top: the other commands need no client of Kafka.

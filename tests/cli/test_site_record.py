@@ -78,7 +78,7 @@ def test_the_command_still_gives_the_records_that_ship_with_the_tests(made: Path
 
 
 def _comparable(kind: Kind, record: TopicRecord) -> object:
-    """Return what another version on another processor gives, too: all but its name, digests, and a score's last digit."""
+    """Return what another version on another processor gives too: not its name, not digests, no score to the digit."""
     if kind in {"frames", "texts"}:
         return record
     place = (kind, record.partition, record.offset, record.timestamp, record.timestamp_type, record.key)

@@ -11,6 +11,7 @@ SITE = Path(__file__).with_name("site.mcap")
 
 def command() -> list[str]:
     """Return the arguments of `vigil` that made :data:`SITE`, but for where it was written to."""
-    found = re.search(r"^vigil (site record .*) --out \S+$", SITE.with_name("README.md").read_text("utf-8"), re.MULTILINE)
+    readme = SITE.with_name("README.md").read_text("utf-8")
+    found = re.search(r"^vigil (site record .*) --out \S+$", readme, re.MULTILINE)
     assert found is not None
     return found[1].split()

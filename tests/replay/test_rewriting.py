@@ -1,4 +1,4 @@
-"""A replay that writes a recording: of its inputs and outputs, verified byte for byte, the same however fast it went."""
+"""A replay that writes a recording of its inputs and outputs: it verifies to the byte, however fast the replay was."""
 
 from __future__ import annotations
 
