@@ -26,6 +26,8 @@ from tests.replay.site import in_force
 from tests.replay.test_canonical import PACE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stream_app.replay.canonical import Judged
     from stream_app.replay.incidents import Incident
     from stream_app.replay.recording import Kind, TopicRecord
@@ -63,7 +65,7 @@ def recordings() -> tuple[Memory, ...]:
     return tuple(_varied(found, seed) for seed in range(_OTHERS + 1))
 
 
-def _varied(found: list[tuple[Kind, TopicRecord]], seed: int) -> Memory:
+def _varied(found: Sequence[tuple[Kind, TopicRecord]], seed: int) -> Memory:
     random = Random(seed)
     logs: dict[Kind, list[TopicRecord]] = {"frames": [], "texts": []}
     moved_ms = 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stream_app.replay.recording import Kind, TopicRecord
-    from stream_app.runtime.ports.scoring import RecordKey
+    from stream_app.runtime.ports.scoring import RecordKey, Score, ScoreItem
 
 KINDS: tuple[Kind, ...] = ("texts", "frames", "alerts", "decisions", "dead_letters")
 
@@ -149,7 +149,7 @@ def test_bytes_in_memory_stay_few_over_a_long_recording() -> None:
 
 def test_a_broken_scorer_leaves_what_was_written_before() -> None:
     class Broken(MoodScorer):
-        async def score(self, item: object) -> object:  # type: ignore[override]
+        async def score(self, item: ScoreItem) -> Score:
             raise OSError(f"no engine for {item}")
 
     made: list[str] = []
