@@ -59,11 +59,11 @@ class Rewriter:
 
     def take(self, partition: int, step: Step, payloads: Payloads, append_ms: int) -> None:
         """Put a step's outputs out, as one transaction appended at this time."""
-        is_first = partition not in self._keyframes
         keyframes = self._keyframes.setdefault(partition, Keyframes(self._keyframe_ms))
         context = msgspec.structs.replace(self._context, partition=partition)
+        # A task's first step has a keyframe, and what every epoch says comes with it.
         has_keyframe = keyframes.is_due(step)
-        for message in render_step(step, context, payloads, is_first=is_first, has_keyframe=has_keyframe):
+        for message in render_step(step, context, payloads, has_keyframe=has_keyframe):
             kind = self._kinds.get(message.topic)
             if kind is None:
                 continue

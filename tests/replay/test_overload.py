@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from stream_app.core.journal import JournalThinning, JournalTick
 from stream_app.core.task import Task
 from stream_app.core.types import Side
 from stream_app.replay.overload import recorded_overload
@@ -124,12 +125,26 @@ def test_it_is_written_with_the_ticks_and_levels_that_it_took() -> None:
     live = night()
     recording = live.recording()
     made, _ = rewrite(recording, IN_FORCE, MoodScorer(MOODS), pace=PACE, overload=recorded_overload(recording))
+    assert _told(made.of("journal")) == _told(live.logs["journal"])
 
-    def told(records: Sequence[TopicRecord]) -> list[object]:
-        journal = (decode_journal(record.value or b"") for record in records)
-        return [entry for record in journal for entry in record.entries]
 
-    assert told(made.of("journal")) == told(live.logs["journal"])
+@pytest.mark.parametrize(("first", "last"), [(150, 399), (0, 150), (400, 399)], ids=["late", "short", "none"])
+def test_what_the_recording_lacks_of_a_side_is_not_waited_for(first: int, last: int) -> None:
+    live = night()
+    frames = [one for one in live.logs["frames"] if first <= one.offset <= last]
+    recording = Memory({**live.logs, "frames": frames})
+    made, _ = rewrite(recording, IN_FORCE, MoodScorer(MOODS), pace=PACE, overload=recorded_overload(recording))
+    levels = [(one.level, one.next_text) for one in _told(live.logs["journal"]) if isinstance(one, JournalThinning)]
+    found = [(one.level, one.next_text) for one in _told(made.of("journal")) if isinstance(one, JournalThinning)]
+    assert found == levels
+    assert len(levels) == 2
+    ticks = [one.to_ms for one in _told(made.of("journal")) if isinstance(one, JournalTick)]
+    assert ticks[:7] == [T0 + at_ms for at_ms in (11_300, 12_310, 13_330, 14_400, 15_500, 16_600, 17_700)]
+
+
+def _told(records: Sequence[TopicRecord]) -> list[object]:
+    journal = (decode_journal(record.value or b"") for record in records)
+    return [entry for record in journal for entry in record.entries]
 
 
 def test_a_level_from_before_the_recording_comes_from_its_first_keyframe() -> None:

@@ -117,6 +117,8 @@ def test_many_records_of_one_moment_make_a_step_of_their_own() -> None:
     recording = recording_of(texts, [])
     pace = msgspec.structs.replace(PACE, limits=limits)
     made, _ = rewrite(recording, IN_FORCE, MoodScorer({}), pace=pace)
+    slow, _ = rewrite(recording_of(texts, []), IN_FORCE, MoodScorer({}, Random(1)), pace=pace)
+    assert slow.written == made.written
     steps = [decode_journal(record.value or b"").step for record in made.of("journal")]
     admitted = [step.next_text for step in steps if step is not None]
     # Two queues full, and two again; the rest with the first tick.
