@@ -19,6 +19,7 @@ from stream_app.replay.in_force import recorded_in_force
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.verify import verify
 from stream_app.terminal.outcome import FAILED, USAGE
+from stream_app.wire.journal import decode_journal
 from tests.cli.test_site_record import records, run
 from tests.recordings.shipped import SITE
 from tests.replay.site import in_force
@@ -85,6 +86,10 @@ def test_another_setting_and_bundle_are_in_what_is_written(tmp_path: Path, capsy
         assert found is not None
         assert found.settings == msgspec.structs.replace(in_force().settings, sample_ms=1_500)
         assert found.settings_sha256 != in_force().settings_sha256
+        journal = [record.value or b"" for kind, record in recording.records() if kind == "journal"]
+        epoch = decode_journal(journal[0]).epoch
+        assert epoch is not None
+        assert (epoch.settings, epoch.provider) == (found.settings_sha256, "CPUExecutionProvider")
         assert verify(recording).status == "equal"
     # What judged is asked for no more.
     judged = [(one["label"], one["zone"]) for one in incidents(capsys, out)]

@@ -112,12 +112,12 @@ def test_what_the_old_one_has_without_its_value_is_left_out() -> None:
 
 
 def test_many_records_of_one_moment_make_a_step_of_their_own() -> None:
-    texts = [raw_text(n, T0) for n in range(2_500)]
+    texts = [raw_text(n, T0 + 1) for n in range(2_500)]
     limits = msgspec.structs.replace(LIMITS, queue_records=700, outputs=10)
-    recording = recording_of(texts, [])
     pace = msgspec.structs.replace(PACE, limits=limits)
-    made, _ = rewrite(recording, IN_FORCE, MoodScorer({}), pace=pace)
-    slow, _ = rewrite(recording_of(texts, []), IN_FORCE, MoodScorer({}, Random(1)), pace=pace)
+    # Each text is scored with the frame as soon as it is admitted.
+    made, _ = rewrite(recording_of(texts, [raw_frame(0, T0)]), IN_FORCE, MoodScorer({}), pace=pace)
+    slow, _ = rewrite(recording_of(texts, [raw_frame(0, T0)]), IN_FORCE, MoodScorer({}, Random(1)), pace=pace)
     assert slow.written == made.written
     steps = [decode_journal(record.value or b"").step for record in made.of("journal")]
     admitted = [step.next_text for step in steps if step is not None]
