@@ -43,6 +43,13 @@ ExpectOption = Annotated[
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE", help="Write what became of the expectations as JUnit XML.")
 ]
+ZoneOption = Annotated[
+    str, typer.Option("--zone", help="Zone of the pictures of other tools' MCAP files, and of texts that name none.")
+]
+TextsOption = Annotated[
+    Path | None,
+    typer.Option("--texts", metavar="FILE", help="Texts beside another tool's MCAP file, as `vigil feed` takes them."),
+]
 
 _Read = TypeVar("_Read")
 

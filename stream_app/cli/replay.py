@@ -14,6 +14,8 @@ from stream_app.cli.judging import (
     JsonOption,
     JunitOption,
     RecordingsArgument,
+    TextsOption,
+    ZoneOption,
     expectations_from,
     failures,
     hand_over,
@@ -23,12 +25,13 @@ from stream_app.cli.options import ConfigOption, SetOption, settings_from
 from stream_app.config import is_semantic
 from stream_app.replay.session import Asked
 from stream_app.terminal.outcome import run_command
+from stream_app.wiring.recordings import DEFAULT_ZONE, Beside
 
 app = typer.Typer(add_completion=False, help="Judge recordings again, without a broker.")
 
 
 @app.command()
-def replay(
+def replay(  # noqa: PLR0913 - one parameter an option
     recordings: RecordingsArgument,
     *,
     bundle: Annotated[
@@ -40,6 +43,8 @@ def replay(
     html: HtmlOption = None,
     expect: ExpectOption = None,
     junit: JunitOption = None,
+    zone: ZoneOption = DEFAULT_ZONE,
+    texts: TextsOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Judge recordings by what was in force when they began, changed by --bundle and --set. Nothing is published."""
@@ -54,6 +59,7 @@ def replay(
         choices=(Choice(bundle, tuple(one for one in given if is_semantic(one))),),
         asked=Asked(expectations=expectations),
         has_page=html is not None,
+        beside=Beside(zone, texts),
     )
     configure_logging(loaded.operational.log_format, "warning")
     with failures(), progress() as tell:

@@ -7,6 +7,7 @@ import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from stream_app.replay.recording import RecordingError
 from stream_app.replay.screen import screen_of
 from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
 from stream_app.wiring.model import Inference, bundle_directory, inference, model_of
+from stream_app.wiring.recordings import Beside, open_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,27 +49,16 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be judged, by whom, and what is to be said of it. The first choice is the base."""
+    """What is to be judged, by whom, and what is to be said of it. The first choice is the base.
+
+    ``beside`` is what is to be known of MCAP files of other tools.
+    """
 
     paths: tuple[Path, ...]
     choices: tuple[Choice, ...]
     asked: Asked
     has_page: bool = False
-
-
-def open_recording(path: Path) -> Recording:
-    """Open a recording, or a folder of files that follow one another; what can be read of a damaged one is read.
-
-    Raises:
-        RecordingError: if it is none, or cannot be opened.
-    """
-    # Here and not at the top: other recordings, such as those of tests, need no library of files.
-    from stream_app.adapters.recording.read import open_recording as open_files  # noqa: PLC0415
-
-    try:
-        return open_files(path, is_past_damage=True)
-    except OSError as error:
-        raise RecordingError(f"{path} cannot be opened: {error.strerror or error}") from error
+    beside: Beside = Beside()
 
 
 async def run_plan(
@@ -94,7 +85,8 @@ async def run_plan(
         SettingsError: if a setting does not fit.
     """
     async with AsyncExitStack() as stack:
-        recordings = [_named(path, open_one or open_recording, stack) for path in plan.paths]
+        opened = open_one or partial(open_recording, beside=plan.beside)
+        recordings = [_named(path, opened, stack) for path in plan.paths]
         largest = _largest_pixels(recordings, plan.choices, loaded)
         ready: dict[Path, Inference] = {}
         entrants = []

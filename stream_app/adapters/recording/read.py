@@ -6,14 +6,15 @@ that says where. A record that two files have is read once.
 
 from __future__ import annotations
 
-import heapq
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from stream_app.adapters.recording.chunks import in_order_of_time
 from stream_app.adapters.recording.layout import CHANNELS, PICTURES, SUFFIX, Begins, Opening, restore, whole
-from stream_app.adapters.recording.mcap_file import ChunkPlace, McapFile
+from stream_app.adapters.recording.mcap_file import McapFile
 from stream_app.adapters.recording.viewers import picture_bytes
 from stream_app.core.event_time import format_event_time
 from stream_app.replay.recording import About, RecordingError
@@ -21,8 +22,6 @@ from stream_app.replay.recording import About, RecordingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-    from mcap.records import Message
 
     from stream_app.replay.recording import Kind, TopicRecord
 
@@ -114,7 +113,8 @@ class McapRecording:
     def _stored(self, lost: list[str]) -> Iterator[tuple[Kind, TopicRecord]]:
         pictures: dict[tuple[int, int], bytes] = {}
         pictures_ns = -1
-        for number, channel, message in self._messages(lost):
+        for number, source, message in in_order_of_time(self.files, partial(self._losing, lost)):
+            channel = source.topic
             if message.log_time > pictures_ns:
                 # A picture stands directly before its record: what is left belongs to records that are lost.
                 pictures.clear()
@@ -127,26 +127,6 @@ class McapRecording:
                     record = _restored(message.data, number, pictures)
                 if record is not None:
                     yield CHANNELS[channel], record
-
-    def _messages(self, lost: list[str]) -> Iterator[tuple[int, str, Message]]:
-        """Yield messages by time; those of one time in the order of their files. Only chunks that overlap are held."""
-        waiting = sorted(
-            ((place, number) for number, file in enumerate(self.files) for place in file.chunks), reverse=True
-        )
-        heads: list[tuple[int, int, int, int, str, Message]] = []
-        while waiting or heads:
-            while waiting and (not heads or waiting[-1][0].start_ns <= heads[0][0]):
-                place, number = waiting.pop()
-                with self._losing(lost):
-                    for head in self._heads(place, number):
-                        heapq.heappush(heads, head)
-            if heads:
-                _, number, _, _, channel, message = heapq.heappop(heads)
-                yield number, channel, message
-
-    def _heads(self, place: ChunkPlace, number: int) -> Iterator[tuple[int, int, int, int, str, Message]]:
-        for index, (channel, message) in enumerate(self.files[number].messages(place)):
-            yield message.log_time, number, place.begin, index, channel, message
 
     @contextmanager
     def _losing(self, lost: list[str]) -> Iterator[None]:
