@@ -21,10 +21,10 @@ from stream_app.cli.judging import (
     hand_over,
     progress,
 )
-from stream_app.cli.options import ConfigOption, SetOption, settings_from
+from stream_app.cli.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from stream_app.config import is_semantic
 from stream_app.replay.session import Asked
-from stream_app.terminal.outcome import run_command
+from stream_app.terminal.outcome import USAGE, CommandError, run_command
 from stream_app.wiring.recordings import DEFAULT_ZONE, Beside
 
 app = typer.Typer(add_completion=False, help="Judge recordings again, without a broker.")
@@ -45,9 +45,38 @@ def replay(  # noqa: PLR0913 - one parameter an option
     junit: JunitOption = None,
     zone: ZoneOption = DEFAULT_ZONE,
     texts: TextsOption = None,
+    to_kafka: Annotated[
+        bool, typer.Option("--to-kafka", help="Judge nothing: play frames and texts into the input topics.")
+    ] = False,
+    speed: Annotated[
+        str | None, typer.Option("--speed", metavar="N|max", help="With --to-kafka. [default: 1, real time]")
+    ] = None,
+    same_topics: Annotated[
+        bool, typer.Option("--same-topics", help="With --to-kafka: even into the topics that were recorded.")
+    ] = False,
+    bootstrap: BootstrapOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Judge recordings by what was in force when they began, changed by --bundle and --set. Nothing is published."""
+    """Judge recordings by what was in force when they began, changed by --bundle and --set. Nothing is published.
+
+    With --to-kafka nothing is judged: frames and texts go to the input topics of the settings, as if they came now.
+    """
+    if to_kafka:
+        # Here and not at the top: judging needs none of what feeding does.
+        from stream_app.cli.playing import play_to_kafka, refuse_beside  # noqa: PLC0415
+
+        others = {"--bundle": bundle, "--json": as_json, "--html": html, "--expect": expect, "--junit": junit}
+        refuse_beside("--to-kafka", others)
+        play_to_kafka(
+            recordings,
+            Beside(zone, texts),
+            settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational,
+            speed=speed,
+            is_same_allowed=same_topics,
+        )
+        return
+    if speed is not None or same_topics or bootstrap is not None:
+        raise CommandError("--speed, --same-topics and --bootstrap go with --to-kafka", status=USAGE)
     given = assignments or []
     loaded = settings_from(config, [one for one in given if not is_semantic(one)])
     expectations = expectations_from(expect, junit)

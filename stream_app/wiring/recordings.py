@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_app.config import Operational
 from stream_app.replay.recording import RecordingError
-from stream_app.wiring.clients import topics_of
 
 if TYPE_CHECKING:
     from stream_app.replay.recording import Recording
@@ -61,7 +59,9 @@ def _foreign(path: Path, beside: Beside) -> Recording:
     words = [Words(body_of(text), text.zone, text.time_ms, text.offset_ms) for text in texts]
     file = ForeignFile(path)
     try:
-        return ForeignRecording(file, words, zone=beside.zone, topics=topics_of(Operational()))
+        return ForeignRecording(
+            file, words, zone=beside.zone, words_name="" if beside.texts is None else beside.texts.name
+        )
     except BaseException:
         file.close()
         raise

@@ -16,14 +16,13 @@ from stream_app.adapters.recording.layout import ABOUT, CHANNELS, PROFILE
 from stream_app.core.event_time import format_event_time
 from stream_app.core.image_header import ImageHeaderError, read_image_header
 from stream_app.replay.recording import About, Kind, RecordingError, TopicRecord
+from stream_app.wire.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mcap.records import Channel, Message
-
-    from stream_app.wire.topics import Topics
 
 #: A picture's own time is taken where it lies so near to the time of the log, in ms: others are of another clock, such
 #: as the time since a robot was switched on.
@@ -181,14 +180,14 @@ class ForeignRecording:
     Implements the port :class:`~stream_app.replay.recording.Recording`.
     """
 
-    def __init__(self, file: ForeignFile, words: Sequence[Words], *, zone: str, topics: Topics) -> None:
+    def __init__(self, file: ForeignFile, words: Sequence[Words], *, zone: str, words_name: str) -> None:
         """Make it.
 
         Args:
             file: open; this closes it.
             words: the texts.
             zone: of the pictures, and of texts that name none.
-            topics: the names by which its records are called.
+            words_name: where the texts are from. By this and the file's name its records are called.
 
         Raises:
             RecordingError: if it has no pictures, or no text lies near them.
@@ -210,7 +209,12 @@ class ForeignRecording:
             )
         self._about = About(
             deployment=file.path.stem,
-            topics=topics,
+            # It has no outputs, and came from no topics.
+            topics=Topics(
+                frames=file.path.name,
+                texts=words_name or f"{file.path.name}.texts",
+                **dict.fromkeys(("alerts", "decisions", "journal", "state", "dead_letters"), ""),
+            ),
             partitions=(0,),
             from_ms=min([start_ms, *times]),
             to_ms=max([end_ms, *times]) + 1,
