@@ -7,6 +7,7 @@ In: a file. Out: pictures with the time at which they were logged and their own;
 from __future__ import annotations
 
 import heapq
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,6 +31,8 @@ _NEAR_MS: Final = 60_000
 #: So many messages that cannot be read are named.
 _NAMED: Final = 5
 _NS: Final = 1_000_000
+#: Of a topic.
+_NAME_CHARS: Final = 249
 
 
 class Picture(NamedTuple):
@@ -208,11 +211,11 @@ class ForeignRecording:
                 f"{format_event_time(end_ms)}, found {format_event_time(times[0])} to {format_event_time(times[-1])}"
             )
         self._about = About(
-            deployment=file.path.stem,
+            deployment=_name(file.path.stem),
             # It has no outputs, and came from no topics.
             topics=Topics(
-                frames=file.path.name,
-                texts=words_name or f"{file.path.name}.texts",
+                frames=_name(file.path.name),
+                texts=_name(words_name or f"{file.path.name}.texts"),
                 **dict.fromkeys(("alerts", "decisions", "journal", "state", "dead_letters"), ""),
             ),
             partitions=(0,),
@@ -264,3 +267,8 @@ class ForeignRecording:
 def _record(offset: int, time_ms: int, zone: bytes, value: bytes, headers: dict[str, str]) -> TopicRecord:
     content = tuple((name, written.encode()) for name, written in headers.items())
     return TopicRecord(0, offset, time_ms, 1, zone, value, content, len(value))
+
+
+def _name(path: str) -> str:
+    """Return a file's name as a topic or a deployment may be called."""
+    return re.sub(r"[^a-zA-Z0-9._-]", "_", path)[:_NAME_CHARS]

@@ -88,17 +88,31 @@ class McapRecording:
         """
         self.repeated = 0
         lost: list[str] = []
-        newest: dict[tuple[Kind, int], int] = {}
-        for kind, record in self._stored(lost):
-            place = (kind, record.partition)
-            if record.offset <= newest.get(place, -1):
+        rows: dict[tuple[Kind, int], _Row] = {}
+        for number, kind, record in self._stored(lost):
+            row = rows.setdefault((kind, record.partition), _Row())
+            if row.is_behind(record):
+                yield kind, record
+            else:
                 self.repeated += 1
-                continue
-            newest[place] = record.offset
-            yield kind, record
+                with self._losing(lost):
+                    row.require_same(record, self._holders(kind, record, row, number))
+            row.note(number, record)
         lost += self._lost_at_the_end()
         if lost:
             raise RecordingError("; ".join(lost))
+
+    def _holders(self, kind: Kind, record: TopicRecord, row: _Row, number: int) -> list[Path]:
+        """Return the other files from which this very record can have come already."""
+        found = []
+        for other, (offset, time_ms) in row.read.items():
+            opening = self.files[other].opening
+            first = next(
+                (at for place in opening.begins if place[:2] == (kind, record.partition) for at in place[2:]), 0
+            )
+            if other != number and first <= record.offset <= offset and record.timestamp <= time_ms:
+                found.append(self.files[other].path)
+        return found
 
     def _lost_at_the_end(self) -> list[str]:
         last = self.files[-1]
@@ -110,7 +124,7 @@ class McapRecording:
             lost[-1] += until
         return lost
 
-    def _stored(self, lost: list[str]) -> Iterator[tuple[Kind, TopicRecord]]:
+    def _stored(self, lost: list[str]) -> Iterator[tuple[int, Kind, TopicRecord]]:
         pictures: dict[tuple[int, int], bytes] = {}
         pictures_ns = -1
         for number, source, message in in_order_of_time(self.files, partial(self._losing, lost)):
@@ -126,7 +140,7 @@ class McapRecording:
                 with self._losing(lost):
                     record = _restored(message.data, number, pictures)
                 if record is not None:
-                    yield CHANNELS[channel], record
+                    yield number, CHANNELS[channel], record
 
     @contextmanager
     def _losing(self, lost: list[str]) -> Iterator[None]:
@@ -136,6 +150,59 @@ class McapRecording:
             if not self._is_past_damage:
                 raise
             lost.append(str(error))
+
+
+class _Row:
+    """What was read so far of one partition of a topic, over all files."""
+
+    def __init__(self) -> None:
+        self._newest: TopicRecord | None = None
+        self._is_told = False
+        #: By file, the highest offset and the latest time that were read of it.
+        self.read: dict[int, tuple[int, int]] = {}
+
+    def is_behind(self, record: TopicRecord) -> bool:
+        """Whether a record lies behind all that were read; then it is the newest."""
+        if self._newest is not None and record.offset <= self._newest.offset:
+            return False
+        self._newest = record
+        return True
+
+    def require_same(self, record: TopicRecord, holders: list[Path]) -> None:
+        """Make sure that a record that is not behind the newest is one that was read before.
+
+        Args:
+            record: the next one.
+            holders: other files that have it, by what was read of them.
+
+        Raises:
+            RecordingError: if it is not, the first time.
+        """
+        newest = self._newest
+        if newest is None or self._is_told:
+            return
+        where = f"record {record.partition}/{record.offset} of {format_event_time(max(record.timestamp, 0))}"
+        if not holders:
+            self._is_told = True
+            raise RecordingError(
+                f"{where} follows {newest.partition}/{newest.offset}, and no file had it before: the topic was "
+                "recreated meanwhile, or a broker's clock ran back between two files; such records are left out"
+            )
+        if record.offset == newest.offset and not _is_same(record, newest):
+            self._is_told = True
+            raise RecordingError(f"{where} is another one in {', '.join(map(str, holders))}")
+
+    def note(self, number: int, record: TopicRecord) -> None:
+        """Take note of what a file had."""
+        offset, time_ms = self.read.get(number, (record.offset, record.timestamp))
+        self.read[number] = (max(offset, record.offset), max(time_ms, record.timestamp))
+
+
+def _is_same(one: TopicRecord, other: TopicRecord) -> bool:
+    """Whether two files hold the same record, the value of which one may have left out."""
+    if one.value is None or other.value is None:
+        one, other = (msgspec.structs.replace(record, value=None) for record in (one, other))
+    return one == other
 
 
 def open_recording(*paths: Path, is_past_damage: bool = False) -> McapRecording:

@@ -37,6 +37,7 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 MAX_CAMERAS: Final = 2_000
 _PRIVATE: Final = 0o600
 _NS: Final = 1_000_000
+_LAST_NS: Final = 2**64 - 1
 
 
 class RecordingWriter:
@@ -137,7 +138,9 @@ class RecordingWriter:
         The record's own time, whatever it is, stands in the record.
         """
         place = (kind, record.partition)
-        time_ns = self._newest_ns[place] = max(record.timestamp * _NS, self._newest_ns.get(place, 0))
+        # A producer's time may be any; an index has none behind 2554.
+        own_ns = min(record.timestamp * _NS, _LAST_NS)
+        time_ns = self._newest_ns[place] = max(own_ns, self._newest_ns.get(place, 0))
         return time_ns
 
     def _camera(self, frame: TopicRecord) -> tuple[int, Camera] | None:

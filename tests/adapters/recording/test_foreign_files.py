@@ -130,6 +130,20 @@ def test_a_file_cut_anywhere_is_read_as_far_as_it_goes_and_the_loss_is_said(tmp_
         assert most == len(TWO)
 
 
+def test_damage_that_only_the_codec_can_see_is_said(tmp_path: Path) -> None:
+    options = {"compression": CompressionType.LZ4, "enable_crcs": False}
+    content = write(tmp_path / "a.mcap", "ros2", TWO, **options).read_bytes()
+    with ForeignFile(tmp_path / "a.mcap") as file:
+        place = file.chunks[0]
+    damaged = tmp_path / "b.mcap"
+    seen = 0
+    for at in range(place.begin + 50, place.begin + 90):
+        damaged.write_bytes(content[:at] + bytes([content[at] ^ 0x80]) + content[at + 1 :])
+        _, lost = pictures_of(damaged)
+        seen += "is damaged: RuntimeError" in lost
+    assert seen
+
+
 def test_flipped_bytes_never_give_another_picture_where_the_writer_made_crcs(tmp_path: Path) -> None:
     # Without an index a flipped byte may hide a record's kind; nothing else of the file vouches for it.
     content = write(tmp_path / "a.mcap", "foxglove-protobuf", TWO).read_bytes()
@@ -237,6 +251,14 @@ def test_a_file_with_texts_beside_it_is_a_recording(tmp_path: Path) -> None:
         "drive", (0,), START_MS, START_MS + 701
     )  # fmt: skip
     recording.close()  # type: ignore[attr-defined]
+
+
+def test_a_files_name_is_fit_to_be_a_topics(tmp_path: Path) -> None:
+    path = write(tmp_path / "my drive (2).mcap", "ros2", TWO)
+    with open_recording(path) as recording:  # type: ignore[attr-defined]
+        about = recording.about
+    assert (about.deployment, about.topics.frames) == ("my_drive__2_", "my_drive__2_.mcap")
+    assert about.topics.texts == "my_drive__2_.mcap.texts"
 
 
 def test_texts_behind_a_loss_are_read_all_the_same(tmp_path: Path) -> None:
