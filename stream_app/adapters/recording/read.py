@@ -96,23 +96,19 @@ class McapRecording:
             else:
                 self.repeated += 1
                 with self._losing(lost):
-                    row.require_same(record, self._holders(kind, record, row, number))
+                    row.require_same(record, self._holders(record, row, number))
             row.note(number, record)
         lost += self._lost_at_the_end()
         if lost:
             raise RecordingError("; ".join(lost))
 
-    def _holders(self, kind: Kind, record: TopicRecord, row: _Row, number: int) -> list[Path]:
+    def _holders(self, record: TopicRecord, row: _Row, number: int) -> list[Path]:
         """Return the other files from which this very record can have come already."""
-        found = []
-        for other, (offset, time_ms) in row.read.items():
-            opening = self.files[other].opening
-            first = next(
-                (at for place in opening.begins if place[:2] == (kind, record.partition) for at in place[2:]), 0
-            )
-            if other != number and first <= record.offset <= offset and record.timestamp <= time_ms:
-                found.append(self.files[other].path)
-        return found
+        return [
+            self.files[other].path
+            for other, (offset, time_ms) in row.read.items()
+            if other != number and record.offset <= offset and record.timestamp <= time_ms
+        ]
 
     def _lost_at_the_end(self) -> list[str]:
         last = self.files[-1]

@@ -358,14 +358,27 @@ def test_a_topic_that_was_recreated_between_two_files_is_an_error_and_no_silence
     assert (status, json.loads(shown)["recordings"][0]["frames"]) == (1, 10)
 
 
-def test_a_clock_that_ran_back_at_the_border_of_two_files_loses_nothing_silently(tmp_path: Path) -> None:
-    first: list[Entry] = [("texts", record(number, START_MS + 100 * number, b"x")) for number in range(5)]
+@pytest.mark.parametrize("last_ms", [400, 40])
+def test_a_clock_that_ran_back_at_the_border_of_two_files_loses_nothing_silently(tmp_path: Path, last_ms: int) -> None:
+    first: list[Entry] = [
+        ("texts", record(offset, START_MS + at_ms, b"x")) for offset, at_ms in enumerate((0, 100, 200, 300, last_ms))
+    ]
     second: list[Entry] = [("texts", record(5, START_MS + 50, b"y"))]
-    places = (("texts", 0, 5),)
-    paths = _row(tmp_path, (first, {}), (second, {"begins": places}))
+    paths = _row(tmp_path, (first, {}), (second, {"begins": (("texts", 0, 5),)}))
     found, lost = read(*paths, is_past_damage=True)
     assert len(found) < 6
     assert "or a broker's clock ran back between two files" in lost
+
+
+def test_what_lies_behind_a_hole_is_exported(run: Callable[..., Shown], tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mcap", with_outputs(night()))
+    hole = McapFile(path).chunks[0]
+    content = bytearray(path.read_bytes())
+    content[hole.begin + hole.length // 2] ^= 0x41
+    path.write_bytes(content)
+    status, shown, said = run("recording", "export", path, "--out", tmp_path / "out")
+    assert (status, "wrote 1 decisions, 1 incidents" in shown) == (1, True)
+    assert f"LOST: {path}: the chunk at byte {hole.begin} is damaged" in said
 
 
 # --- the disk
