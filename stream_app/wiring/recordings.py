@@ -52,6 +52,9 @@ def _foreign(path: Path, beside: Beside) -> Recording:
     from stream_app.adapters.feed.texts import body_of, read_texts  # noqa: PLC0415
     from stream_app.adapters.recording.foreign import ForeignFile, ForeignRecording, Words  # noqa: PLC0415
 
+    # Bytes of the command line that are no UTF-8 come as lone surrogates.
+    if not beside.zone or any("\ud800" <= character <= "\udfff" for character in beside.zone):
+        raise RecordingError(f"expected a zone in UTF-8, found {beside.zone!r}")
     try:
         texts = () if beside.texts is None else read_texts(beside.texts)
     except FeedError as error:

@@ -27,6 +27,7 @@ ZONES = ("yard", "dock", "gate", "hall")
 def night(seconds: int = 4) -> list[Entry]:
     """Frames and texts of four zones, of a deployment with five partitions; one record has no key, one no time."""
     found: list[Entry] = []
+    at_ms = START_MS
     for number in range(seconds * 5):
         zone, at_ms = ZONES[number % 4].encode(), START_MS + 200 * number
         headers: tuple[tuple[str, bytes | None], ...] = (
@@ -114,7 +115,7 @@ def test_a_second_play_is_no_duplicate_and_faster_than_real_time_ends_now(
 def test_outputs_of_a_deployment_are_refused_whoever_named_them(
     deployment: Deployment, recorded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    play = ("replay", str(recorded), "--to-kafka", "--speed", "max")
+    play = ["replay", str(recorded), "--to-kafka", "--speed", "max"]
 
     def into(**topics: str) -> str:
         options = [word for name, topic in topics.items() for word in ("--set", f"{name}_topic={topic}")]
@@ -135,7 +136,7 @@ def test_outputs_of_a_deployment_are_refused_whoever_named_them(
     said = into(frames="live.frames")
     assert said.startswith("4 ")
     assert "the recording came from live.frames, and who reads these topics would take it for live" in said
-    play = (*play, "--same-topics")
+    play.append("--same-topics")
     assert "expected the topic live.frames, found none" in into(frames="live.frames")
 
 

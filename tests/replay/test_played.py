@@ -43,7 +43,7 @@ class Listed:
 
 def played(*records: TopicRecord, kind: Kind = "texts") -> list[Played]:
     recording = Listed(*((kind, one) for one in records))
-    return list(Inputs([recording]).played(SHIFT_MS, "run7"))  # type: ignore[list-item]
+    return list(Inputs([recording]).played(SHIFT_MS, "run7"))
 
 
 def admitted(one: Played, append_ms: int) -> Record | Refused:
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_and_what_was_left_out_is_counted() -> None:
     gone = record(1, START_MS + 1, None, size=70)
     frames = [record(0, START_MS, JPEG), gone, record(2, START_MS + 2, None, key=None), record(3, START_MS + 3, JPEG)]
     frames.append(record(4, START_MS + 4, JPEG))
-    inputs = Inputs([Listed(*(("frames", one) for one in frames), is_cut=True)])  # type: ignore[list-item]
+    inputs = Inputs([Listed(*(("frames", one) for one in frames), is_cut=True)])
     for _ in range(2):
         assert [one.moment_ms - START_MS for one in inputs.played(0, "r")] == [0, 3, 4]
         assert (inputs.left_out, inputs.lost) == (2, ["the rest"])
@@ -154,7 +154,7 @@ def test_moments_never_run_back_and_nobody_waits_for_a_time_that_is_missing_or_c
     times = [-1, START_MS + 100, START_MS + 50, 0, -(2**62), 2**62, START_MS + 200]
     said = about(from_ms=START_MS, to_ms=START_MS + 60_000)
     recording = Listed(*(("texts", record(offset, at, b"x")) for offset, at in enumerate(times)), said=said)
-    found = list(Inputs([recording]).played(SHIFT_MS, "r"))  # type: ignore[list-item]
+    found = list(Inputs([recording]).played(SHIFT_MS, "r"))
     assert [one.moment_ms - START_MS for one in found] == [0, 100, 100, 100, 100, 60_000, 60_000]
     event = admitted(found[0], START_MS + SHIFT_MS)
     assert isinstance(event, Record)

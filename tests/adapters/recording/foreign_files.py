@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 from mcap.writer import CompressionType, Writer
 
 START_MS = 1_767_232_800_000
@@ -40,6 +40,10 @@ def message(form: str, data: bytes, time_ms: int, *, frame: str = "camera") -> b
     if form == "ros1":
         blocks = b"".join(struct.pack("<I", len(one)) + one for one in (frame.encode(), b"jpeg", data))
         return struct.pack("<III", 7, seconds, nanoseconds) + blocks
+    return _cdr(form, data, seconds, nanoseconds, frame)
+
+
+def _cdr(form: str, data: bytes, seconds: int, nanoseconds: int, frame: str) -> bytes:
     order = ">" if form == "ros2-big-endian" else "<"
     blocks = (
         [frame.encode() + b"\0", data, b"jpeg\0"]

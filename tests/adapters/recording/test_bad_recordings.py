@@ -215,7 +215,7 @@ def test_a_recording_without_journal_or_keyframe_is_judged_and_not_verified(
 def test_a_journal_that_is_none_is_said(run: Callable[..., Shown], tmp_path: Path) -> None:
     for number, value in enumerate((b"no journal", b"", b"{}", None)):
         entries = [*night(frames=3), ("journal", record(0, START_MS, value, key=b"vigil/0"))]
-        path = write(tmp_path / f"{number}.mcap", entries)  # type: ignore[arg-type]
+        path = write(tmp_path / f"{number}.mcap", entries)
         assert run("recording", "info", path)[0] == 0
         status, shown, said = run("replay", path, *HERE)
         assert (status, "journal at partition 0, offset 0" in shown + said) == (1, True)
@@ -326,15 +326,17 @@ def test_two_files_with_different_records_of_one_place_are_an_error(tmp_path: Pa
     entries = night(frames=10)
     kind, other = entries[7]
     changed = [*entries[:7], (kind, msgspec.structs.replace(other, value=jpeg(99))), *entries[8:]]
-    paths = _row(tmp_path, (entries, {}), (changed, {}))  # type: ignore[arg-type]
+    paths = _row(tmp_path, (entries, {}), (changed, {}))
     found, lost = read(*paths)
     assert f"record 0/{other.offset} of {format_event_time(other.timestamp)} is another one in {paths[0]}" in lost
     assert found == entries[: len(found)]
     assert read(*paths, is_past_damage=True)[0] == entries
     # A value that one of them has left out is no other one.
-    bare = [(kind, msgspec.structs.replace(one, value=None)) if kind == "frames" else (kind, one)
-            for kind, one in entries]  # fmt: skip
-    paths = _row(tmp_path / "b", (entries, {}), (bare, {})) if (tmp_path / "b").mkdir() is None else []
+    bare: list[Entry] = [
+        ("frames", msgspec.structs.replace(one, value=None)) for kind, one in entries if kind == "frames"
+    ]
+    (tmp_path / "b").mkdir()
+    paths = _row(tmp_path / "b", (entries, {}), (bare, {}))
     assert read(*paths) == (entries, "")
 
 

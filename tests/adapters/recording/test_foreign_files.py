@@ -277,6 +277,9 @@ def test_texts_that_cannot_belong_to_a_file_are_refused(tmp_path: Path) -> None:
     texts.write_text('{"time": "2025-01-01T02:00:00Z", "text": "smoke"}', "utf-8")
     with pytest.raises(RecordingError, match=f"expected texts of the time of {path}, 2026-01-01T02:00:00.000Z to"):
         open_recording(path, Beside(texts=texts))
+    for zone in ("", "\udcff"):
+        with pytest.raises(RecordingError, match="expected a zone in UTF-8"):
+            open_recording(path, Beside(zone))
     texts.write_text("nonsense", "utf-8")
     with pytest.raises(RecordingError, match="line 1: expected a JSON object"):
         open_recording(path, Beside(texts=texts))
