@@ -50,6 +50,8 @@ class Comparing:
         self.before: Counter[str] = Counter()
         self.after: Counter[str] = Counter()
         self.without_digests = 0
+        #: Stream time of the last step that was as recorded.
+        self.reached_ms: int | None = None
 
     def compare(
         self, step: Step, at: TopicRecord, record: JournalRecord, cut: JournalStep, context: Context,
@@ -83,6 +85,7 @@ class Comparing:
                 inputs,
             )
         self.last = step
+        self.reached_ms = step.stream_ms
         self.verified["steps"] += 1
 
     def look_at_leftovers(self, end_ms: int | None, *, is_following: bool) -> None:

@@ -20,7 +20,7 @@ from stream_app.core.types import Side
 from stream_app.replay.following import Follower
 from stream_app.replay.outputs import read_output
 from stream_app.replay.recording import RecordingError
-from stream_app.replay.verify import verify
+from stream_app.replay.verify import verify, verifying
 from stream_app.wire.journal import decode_journal, encode_journal
 from tests.core.examples import examples
 from tests.core.live import Live
@@ -184,11 +184,18 @@ def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe() 
     assert (verdict.status, verdict.differences) == ("incomplete", ())
 
 
-def test_a_recording_without_pictures_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        ({"has_pictures": False}, "expected a recording with its pictures, .* record without --no-pictures"),
+        ({"zones": ("x",)}, "expected .* the values of all zones, found one of x alone: .* record without --zone"),
+    ],
+)
+def test_a_recording_with_values_left_out_is_refused_before_it_is_read(left_out: dict[str, Any], words: str) -> None:
     recorded = _busy(1).copy()
-    recorded.about = replace(recorded.about, has_pictures=False)
-    with pytest.raises(RecordingError, match="expected a recording with its pictures"):
-        verify(recorded)
+    recorded.about = replace(recorded.about, **left_out)
+    with pytest.raises(RecordingError, match=words):
+        verifying(recorded)
 
 
 def test_other_deployments_on_the_same_topics_change_nothing_and_are_counted() -> None:
@@ -223,6 +230,11 @@ def test_a_difference_says_task_step_time_what_and_the_inputs_concerned() -> Non
     assert re.search(r"\n  inputs   .*frames? \d+", words)
 
 
+def _held(follower: Follower) -> int:
+    driver = follower._driver
+    return len(driver._payloads) + sum(map(len, driver.inputs)) + len(driver._taken)
+
+
 def test_memory_holds_what_has_not_taken_its_place_and_not_the_recording() -> None:
     recorded = _busy(4)
     (count,) = {len(recorded.of("frames")) + len(recorded.of("texts"))}
@@ -238,5 +250,5 @@ def test_memory_holds_what_has_not_taken_its_place_and_not_the_recording() -> No
             assert output is not None
             follower.give_output(output)
         follower.go(record.timestamp)
-        most = max(most, len(follower._payloads) + sum(map(len, follower._inputs)) + len(follower._taken))
+        most = max(most, _held(follower))
     assert most < count
