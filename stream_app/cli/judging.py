@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -29,6 +29,9 @@ from stream_app.replay.verdicts import Verdict, VerdictsError, read_verdicts
 from stream_app.terminal.lines import echo, echo_json
 from stream_app.terminal.outcome import FAILED, REFUSED, USAGE, CommandError, notice
 from stream_app.terminal.progress import moving_line
+
+if TYPE_CHECKING:
+    from stream_app.wiring.writing import Written
 
 RecordingsArgument = Annotated[
     list[Path], typer.Argument(metavar="REC...", help="Recordings: files, or folders of files that follow one another.")
@@ -85,10 +88,11 @@ def failures() -> Iterator[None]:
     """Turn what is wrong with recordings, bundles and settings into an exit status with one line."""
     # Here and not at the top: wrong usage is said before ONNX Runtime is loaded.
     from stream_app.adapters.inference.providers import ProviderError  # noqa: PLC0415
+    from stream_app.wiring.writing import OutError  # noqa: PLC0415
 
     try:
         yield
-    except RecordingError as error:
+    except (RecordingError, OutError) as error:
         raise CommandError(str(error)) from error
     except (BundleError, ProviderError, SettingsError) as error:
         raise CommandError(str(error), status=REFUSED) from error
@@ -107,6 +111,11 @@ def progress() -> Iterator[Callable[[str, Reached], None]]:
             say(f"{name}: {format_event_time(reached.now_ms)[:19]}, {reached.records:,} records, {speed:,.0f}x")
 
         yield tell
+
+
+def say_written(written: Written) -> None:
+    """Say what a replay wrote."""
+    notice(f"wrote {written.records:,} records, {written.size / 1e6:.1f} MB to {written.path}")
 
 
 def hand_over(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stream_app.adapters.observing.logs import configure_logging
+from stream_app.adapters.recording.layout import SUFFIX
 from stream_app.cli.judging import (
     ExpectOption,
     HtmlOption,
@@ -18,17 +19,18 @@ from stream_app.cli.judging import (
     failures,
     hand_over,
     progress,
+    say_written,
 )
 from stream_app.cli.options import ConfigOption, SetOption, settings_from
 from stream_app.config import is_semantic
 from stream_app.replay.session import Asked
-from stream_app.terminal.outcome import run_command
+from stream_app.terminal.outcome import USAGE, CommandError, run_command
 
 app = typer.Typer(add_completion=False, help="Judge recordings again, without a broker.")
 
 
 @app.command()
-def replay(
+def replay(  # noqa: PLR0913 - one parameter an option
     recordings: RecordingsArgument,
     *,
     bundle: Annotated[
@@ -40,9 +42,19 @@ def replay(
     html: HtmlOption = None,
     expect: ExpectOption = None,
     junit: JunitOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar=f"NEW{SUFFIX}", help="Write the replay as a recording of its own."),
+    ] = None,
+    has_recorded_overload: Annotated[
+        bool,
+        typer.Option("--recorded-overload", help="Take ticks and thinning levels from the journal of that time."),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Judge recordings by what was in force when they began, changed by --bundle and --set. Nothing is published."""
+    if out is not None:
+        _require_one_of_each(recordings, out)
     given = assignments or []
     loaded = settings_from(config, [one for one in given if not is_semantic(one)])
     expectations = expectations_from(expect, junit)
@@ -52,10 +64,27 @@ def replay(
     plan = Plan(
         paths=tuple(recordings),
         choices=(Choice(bundle, tuple(one for one in given if is_semantic(one))),),
-        asked=Asked(expectations=expectations),
+        asked=Asked(expectations=expectations, has_recorded_overload=has_recorded_overload),
         has_page=html is not None,
+        out=out,
     )
     configure_logging(loaded.operational.log_format, "warning")
     with failures(), progress() as tell:
-        report, shown = run_command(run_plan(plan, loaded, tell=tell))
+        report, shown = run_command(run_plan(plan, loaded, tell=tell, tell_written=say_written))
     hand_over(report, shown, as_json=as_json, html=html, junit_path=junit)
+
+
+def _require_one_of_each(recordings: list[Path], out: Path) -> None:
+    """Make sure that a replay can be written: each recording is judged from nothing, so it is one of one.
+
+    Raises:
+        CommandError: if there are several, or the file would not be found again.
+    """
+    if len(recordings) != 1:
+        raise CommandError(
+            f"--out: expected one REC with it (a folder of files that follow one another is one), found "
+            f"{len(recordings)}: each would begin from nothing",
+            status=USAGE,
+        )
+    if out.suffix != SUFFIX:
+        raise CommandError(f"--out: expected a name that ends in {SUFFIX}, found {out}", status=USAGE)

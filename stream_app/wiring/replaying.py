@@ -15,22 +15,24 @@ import msgspec
 from stream_app.bundle.errors import BundleError
 from stream_app.config import change_settings, is_semantic, load_settings, override_labels, settings_sha256
 from stream_app.core.types import InForce
-from stream_app.replay.canonical import Pace
 from stream_app.replay.evidence import Shown, evidence_in
 from stream_app.replay.in_force import recorded_in_force
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.screen import screen_of
 from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
+from stream_app.replay.track import Pace
 from stream_app.wiring.model import Inference, bundle_directory, inference, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stream_app.config import LoadedSettings, Semantic
+    from stream_app.config import LoadedSettings, Operational, Semantic
     from stream_app.replay.canonical import Reached
     from stream_app.replay.incidents import Incident
     from stream_app.replay.recording import Recording
     from stream_app.replay.report import Report
+    from stream_app.replay.rewriting import Rewriter
+    from stream_app.wiring.writing import Written
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -47,12 +49,16 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be judged, by whom, and what is to be said of it. The first choice is the base."""
+    """What is to be judged, by whom, and what is to be said of it. The first choice is the base.
+
+    ``out`` is where the replay is written to, of one recording and one choice; None: nowhere.
+    """
 
     paths: tuple[Path, ...]
     choices: tuple[Choice, ...]
     asked: Asked
     has_page: bool = False
+    out: Path | None = None
 
 
 def open_recording(path: Path) -> Recording:
@@ -76,6 +82,7 @@ async def run_plan(
     *,
     open_one: Callable[[Path], Recording] | None = None,
     tell: Callable[[str, Reached], None] = lambda _, __: None,
+    tell_written: Callable[[Written], None] = lambda _: None,
 ) -> tuple[Report, Shown | None]:
     """Judge recordings, and look up what is shown of them.
 
@@ -84,6 +91,7 @@ async def run_plan(
         loaded: operational settings, and what is in force where a recording does not say it.
         open_one: opens a recording; None for those on disk.
         tell: is told about the progress.
+        tell_written: is told what was written, however it ended.
 
     Returns:
         The report, and frames and sentences where a page is wanted.
@@ -92,6 +100,7 @@ async def run_plan(
         RecordingError: if a recording cannot be read.
         BundleError: if a bundle is refused, or is not the recorded one where that is asked for.
         SettingsError: if a setting does not fit.
+        OutError: if the replay cannot be written.
     """
     async with AsyncExitStack() as stack:
         recordings = [_named(path, open_one or open_recording, stack) for path in plan.paths]
@@ -114,7 +123,13 @@ async def run_plan(
         asked = msgspec.structs.replace(plan.asked, notes=(*plan.asked.notes, *notes))
         operational = loaded.operational
         pace = Pace(idle_ms=operational.idle_ms, limits=operational.limits)
-        report = await judge_recordings(recordings, entrants, asked, pace=pace, tell=tell)
+        rewriter = None
+        if plan.out is not None:
+            (named,), (entrant,), (model,) = recordings, entrants, ready.values()
+            rewriter = stack.enter_context(
+                _rewriter(plan.out, named, entrant.in_force(named), model, operational, tell_written)
+            )
+        report = await judge_recordings(recordings, entrants, asked, pace=pace, rewriter=rewriter, tell=tell)
         return report, _shown(recordings, report) if plan.has_page else None
 
 
@@ -227,6 +242,16 @@ def _named(path: Path, open_one: Callable[[Path], Recording], stack: ExitStack |
         # One of files; others have nothing to close.
         stack.enter_context(recording)
     return Named(os.fspath(path), recording, recorded_in_force(recording))
+
+
+def _rewriter(
+    out: Path, named: Named, in_force: InForce, model: Inference, operational: Operational,
+    tell: Callable[[Written], None],
+) -> AbstractContextManager[Rewriter]:  # fmt: skip
+    # Here and not at the top: a replay of a recording in memory needs no library of files.
+    from stream_app.wiring.writing import rewriter_to  # noqa: PLC0415
+
+    return rewriter_to(out, named.recording, in_force, model, operational, tell)
 
 
 def _shown(recordings: Sequence[Named], report: Report) -> Shown:

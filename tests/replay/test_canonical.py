@@ -18,8 +18,9 @@ from stream_app.core.merge import Merge
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Alert, InForce, Scored, Side
-from stream_app.replay.canonical import TICK_EVERY_MS, Done, Judged, Pace, Reached, Run, replay
+from stream_app.replay.canonical import Done, Judged, Reached, Run, replay
 from stream_app.replay.recording import Kind, RecordingError, TopicRecord
+from stream_app.replay.track import TICK_EVERY_MS, Pace
 from stream_app.runtime.ports.scoring import ImageInput, ScoreItem, TextInput
 from tests.core.drive import IN_FORCE, MODEL, T0, Raw, raw_frame, raw_text
 from tests.core.streams import semantics
