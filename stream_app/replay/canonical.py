@@ -180,9 +180,9 @@ class _Driver:
             return
         self._counts[side] += 1
         if self._first_ms is None or self._last_ms is None:
-            self._first_ms = self._last_ms = record.timestamp
-        self._first_ms = min(self._first_ms, record.timestamp)
-        self._last_ms = max(self._last_ms, record.timestamp)
+            self._first_ms = self._last_ms = record.append_ms
+        self._first_ms = min(self._first_ms, record.append_ms)
+        self._last_ms = max(self._last_ms, record.append_ms)
         track = self._tracks.get(record.partition)
         if track is None:
             told = None if self._overload is None else self._overload.get(record.partition)

@@ -232,8 +232,8 @@ def _surveyed(named: Named, lost: list[str]) -> Recorded:
     for kind, record in readable(named.recording, lost):
         if kind in {"frames", "texts"}:
             counts[kind] += 1
-            first_ms = record.timestamp if first_ms is None else min(first_ms, record.timestamp)
-            last_ms = record.timestamp if last_ms is None else max(last_ms, record.timestamp)
+            first_ms = record.append_ms if first_ms is None else min(first_ms, record.append_ms)
+            last_ms = record.append_ms if last_ms is None else max(last_ms, record.append_ms)
     return Recorded(
         name=named.name,
         deployment=named.recording.about.deployment,

@@ -13,6 +13,7 @@ import msgspec
 from stream_app.core.settings import Limits
 from stream_app.core.types import Side
 from stream_app.replay.overload import Following
+from stream_app.replay.recording import as_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Track:
 
     async def enter(self, side: Side, record: TopicRecord) -> None:
         """Take the next record."""
-        append_ms = record.timestamp
+        append_ms = record.append_ms
         if self._append_ms is None or append_ms > self._append_ms:
             await self._admit()
             if self._append_ms is not None and self._told is None:
@@ -89,8 +90,9 @@ class Track:
         if not self._waiting[Side.TEXT] and not self._waiting[Side.FRAME]:
             return
         waiting, self._waiting, self._bytes = self._waiting, ([], []), 0
+        texts, frames = ([as_input(record) for record in side] for side in waiting)
         for lane in self.lanes:
-            await lane.admit(*waiting)
+            await lane.admit(texts, frames)
         if self._told is not None:
             for side in Side:
                 for record in waiting[side]:

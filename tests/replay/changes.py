@@ -93,6 +93,27 @@ def in_input(kind: Kind, **parts: Callable[[TopicRecord], Any]) -> Change:
     return change
 
 
+def in_lost(**parts: Any) -> Change:  # noqa: ANN401
+    """Change what is said of an input that no client can read; without parts, say nothing of that."""
+
+    def change(recorded: Recorded, random: Random) -> bool:
+        kinds: tuple[Kind, ...] = ("texts", "frames")
+        places = [
+            (kind, place)
+            for kind in kinds
+            for place in _inputs(recorded, kind)
+            if recorded.topics[(kind, 0)][place].lost is not None
+        ]
+        if not places:
+            return False
+        kind, place = random.choice(places)
+        lost = recorded.topics[(kind, 0)][place].lost
+        assert lost is not None
+        return _exchange(recorded, (kind, 0), place, lost=replace(lost, **parts) if parts else None)
+
+    return change
+
+
 def drop_input(kind: Kind) -> Change:
     """Leave an input out."""
 
@@ -352,6 +373,10 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "the key of a frame that is empty for one that is missing": (in_input("frames", key=lambda _: None), INPUTS),
     "a header of a text": (in_input("texts", headers=lambda one: (*one.headers, ("trace", b"1"))), INPUTS),
     "a header without content": (in_input("frames", headers=lambda one: (*one.headers, ("a", None))), INPUTS),
+    "the reason of what nobody can read": (in_lost(reason="batch-size"), INPUTS),
+    "the detail of what nobody can read": (in_lost(detail="?"), INPUTS),
+    "the first offset of what nobody can read": (in_lost(first_offset=1), INPUTS),
+    "what nobody can read as if it could be read": (in_lost(), INPUTS),
     "a text left out": (drop_input("texts"), {"inputs", "journal"}),
     "a frame left out": (drop_input("frames"), INPUTS),
     "a text twice": (double_input("texts"), {"inputs", "journal"}),

@@ -130,9 +130,9 @@ def _survey(recording: McapRecording, about: About) -> tuple[Keyframes, Begins]:
     keyframes = Keyframes(about.deployment)
     first: Begins = {}
     for kind, record in recording.records():
-        if record.timestamp < about.to_ms:
+        if record.append_ms < about.to_ms:
             if kind == "journal":
                 keyframes.note(record)
-            if record.timestamp >= about.from_ms:
+            if record.append_ms >= about.from_ms:
                 first.setdefault((kind, record.partition), record.offset)
     return keyframes, first

@@ -93,13 +93,15 @@ class RecordingWriter:
         """
         time_ns = self._time(kind, record)
         sequence = None
-        if kind == "frames" and (camera := self._camera(record)) is not None:
+        # What no client can read is no picture to be shown, though a part of it may look like one.
+        if kind == "frames" and record.lost is None and (camera := self._camera(record)) is not None:
             channel, whose = camera
             sequence = self._pictures = (self._pictures + 1) % 2**32
             # Directly before its record and at its time: a reader has to keep few pictures in hand.
             self._writer.add_message(channel, time_ns, viewers.picture(record, whose), time_ns, sequence)
         self._message(f"/vigil/{kind}", time_ns, store(record, sequence))
-        if kind in viewers.LINES and (line := viewers.line(kind, record)) is not None:
+        is_shown = kind in viewers.LINES and record.lost is None
+        if is_shown and (line := viewers.line(kind, record)) is not None:
             self._message(viewers.LINES[kind], time_ns, line)
         self.records += 1
 
@@ -137,7 +139,7 @@ class RecordingWriter:
         The record's own time, whatever it is, stands in the record.
         """
         place = (kind, record.partition)
-        time_ns = self._newest_ns[place] = max(record.timestamp * _NS, self._newest_ns.get(place, 0))
+        time_ns = self._newest_ns[place] = max(record.append_ms * _NS, self._newest_ns.get(place, 0))
         return time_ns
 
     def _camera(self, frame: TopicRecord) -> tuple[int, Camera] | None:
