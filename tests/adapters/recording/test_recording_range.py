@@ -75,7 +75,7 @@ def test_a_range_begins_with_the_newest_keyframe_before_it_whose_inputs_are_ther
 
 
 def test_what_is_no_keyframe_of_the_deployment_starts_nothing() -> None:
-    broken = json.dumps({"schema": 1, "partition": TASK, "keyframe": {"checkpoint": "AAAA"}}).encode()
+    broken = json.dumps({"schema": 1, "partition": TASK, "entries": [], "keyframe": {"checkpoint": "AAAA"}}).encode()
     found = _keyframes(
         msgspec.structs.replace(_THREE[0], key=b"trial/3"),
         record(1, START_MS, b'{"schema": 1, "partition": 3, "entries": []}', key=b"vigil/3"),
