@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from stream_app.adapters.recording.layout import SUFFIX
 from stream_app.bundle.errors import BundleError
 from stream_app.config import SettingsError
 from stream_app.core.event_time import format_event_time
@@ -111,6 +112,18 @@ def progress() -> Iterator[Callable[[str, Reached], None]]:
             say(f"{name}: {format_event_time(reached.now_ms)[:19]}, {reached.records:,} records, {speed:,.0f}x")
 
         yield tell
+
+
+def require_new(out: Path) -> None:
+    """Make sure of the name of a recording that is to be written, before anything is loaded.
+
+    Raises:
+        CommandError: if it is no recording's, or something is there already.
+    """
+    if out.suffix != SUFFIX:
+        raise CommandError(f"--out: expected a name that ends in {SUFFIX}, found {out}", status=USAGE)
+    if out.exists():
+        raise CommandError(f"{out}: expected nothing there, found something: choose another name")
 
 
 def say_written(written: Written) -> None:

@@ -19,6 +19,7 @@ from stream_app.cli.judging import (
     failures,
     hand_over,
     progress,
+    require_new,
     say_written,
 )
 from stream_app.cli.options import ConfigOption, SetOption, settings_from
@@ -54,7 +55,7 @@ def replay(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Judge recordings by what was in force when they began, changed by --bundle and --set. Nothing is published."""
     if out is not None:
-        _require_one_of_each(recordings, out)
+        _require_room_for_one(recordings, out)
     given = assignments or []
     loaded = settings_from(config, [one for one in given if not is_semantic(one)])
     expectations = expectations_from(expect, junit)
@@ -74,11 +75,11 @@ def replay(  # noqa: PLR0913 - one parameter an option
     hand_over(report, shown, as_json=as_json, html=html, junit_path=junit)
 
 
-def _require_one_of_each(recordings: list[Path], out: Path) -> None:
-    """Make sure that a replay can be written: each recording is judged from nothing, so it is one of one.
+def _require_room_for_one(recordings: list[Path], out: Path) -> None:
+    """Make sure that a replay can be written: each recording is judged from nothing, so there is one of each.
 
     Raises:
-        CommandError: if there are several, or the file would not be found again.
+        CommandError: if there are several, the name is no recording's, or something is there already.
     """
     if len(recordings) != 1:
         raise CommandError(
@@ -86,5 +87,4 @@ def _require_one_of_each(recordings: list[Path], out: Path) -> None:
             f"{len(recordings)}: each would begin from nothing",
             status=USAGE,
         )
-    if out.suffix != SUFFIX:
-        raise CommandError(f"--out: expected a name that ends in {SUFFIX}, found {out}", status=USAGE)
+    require_new(out)

@@ -22,7 +22,7 @@ from stream_app.drawn_site import LABELS, Report, Schedule, Site, contact_sheet
 from stream_app.replay.recording import Recording
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo
-from stream_app.terminal.outcome import USAGE, CommandError, run_command
+from stream_app.terminal.outcome import CommandError, run_command
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth."
@@ -95,8 +95,10 @@ def record_command(  # noqa: PLR0913 - one parameter an option
     A recording to try `vigil verify`, `vigil replay` and `vigil compare` on. Equal arguments, settings and versions
     give equal bytes.
     """
-    if out.suffix != SUFFIX:
-        raise CommandError(f"--out: expected a name that ends in {SUFFIX}, found {out}", status=USAGE)
+    # Here and not at the top: the other commands read no recordings.
+    from stream_app.cli.judging import require_new  # noqa: PLC0415
+
+    require_new(out)
     loaded = settings_from(config, assignments)
     topics = topics_of(loaded.operational)
     # Here and not at the top: the other commands need no client of Kafka.
@@ -118,15 +120,14 @@ def _record(recording: Recording, loaded: LoadedSettings, out: Path, bundle: Pat
     # Here and not at the top: the other commands need no ONNX Runtime.
     from stream_app.adapters.observing.logs import configure_logging  # noqa: PLC0415
     from stream_app.cli.judging import failures, progress, say_written  # noqa: PLC0415
-    from stream_app.replay.session import Asked  # noqa: PLC0415
+    from stream_app.replay.session import Asked, Named  # noqa: PLC0415
     from stream_app.wiring.replaying import Choice, Plan, run_plan  # noqa: PLC0415
 
-    plan = Plan(paths=(Path("drawn site"),), choices=(Choice(bundle),), asked=Asked(), out=out)
+    plan = Plan(paths=(), choices=(Choice(bundle),), asked=Asked(), out=out)
+    drawn = Named("drawn site", recording, None)
     configure_logging(loaded.operational.log_format, "warning")
     with failures(), progress() as tell:
-        report, _ = run_command(
-            run_plan(plan, loaded, open_one=lambda _: recording, tell=tell, tell_written=say_written)
-        )
+        report, _ = run_command(run_plan(plan, loaded, drawn=drawn, tell=tell, tell_written=say_written))
     (judged,) = report.recordings
     echo(f"{judged.frames:,} frames, {judged.texts:,} texts, {len(report.base.incidents)} incidents")
 

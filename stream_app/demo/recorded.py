@@ -87,4 +87,4 @@ class PlayedRecording:
 
 def _partition(zone: str) -> int:
     """Return the partition that Kafka's own partitioner gives a zone."""
-    return (murmur2(zone.encode()) & 0x7FFFFFFF) % _PARTITIONS
+    return int(murmur2(zone.encode()) & 0x7FFFFFFF) % _PARTITIONS

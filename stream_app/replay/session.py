@@ -36,6 +36,7 @@ _FROM_NOTHING = (
     "each recording is judged from nothing: incidents that were open before it begins, and texts that count "
     "together with earlier ones, are not known"
 )
+_AS_JOURNALED = "ticks and thinning levels are those of the journals, of whatever judged then"
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -94,7 +95,7 @@ async def judge_recordings(
     totals = [Counter[str]() for _ in entrants]
     judges: list[dict[tuple[str, str], InForce]] = [{} for _ in entrants]
     recorded: list[Recorded] = []
-    notes = [*asked.notes, _FROM_NOTHING]
+    notes = [*asked.notes, _FROM_NOTHING, *([_AS_JOURNALED] if asked.has_recorded_overload else [])]
     is_damaged = False
     # All of them before the first begins: a bundle that is not at hand is said at once.
     choices = [[entrant.in_force(named) for entrant in entrants] for named in recordings]

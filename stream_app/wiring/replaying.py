@@ -81,6 +81,7 @@ async def run_plan(
     loaded: LoadedSettings,
     *,
     open_one: Callable[[Path], Recording] | None = None,
+    drawn: Named | None = None,
     tell: Callable[[str, Reached], None] = lambda _, __: None,
     tell_written: Callable[[Written], None] = lambda _: None,
 ) -> tuple[Report, Shown | None]:
@@ -90,6 +91,7 @@ async def run_plan(
         plan: what is asked for.
         loaded: operational settings, and what is in force where a recording does not say it.
         open_one: opens a recording; None for those on disk.
+        drawn: a recording that is no file, judged before those of the plan.
         tell: is told about the progress.
         tell_written: is told what was written, however it ended.
 
@@ -104,6 +106,8 @@ async def run_plan(
     """
     async with AsyncExitStack() as stack:
         recordings = [_named(path, open_one or open_recording, stack) for path in plan.paths]
+        if drawn is not None:
+            recordings.insert(0, drawn)
         largest = _largest_pixels(recordings, plan.choices, loaded)
         ready: dict[Path, Inference] = {}
         entrants = []

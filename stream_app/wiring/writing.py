@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,6 @@ from stream_app.wire.context import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from stream_app.config import Operational
     from stream_app.core.types import InForce
@@ -63,9 +63,9 @@ def rewriter_to(
     """
     try:
         sink = Sink(out, _opening(recording, in_force), manifest=ready.bundle.manifest_data)
-    except FileExistsError as error:
-        raise OutError(f"{error.filename}: expected nothing there, found something: choose another name") from error
     except OSError as error:
+        if isinstance(error, FileExistsError) and Path(error.filename) == out:
+            raise OutError(f"{out}: expected nothing there, found something: choose another name") from error
         raise OutError(f"{out} cannot be written: {error.strerror or error}") from error
     about = recording.about
     context = Context(

@@ -52,9 +52,9 @@ def rewrite(
     pace: Pace,
     overload: Mapping[int, Overload] | None = None,
     take: Callable[[Judged], None] = lambda _: None,
-    step_ms: int = 1_000,
+    add: Callable[[Kind, TopicRecord], None] = lambda _, __: None,
 ) -> tuple[Rewritten, Done]:
-    """Replay a recording, and return the recording that it makes."""
+    """Replay a recording, and return the recording that it makes; ``add`` is given its records as they come."""
     about = recording.about
     made = Rewritten(about)
     context = Context(
@@ -65,7 +65,12 @@ def rewrite(
         settings_sha256=in_force.settings_sha256,
         provider="CPU",
     )
-    rewriter = Rewriter(made.add, context, step_ms=step_ms, keyframe_ms=20_000)
+
+    def put(kind: Kind, record: TopicRecord) -> None:
+        made.add(kind, record)
+        add(kind, record)
+
+    rewriter = Rewriter(put, context, step_ms=1_000, keyframe_ms=20_000)
     runs = [Run(in_force, scorer)]
     done = asyncio.run(replay(recording, runs, take=take, pace=pace, overload=overload, rewriter=rewriter))
     return made, done
