@@ -13,8 +13,8 @@ import msgspec
 
 from stream_app.core.journal import JournalThinning
 from stream_app.core.task import Task
-from stream_app.core.types import Scored, Side
-from stream_app.runtime.ports.scoring import ImageInput, ScoreItem, TextInput
+from stream_app.core.types import Side
+from stream_app.runtime.scoring import item_of, scored_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stream_app.core.journal import JournalTick
     from stream_app.core.settings import Limits
     from stream_app.core.types import InForce, Observation, RawRecord, Ref
-    from stream_app.runtime.ports.scoring import RecordKey, Scorer
+    from stream_app.runtime.ports.scoring import RecordKey, ScoreItem, Scorer
     from stream_app.wire.step import Payloads
 
     Take = Callable[[Step, Payloads, int], None]
@@ -210,15 +210,13 @@ class Lane:
                 if self._payloads.pop(ref, None) is not None:
                     self._scorer.forget(self._key(ref))
             for observation in effects.score:
-                job = asyncio.create_task(self._score(observation, self._item(observation)))
+                job = asyncio.create_task(self._score(observation, item_of(observation, self._payloads, self._key)))
                 self._jobs.add(job)
                 job.add_done_callback(self._ended)
 
     async def _score(self, observation: Observation, item: ScoreItem) -> None:
         score = await self._scorer.score(item)
-        sides = (score.full, score.without_image, score.without_text)
-        failures = (score.image_failure, score.text_failure)
-        self._task.scored(Scored(observation.sequence, observation.index, *sides, *failures))
+        self._task.scored(scored_as(observation, score))
 
     def _ended(self, job: asyncio.Task[None]) -> None:
         self._jobs.discard(job)
@@ -226,13 +224,6 @@ class Lane:
             # A scorer that raises is broken: that is never "nothing seen".
             self._failure = job.exception()
         self._news.set()
-
-    def _item(self, observation: Observation) -> ScoreItem:
-        text, frame = observation.text, observation.frame
-        image = None
-        if frame is not None and not observation.is_image_shed:
-            image = ImageInput(self._key(frame.ref), self._payloads[frame.ref].value or b"")
-        return ScoreItem(image, None if text is None else TextInput(self._key(text.ref), text.text))
 
     def _key(self, ref: Ref) -> RecordKey:
         return (self._epoch, self._partition, int(ref[0]), ref[1])
