@@ -112,6 +112,25 @@ class Comparing:
                 raise DiffersError(output.kind, "no more outputs of the steps up to here", output.name)
             self.outputs.take(output)
 
+    def lose(self) -> None:
+        """Compare nothing up to the next beginning: what was put out until then lies before it."""
+        self.start = self.last = None
+        self.outputs.begun.clear()
+
+    def end_life(self, *, is_followed: bool) -> None:
+        """Say that the task was reset: everything that was put out before has been met, if the task was followed.
+
+        Raises:
+            DiffersError: if it was, and something is left.
+        """
+        if is_followed:
+            self.look_at_leftovers(None, is_following=True)
+        for output in [one for one in self.outputs.left() if one.life <= self.life]:
+            self.before[output.kind] += 1
+            self.outputs.take(output)
+        self.life += 1
+        self.start = None
+
     def _meet(self, message: Message, kind: Kind, inputs: tuple[str, ...]) -> Iterator[None]:
         """Compare a message with its recorded counterpart, which has to be the next one on its partition."""
         name = name_of(kind, message.headers)

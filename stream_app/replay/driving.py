@@ -229,9 +229,8 @@ class Driver:
             raise DiffersError("journal", "a switch to something else", "one to what is in force")
 
     def _reset(self) -> None:
-        """An operator dropped the state: everything that was put out before has been met."""
-        self._comparing.look_at_leftovers(None, is_following=True)
-        self._comparing.life += 1
+        """An operator dropped the state."""
+        self._comparing.end_life(is_followed=True)
         self.drop()
 
     def _commit(self, cut: JournalStep, at: TopicRecord, record: JournalRecord) -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from stream_app.core.checkpoint_state import NO_RECORD_MS
 from stream_app.core.journal import JournalReset
 from stream_app.core.types import Side
 from stream_app.replay.comparing import Comparing, read_keyframe, require_own_cut
@@ -87,7 +88,11 @@ class Follower:
     def give_output(self, output: Output) -> None:
         """Take a record of another output topic."""
         output.life = self._lives_read
-        if self._difference is None and not self._comparing.outputs.add(output):
+        if self._difference is not None:
+            return
+        is_new = self._comparing.outputs.add(output)
+        # While nothing is followed nobody knows which resets lie between two.
+        if not is_new and self._order is not None:
             self._found(DiffersError(output.kind, "each output once", f"{output.name} twice"))
 
     def go(self, newest_ms: int) -> None:
@@ -114,8 +119,8 @@ class Follower:
         return TaskVerification(
             partition=self._partition,
             begun=begun,
-            begun_ms=begun_ms,
-            reached_ms=comparing.reached_ms,
+            begun_ms=_known(begun_ms),
+            reached_ms=_known(comparing.reached_ms),
             verified=_counted(comparing.verified),
             before=_counted(comparing.before),
             after=_counted(comparing.after),
@@ -170,7 +175,7 @@ class Follower:
         """Look for a beginning: a keyframe whose inputs are there, or a reset."""
         self._comparing.before["steps"] += record.step is not None
         if any(isinstance(entry, JournalReset) for entry in record.entries):
-            self._comparing.life += 1
+            self._comparing.end_life(is_followed=False)
             self._order = JournalOrder()
             list(self._order.of(record))
             return
@@ -195,6 +200,7 @@ class Follower:
         self._gaps.append(Gap(sequence=step.sequence if step else 0, stream_ms=step.stream_ms if step else 0, why=why))
         self._order = None
         self._driver.drop()
+        self._comparing.lose()
 
     def _found(self, differs: DiffersError) -> None:
         """Note the first difference, and hold nothing any more."""
@@ -214,6 +220,11 @@ class Follower:
         self._comparing.outputs.clear()
         for inputs in self._inputs:
             inputs.clear()
+
+
+def _known(stream_ms: int | None) -> int | None:
+    """Return a stream time, None where there was no record yet."""
+    return None if stream_ms == NO_RECORD_MS else stream_ms
 
 
 def _counted(counts: Counter[str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from stream_app.core.types import Side
 from stream_app.replay.canonical import Reached
 from stream_app.replay.following import Follower
 from stream_app.replay.outputs import read_output
+from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.verification import Verification
 from stream_app.wire.checkpoints import state_key
@@ -65,11 +66,16 @@ def verifying(recording: Recording, onlooker: Onlooker | None = None) -> Generat
     Raises:
         RecordingError: as :func:`verify`.
     """
-    _require_values(recording.about)
+    require_values(recording.about)
     return _Verifying(recording, onlooker).run()
 
 
-def _require_values(about: About) -> None:
+def require_values(about: About) -> None:
+    """Refuse a recording of which values were left out.
+
+    Raises:
+        RecordingError: if they were.
+    """
     if not about.has_pictures:
         raise RecordingError(
             "expected a recording with its pictures, found one that left them out: without them nothing can be "
@@ -150,7 +156,8 @@ class _Verifying:
 
     def _reader(self, partition: int) -> Callable[[Side], Iterator[TopicRecord]]:
         def read_again(side: Side) -> Iterator[TopicRecord]:
-            for kind, record in self._recording.records():
+            # What is torn was read up to there, and has been said.
+            for kind, record in readable(self._recording):
                 if _SIDES.get(kind) is side and record.partition == partition:
                     yield record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice, pairwise
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,22 @@ def test_each_change_to_a_recording_is_found_and_named(what: str, seed: int) -> 
     raise AssertionError(f"no recording has what is needed to change {what}")
 
 
+def test_every_kind_of_change_that_a_recording_could_suffer_is_among_them() -> None:
+    assert len(CHANGES) >= 50
+    for what in (
+        "two journal records exchanged",
+        "two entries exchanged",
+        "a bit of a text",
+        "a bit of a picture",
+        "a score",
+        "a frame left out",
+        "a frame twice",
+        "another threshold",
+        "a keyframe elsewhere",
+    ):
+        assert what in CHANGES
+
+
 # -- what cannot be verified is said ----------------------------------------------------------------------------------
 
 
@@ -140,6 +156,23 @@ def test_of_a_torn_recording_what_was_read_is_verified_and_the_rest_is_said_to_b
     verdict = verify(_Torn(whole, number * 2 // 3))
     assert (verdict.status, verdict.torn) == ("incomplete", "chunk 7: expected CRC 1, found 2")
     assert 0 < verdict.tasks[0].verified["steps"] < verify(whole).tasks[0].verified["steps"]
+
+
+def test_a_torn_recording_is_read_again_after_a_reset_that_went_back_as_far_as_it_goes() -> None:
+    whole = _busy(5)
+    resets = [one.timestamp for one in whole.of("journal") if decode_journal(one.value or b"").step is None]
+    until = sum(record.timestamp <= resets[-1] + 200 for _, record in whole.records())
+    verdict = verify(_Torn(whole, until))
+    assert (verdict.status, verdict.torn) == ("incomplete", "chunk 7: expected CRC 1, found 2")
+
+
+def test_a_recording_without_a_journal_is_not_different_though_names_come_twice() -> None:
+    recorded = _busy(1).copy()
+    letters = [read_output("dead_letters", one, recorded.about) for one in recorded.of("dead_letters")]
+    assert len({one.name for one in letters if one is not None}) < len(letters)
+    recorded.topics[("journal", 0)] = []
+    verdict = verify(recorded)
+    assert (verdict.status, verdict.differences) == ("incomplete", ())
 
 
 def _without(recorded: Recorded, **parts: Any) -> Recorded:  # noqa: ANN401 - of a journal record
@@ -171,17 +204,40 @@ def test_without_a_keyframe_nothing_is_verified_and_the_verdict_is_not_equal() -
     assert verdict.tasks[0].before["steps"] > 0
 
 
-def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe() -> None:
-    recorded = _busy(3).copy()
+@pytest.mark.parametrize("seed", [1, 2, 3, 11, 36, 38])
+def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe(seed: int) -> None:
+    recorded = _busy(seed).copy()
     journal = recorded.topics[("journal", 0)]
-    keyframes = [place for place, one in enumerate(journal) if decode_journal(one.value or b"").keyframe is not None]
-    place = next(one + 1 for one, following in pairwise(keyframes) if following > one + 2)
-    old = replace(decode_journal(journal[place].value or b""), step=None, epoch=None, keyframe=None)
+    records = [decode_journal(one.value or b"") for one in journal]
+    # Not the first, for then nothing lies before the gap; nor a reset, which has no cut.
+    places = [place for place, record in enumerate(records) if place > 1 and record.step and not record.keyframe]
+    place = Random(seed).choice(places)
+    old = replace(records[place], step=None, epoch=None)
     journal[place] = replace(journal[place], value=encode_journal(old))
     verdict = verify(recorded)
-    (gap,) = verdict.tasks[0].gaps
+    assert [difference.words() for difference in verdict.differences] == []
+    (task,) = verdict.tasks
+    (gap,) = task.gaps
     assert "did not write each transaction's cut" in gap.why
-    assert (verdict.status, verdict.differences) == ("incomplete", ())
+    assert verdict.status == "incomplete"
+    for kind in ("alerts", "decisions", "dead_letters"):
+        counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+        assert counted == len(recorded.of(kind)), kind
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 10, 37, 39])
+def test_what_lies_before_a_reset_and_has_no_keyframe_is_of_the_time_before(seed: int) -> None:
+    recorded = _busy(seed).copy()
+    journal = recorded.topics[("journal", 0)]
+    for place, one in enumerate(journal):
+        record = decode_journal(one.value or b"")
+        if record.step is None:
+            break
+        journal[place] = replace(one, value=encode_journal(replace(record, keyframe=None)))
+    verdict = verify(recorded)
+    assert [difference.words() for difference in verdict.differences] == []
+    assert verdict.status == "equal"
+    assert verdict.tasks[0].before["steps"] > 0
 
 
 @pytest.mark.parametrize(
