@@ -21,7 +21,7 @@ from stream_app.replay.recording import RecordingError
 from stream_app.replay.screen import screen_of
 from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
 from stream_app.replay.track import Pace
-from stream_app.wiring.model import Inference, bundle_directory, inference, model_of
+from stream_app.wiring.model import Inference, bundle_directory, inference, model_of, with_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ async def run_plan(
         for choice in plan.choices:
             directory = (choice.bundle or plan.choices[0].bundle or bundle_directory(loaded.operational)).resolve()
             if directory not in ready:
-                prepared = _with_bundle(loaded, directory, largest)
+                prepared = with_bundle(loaded, directory, largest)
                 ready[directory] = await stack.enter_async_context(inference(prepared))
             is_given = (choice.bundle or plan.choices[0].bundle) is not None
             judge = _Judge(choice, loaded, ready[directory], is_given=is_given)
@@ -219,12 +219,6 @@ class _Judge:
         settings, overrides = change_settings(settings, self._choice.assignments)
         model = msgspec.structs.replace(model, labels=override_labels(model.labels, overrides))
         return InForce(model, settings, settings_sha256(settings, overrides))
-
-
-def _with_bundle(loaded: LoadedSettings, directory: Path, max_image_pixels: int) -> LoadedSettings:
-    operational = msgspec.structs.replace(loaded.operational, bundle=str(directory))
-    semantic = msgspec.structs.replace(loaded.semantic, max_image_pixels=max_image_pixels)
-    return dataclasses.replace(loaded, operational=operational, semantic=semantic, thresholds=())
 
 
 def _largest_pixels(recordings: Sequence[Named], choices: Sequence[Choice], loaded: LoadedSettings) -> int:
