@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
+from mcap.reader import make_reader
 
 from stream_app.adapters.kafka.unpacking import UnreadableRecord
 from stream_app.adapters.recording.choose import Choice
@@ -56,6 +57,10 @@ def test_it_comes_back_from_a_file_with_all_that_is_known_of_it(tmp_path: Path) 
     raw = as_input(entries[-2][1])
     assert (raw.value, raw.headers) == (jpeg(3), headers)
     # Nothing of it is shown as if it were sound.
+    with path.open("rb") as file:
+        shown = [channel.topic for _, channel, _ in make_reader(file).iter_messages()]
+    assert sum(topic.startswith("/cameras/") for topic in shown) == 9
+    assert "/texts" not in shown
     with open_recording(path) as recording:
         looked = look(recording)
     assert (looked.kinds["frames"].unreadable, looked.kinds["texts"].unreadable) == (2, 1)
