@@ -232,6 +232,8 @@ class Epoch:
             await self._clock.sleep(_LOOK_S)
             if self._pacing.look():
                 self._work.set()
+            if self.task.is_restoring:
+                self._look_for_lost()
 
     # -- effects -----------------------------------------------------------------------------------------------
 
@@ -300,6 +302,17 @@ class Epoch:
             f"{lost.reason}, {lost.detail}. To skip what is missing: vigil task reset"
         )
         self._work.set()
+
+    def _look_for_lost(self) -> None:
+        """Notice what the checkpoint needs and the log no longer has, where no later record tells.
+
+        Retention may pass it after the task was found a place to begin; the task would wait for ever, and seem well.
+        """
+        for side in Side:
+            awaited, progress = self.task.awaited(side), self._ports.source.progress(side, self._partition)
+            if awaited is not None and progress is not None and progress.is_at_end and progress.position > awaited:
+                detail = f"expected it before the log's end at {progress.end}, found it gone"
+                self._found_lost(LostError(side, awaited, detail))
 
     def _found_lost(self, lost: LostError) -> None:
         topic = self._settings.context.topics.of(lost.side)
