@@ -143,8 +143,11 @@ class Comparing:
         self.verified["keyframes"] += 1
 
     def _is_before_start(self, output: Output) -> bool:
-        """Return whether an output may belong to a step in front of the keyframe that was taken up."""
+        """Return whether an output may belong to a step in front of where the task was taken up."""
         start = self.start
+        if output.life < self.life:
+            # Of a life that was followed to its end nothing is left.
+            return True
         if start is None or output.life != self.life:
             return False
         if output.decision is not None:

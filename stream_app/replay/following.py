@@ -73,6 +73,8 @@ class Follower:
         self._models: dict[str, Model] = {}
         self._payloads: dict[Ref, TopicRecord] = {}
         self._taken: list[tuple[Side, TopicRecord]] = []
+        #: Where the task began by a reset; until the first records of a side are verified, some may not be recorded.
+        self._uncertain: dict[Side, int] = {}
         self._begun: int | None = None
         self._versions: dict[str, None] = {}
         self._gaps: list[Gap] = []
@@ -215,6 +217,7 @@ class Follower:
         for released in task.pump(0).release:
             self._payloads.pop(released, None)
         self._comparing.start = checkpoint
+        self._uncertain.clear()
         self._order = JournalOrder((checkpoint.next_text, checkpoint.next_frame))
 
     def _new_task(
@@ -242,6 +245,9 @@ class Follower:
         self._gaps.append(Gap(sequence=step.sequence if step else 0, stream_ms=step.stream_ms if step else 0, why=why))
         self._order = self._task = None
         self._payloads.clear()
+        self._taken.clear()
+        # What the steps put out that are not followed lies before what the next keyframe's do.
+        self._comparing.outputs.begun.clear()
 
     def _follow(self, order: JournalOrder, record: JournalRecord) -> Iterator[None]:
         """Drive the task through one record of its journal."""
@@ -250,12 +256,12 @@ class Follower:
             for place in places:
                 yield from self._take_place(place, record)
         except DiffersError as differs:
-            raise self._blame_inputs(differs, places, record) from differs
+            raise self._cause_of(differs, places, record) from differs
         except RecordingError:
             raise
         except ValueError as error:
             refused = DiffersError("journal", "places that the task can take", error, ranges_of(self._taken))
-            raise self._blame_inputs(refused, places, record) from error
+            raise self._cause_of(refused, places, record) from error
         if record.step is None and self._task is not None:
             raise LostError("the journal is of a version that did not write each transaction's cut")
 
@@ -338,6 +344,7 @@ class Follower:
             for side, offset in ((Side.TEXT, to.next_text), (Side.FRAME, to.next_frame)):
                 self._inputs[side].skip_to(offset)
             start = (to.next_text, to.next_frame)
+            self._uncertain = dict(zip((Side.TEXT, Side.FRAME), start, strict=True))
             self._new_task(to.full_model, to.full_settings, to.settings, start=start)
             self._comparing.start = None
         elif not self._task.switch(to.full_model, to.full_settings, to.settings):
@@ -360,10 +367,19 @@ class Follower:
         )
         task.committed()
         for side, _ in self._taken:
+            self._uncertain.pop(side, None)
             self._comparing.verified["texts" if side is Side.TEXT else "frames"] += 1
         self._taken.clear()
 
     # -- small things ------------------------------------------------------------------------------------------
+
+    def _cause_of(self, differs: DiffersError, places: Iterator[Place], record: JournalRecord) -> Exception:
+        """Return what is to be said of a difference: of inputs that the recording may lack none is known."""
+        cause = self._blame_inputs(differs, places, record)
+        for side, offset in self._uncertain.items():
+            if cause.what == "inputs" and offset < self._inputs[side].first:
+                return LostError(f"a reset went back to {ref(side, offset)}, which lies before the recording")
+        return cause
 
     def _blame_inputs(self, differs: DiffersError, places: Iterator[Place], record: JournalRecord) -> DiffersError:
         """Name the cause where it is in the inputs: take the rest of the step's, and look at their digest."""

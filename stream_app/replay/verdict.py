@@ -73,8 +73,9 @@ class TaskVerdict(msgspec.Struct, frozen=True, kw_only=True):
         """What it comes to."""
         if self.difference is not None:
             return "different"
-        has_steps = any(counts.get("steps") for counts in (self.verified, self.before, self.after))
-        is_unverified = has_steps and not self.verified.get("steps")
+        # A task that began and then had nothing to do has nothing to be verified.
+        unverified = (self.after,) if self.begun is not None else (self.before, self.after)
+        is_unverified = not self.verified.get("steps") and any(counts.get("steps") for counts in unverified)
         return "incomplete" if self.gaps or is_unverified else "equal"
 
 

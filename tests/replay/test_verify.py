@@ -142,6 +142,40 @@ def test_of_a_torn_recording_what_was_read_is_verified_and_the_rest_is_said_to_b
     assert 0 < verdict.tasks[0].verified["steps"] < verify(whole).tasks[0].verified["steps"]
 
 
+@pytest.mark.parametrize(("seed", "is_partial"), [(6, False), (7, True), (11, False)])
+def test_a_reset_back_to_what_lies_before_the_recording_is_a_gap_and_no_difference(
+    seed: int, *, is_partial: bool
+) -> None:
+    """All that its first step took in may be missing, or a part of it; later keyframes can be begun from."""
+    whole = _busy(seed)
+    journal = [(one.timestamp, decode_journal(one.value or b"")) for one in whole.of("journal")]
+    last_reset_ms = max(time_ms for time_ms, record in journal if record.step is None)
+    gaps = []
+    for from_ms in [time_ms for time_ms, record in journal if record.keyframe is not None and time_ms < last_reset_ms]:
+        recorded = whole.between(from_ms, whole.about.to_ms)
+        verdict = verify(recorded)
+        assert [difference.words() for difference in verdict.differences] == []
+        (task,) = verdict.tasks
+        for kind in ("alerts", "decisions", "dead_letters"):
+            counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+            assert counted == len(recorded.of(kind)), kind
+        gaps += task.gaps
+    assert any("a reset went back to" in gap.why for gap in gaps) == is_partial
+    assert gaps
+
+
+def test_a_task_that_began_and_then_had_nothing_to_do_does_not_make_a_recording_incomplete() -> None:
+    recorded = _busy(1).copy()
+    recorded.about = replace(recorded.about, partitions=(0, 1))
+    beginning = decode_journal(recorded.of("journal")[0].value or b"")
+    value = encode_journal(replace(beginning, partition=1))
+    recorded.topics["journal", 1] = [replace(recorded.of("journal")[0], partition=1, key=b"d/1", value=value)]
+    verdict = verify(recorded)
+    assert verdict.tasks[1].before == {"steps": 1}
+    assert verdict.tasks[1].verified == {}
+    assert verdict.status == "equal"
+
+
 def _without(recorded: Recorded, **parts: Any) -> Recorded:  # noqa: ANN401 - of a journal record
     """Leave parts of the journal out that older versions did not write."""
     journal = recorded.topics[("journal", 0)]
