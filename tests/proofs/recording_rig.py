@@ -6,8 +6,8 @@ A recording has to hold what a read_committed subscriber saw, to the byte, and a
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
-import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from stream_app.adapters.kafka.guarding import guarded_consumer
 from stream_app.adapters.kafka.to_the_end import read_to_the_end
 from stream_app.adapters.recording.kafka import as_topic_record
 from stream_app.adapters.recording.read import open_recording
+from stream_app.core.event_time import parse_event_time
 from stream_app.replay.verify import verify
 from tests.proofs.rig import PARTITIONS, SETTLE_S, now_ms, rfc3339
 
@@ -62,9 +63,19 @@ class Subscriber:
         async for record in consumer:
             self._keep(record)
 
+    @property
+    def newest_ms(self) -> int:
+        """The newest append time, in ms."""
+        return max(records[-1].timestamp for records in self.seen.values())
+
     async def rest(self, consumer: AIOKafkaConsumer) -> None:
-        """Read what is there and was not seen yet."""
-        ends = await consumer.end_offsets(list(consumer.assignment()))
+        """Read up to where the log ends: Kafka confirms a commit before it lets all readers past it."""
+        asker = guarded_consumer(self.rig.connection)
+        await asker.start()
+        try:
+            ends = await asker.end_offsets(list(consumer.assignment()))
+        finally:
+            await asker.stop()
         async for record in read_to_the_end(consumer, ends, silence_s=_SILENCE_S):
             self._keep(record)
 
@@ -95,15 +106,16 @@ async def subscriber(rig: Rig) -> AsyncIterator[Subscriber]:
 
 
 @asynccontextmanager
-async def following(rig: Rig, out: Path, *more: str) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """Run `vigil record --follow` to a folder beside the block, and end it as Ctrl-C does."""
+async def following(rig: Rig, seen: Subscriber, out: Path, *more: str) -> AsyncIterator[None]:
+    """Run `vigil record --follow` to a folder beside the block; once it has all that was seen, end it by Ctrl-C."""
     log = rig.folder / f"{rig.deployment}-follow.log"
     process = rig.start_command("record", "--follow", "--out", str(out), *more, log=log)
     try:
         await until(lambda: process.poll() is not None or any(out.glob("*.mcap")))
-        yield process
-        # It looks once a second; what it has not seen it cannot hold.
-        await asyncio.sleep(3)
+        yield
+        await until(lambda: process.poll() is not None or _recorded_until(log) >= seen.newest_ms)
+        # The newest is not the last where partitions have one of the same time; it looks once a second.
+        await asyncio.sleep(2)
         process.send_signal(signal.SIGINT)
         status = await asyncio.to_thread(process.wait, SETTLE_S)
         assert status == 0, log.read_text(errors="replace")
@@ -111,6 +123,12 @@ async def following(rig: Rig, out: Path, *more: str) -> AsyncIterator[subprocess
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def _recorded_until(log: Path) -> int:
+    """Return the append time up to which the command said that it has recorded, in ms."""
+    said = re.findall(r"recorded until ([^:]+:\d\d:\d\d\.\d+Z)", log.read_text(errors="replace"))
+    return parse_event_time(said[-1]) if said else 0
 
 
 async def record_range(rig: Rig, from_ms: int, to_ms: int, out: Path) -> Path:

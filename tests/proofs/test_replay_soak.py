@@ -100,7 +100,7 @@ async def _prove(soak: Soak, faults: Callable[[Planter], Awaitable[None]]) -> Su
     rig, begun_ms = soak.rig, now_ms()
     await rig.create_topics()
     try:
-        async with subscriber(rig) as seen, following(rig, rig.folder / "followed", "--roll-minutes", "1"):
+        async with subscriber(rig) as seen, following(rig, seen, rig.folder / "followed", "--roll-minutes", "1"):
             await soak.run(seen, faults)
     finally:
         await rig.stop()

@@ -67,7 +67,7 @@ def test_over_kills_and_a_rebalance_both_recordings_hold_what_subscribers_saw_an
         begun_ms = now_ms()
         await rig.create_topics()
         try:
-            async with subscriber(rig) as seen, following(rig, tmp_path / "followed", "--roll-minutes", "1"):
+            async with subscriber(rig) as seen, following(rig, seen, tmp_path / "followed", "--roll-minutes", "1"):
                 from_ms, to_ms = await live(seen)
         finally:
             await rig.stop()
@@ -109,7 +109,7 @@ def test_over_switches_a_reset_and_every_kind_of_trouble_both_recordings_verify(
         begun_ms = now_ms()
         await rig.create_topics()
         try:
-            async with subscriber(rig) as seen, following(rig, tmp_path / "followed"):
+            async with subscriber(rig) as seen, following(rig, seen, tmp_path / "followed"):
                 await live(seen)
         finally:
             await rig.stop()
