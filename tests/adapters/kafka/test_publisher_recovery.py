@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from stream_app.adapters.kafka.clients import admin_client, consumer
 from stream_app.adapters.kafka.publisher import KafkaPublisher
 from stream_app.adapters.kafka.recovery import KafkaRecovery
-from stream_app.adapters.kafka.to_the_end import assign_all, read_to_the_end
+from stream_app.adapters.kafka.to_the_end import read_topic
 from stream_app.config import Operational
 from stream_app.core.checkpoint import Checkpoint, encode_checkpoint
 from stream_app.core.settings import Semantic
@@ -73,13 +73,9 @@ class World:
             await produce_raw(producer.client, TopicPartition(topic, 0), data)
 
     async def read(self, topic: str) -> list[bytes | None]:
-        """Read what is committed up to the log's end: Kafka confirms a commit before it lets all readers past it."""
         asking = consumer(self.connection, isolation_level="read_uncommitted")
         async with consumer(self.connection) as client, asking as asker:
-            places = await assign_all(client, topic)
-            await client.seek_to_beginning(*places)
-            ends = await asker.end_offsets(places)
-            return [record.value async for record in read_to_the_end(client, ends)]
+            return [record.value async for record in read_topic(client, topic, asker=asker)]
 
     def state(self, next_text: int, next_frame: int, sequence: int = 1) -> Message:
         checkpoint = Checkpoint(
