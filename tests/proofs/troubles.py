@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from aiokafka import AIOKafkaProducer
+
 from stream_app.core.journal import JournalReset, JournalSkipped, JournalSwitch, JournalThinning, JournalTick
 from stream_app.wire.dead_letters import decode_dead_letter
 from stream_app.wire.decisions import decode_decision
@@ -28,7 +30,7 @@ TIGHT: dict[str, Any] = {
 _ENTRIES = (JournalReset, JournalSkipped, JournalSwitch, JournalThinning, JournalTick)
 #: Entries of the journal, reasons of dead letters and marks of decisions that a run has to have in it.
 WANTED = frozenset(
-    {*(entry.__name__ for entry in _ENTRIES), "rate", "undecodable", "not-an-image", "shed", "late", "masked"}
+    {*(entry.__name__ for entry in _ENTRIES), "rate", "no-key", "undecodable", "not-an-image", "shed", "late", "masked"}
 )
 
 
@@ -48,11 +50,25 @@ async def plant_trouble(planter: Planter, name: str) -> None:
     await planter.frame(twice, at_ms, whole[: len(whole) // 2], camera="cut off")
     await planter.frame(twice, at_ms, b"GIF89a is not understood", camera="other")
     await planter.text(twice, at_ms - 3_600_000, "a fire an hour ago")
+    for topic, value in ((planter.rig.topics.frames, whole), (planter.rig.topics.texts, b"a fire without a zone")):
+        await planter.producer.send_and_wait(topic, value)
+    await _plant_in_transactions(planter, twice, name)
     await asyncio.gather(*(planter.text(flooded, at_ms, f"all quiet {number}") for number in range(300)))
     at_ms = now_ms()
     places = [(at_ms + 100 * number, f"c{camera}") for number in range(-4, 4) for camera in range(8)]
     await asyncio.gather(*(planter.frame(crowded, time_ms, camera=camera) for time_ms, camera in places))
     await asyncio.gather(*(planter.text(crowded, at_ms, f"a fight {number}") for number in range(50)))
+
+
+async def _plant_in_transactions(planter: Planter, zone: str, name: str) -> None:
+    """Publish as a feeder with transactions does: markers leave holes in the offsets, and some is aborted."""
+    topics, bootstrap = planter.rig.topics, planter.rig.connection.bootstrap
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"feeder {name}", acks="all") as producer:
+        for is_kept in (True, False, True):
+            await producer.begin_transaction()
+            for topic, value in ((topics.frames, jpeg()), (topics.texts, b"a fire"), (topics.frames, jpeg())):
+                await producer.send_and_wait(topic, value, key=zone.encode())
+            await (producer.commit_transaction() if is_kept else producer.abort_transaction())
 
 
 def happened(seen: Subscriber) -> Counter[str]:
