@@ -51,6 +51,25 @@ class Comparing:
         self.after: Counter[str] = Counter()
         self.without_digests = 0
 
+    def take_in(self, output: Output) -> bool:
+        """Take the next recorded output of a partition; return whether it may lie there.
+
+        A task puts out each name once. After a reset it may repeat one; where the journal does not reach, before the
+        beginning and behind the end, nobody knows of the reset.
+        """
+        outputs = self.outputs
+        if outputs.knows(output):
+            if output.record.timestamp >= self._about.to_ms:
+                self.after[output.kind] += 1
+                return True
+            older = outputs.find(output.life, output.kind, output.name, is_last_chance=True)
+            if older is None or older.record.timestamp >= outputs.since_ms:
+                return False
+            outputs.drop(older)
+            self.before[older.kind] += 1
+        outputs.add(output)
+        return True
+
     def compare(
         self, step: Step, at: TopicRecord, record: JournalRecord, cut: JournalStep, context: Context,
         payloads: Payloads, inputs: tuple[str, ...],
@@ -100,7 +119,8 @@ class Comparing:
             if end_ms is None and output.life > self.life:
                 continue
             is_begun = (output.kind, output.record.partition) in self.outputs.begun
-            is_behind = end_ms is not None and output.record.timestamp >= end_ms and not self._is_covered(output)
+            is_of_end = end_ms is not None and output.record.timestamp >= end_ms and not self._is_covered(output)
+            is_behind = is_of_end or output.record.timestamp >= self._about.to_ms
             if not is_begun and self._is_before_start(output):
                 self.before[output.kind] += 1
             elif is_behind or not is_following:
@@ -113,8 +133,8 @@ class Comparing:
         """Compare a message with its recorded counterpart, which has to be the next one on its partition."""
         name = name_of(kind, message.headers)
         is_there = yield from self._wait(lambda: self.outputs.find(self.life, kind, name) is not None)
-        output = self.outputs.find(self.life, kind, name)
-        if not is_there or output is None:
+        output = self.outputs.find(self.life, kind, name, is_last_chance=not is_there)
+        if output is None:
             raise DiffersError(kind, name, "none in the recording", inputs)
         place = (kind, output.record.partition)
         before = self.outputs.take(output)
@@ -145,7 +165,7 @@ class Comparing:
     def _is_before_start(self, output: Output) -> bool:
         """Return whether an output may belong to a step in front of where the task was taken up."""
         start = self.start
-        if output.life < self.life:
+        if output.life < self.life or output.record.timestamp < self.outputs.since_ms:
             # Of a life that was followed to its end nothing is left.
             return True
         if start is None or output.life != self.life:

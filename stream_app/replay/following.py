@@ -20,6 +20,7 @@ from stream_app.core.types import Side
 from stream_app.replay.comparing import Comparing, read_keyframe, require_own_cut
 from stream_app.replay.differing import CutOffError, DiffersError, LostError, ranges_of, ref, refs_of
 from stream_app.replay.inputs import Inputs
+from stream_app.replay.outputs import NEVER_MS
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.verdict import Difference, Gap, TaskVerdict
 from stream_app.wire.context import Context
@@ -107,7 +108,7 @@ class Follower:
     def give_output(self, output: Output) -> None:
         """Take a record of another output topic."""
         output.life = self._lives_read
-        if self._difference is None and not self._comparing.outputs.add(output):
+        if self._difference is None and not self._comparing.take_in(output):
             self._found(DiffersError(output.kind, "each output once", f"{output.name} twice"))
 
     def go(self, newest_ms: int) -> None:
@@ -188,6 +189,7 @@ class Follower:
         self._comparing.before["steps"] += record.step is not None
         if any(isinstance(entry, JournalReset) for entry in record.entries):
             self._comparing.life += 1
+            self._comparing.outputs.since_ms = self._at_ms
             self._order = JournalOrder()
             list(self._order.of(record))
             return
@@ -217,6 +219,7 @@ class Follower:
         for released in task.pump(0).release:
             self._payloads.pop(released, None)
         self._comparing.start = checkpoint
+        self._comparing.outputs.since_ms = self._at_ms
         self._uncertain.clear()
         self._order = JournalOrder((checkpoint.next_text, checkpoint.next_frame))
 
@@ -248,6 +251,7 @@ class Follower:
         self._taken.clear()
         # What the steps put out that are not followed lies before what the next keyframe's do.
         self._comparing.outputs.begun.clear()
+        self._comparing.outputs.since_ms = NEVER_MS
 
     def _follow(self, order: JournalOrder, record: JournalRecord) -> Iterator[None]:
         """Drive the task through one record of its journal."""
@@ -325,8 +329,8 @@ class Follower:
     def _answer(self, task: Task, observation: Observation) -> Iterator[None]:
         outputs, refs = self._comparing.outputs, refs_of(observation)
         place = (self._comparing.life, observation.sequence, observation.index)
-        yield from self._wait(lambda: outputs.decision_at(*place) is not None)
-        decision = outputs.decision_at(*place)
+        is_there = yield from self._wait(lambda: outputs.decision_at(*place) is not None)
+        decision = outputs.decision_at(*place, is_last_chance=not is_there)
         if decision is None:
             expected = f"a decision on {' and '.join(refs)}, sequence {observation.sequence}, index {observation.index}"
             raise DiffersError("decisions", expected, "none in the recording", refs)

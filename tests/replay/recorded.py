@@ -58,11 +58,16 @@ class Recorded:
         """Return a copy whose records can be exchanged."""
         return Recorded({place: list(records) for place, records in self.topics.items()}, self.about)
 
-    def between(self, from_ms: int, to_ms: int) -> Recorded:
-        """Return what was appended in a range of time, inputs from where the first keyframe in it needs them."""
+    def between(self, from_ms: int, to_ms: int, *, slack_ms: int = 0) -> Recorded:
+        """Return what was appended in a range of time, as `vigil record` does.
+
+        Inputs from where the first keyframe in it needs them, outputs from so long before to so long behind it.
+        """
+        slacks: dict[Kind, int] = {"alerts": slack_ms, "decisions": slack_ms, "dead_letters": slack_ms}
         kept = {
-            place: [one for one in records if from_ms <= one.timestamp < to_ms]
+            place: [one for one in records if from_ms <= one.timestamp + slack and one.timestamp - slack < to_ms]
             for place, records in self.topics.items()
+            for slack in [slacks.get(place[0], 0)]
         }
         lowest = (1 << 62, 1 << 62)
         for record in kept.get(("journal", 0), []):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 import tests.core.conftest  # noqa: F401 - the profile of the core's properties
 from stream_app.core.types import Side
 from stream_app.replay.following import Follower
-from stream_app.replay.outputs import read_output
+from stream_app.replay.outputs import Outputs, read_output
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.verify import verify
 from stream_app.wire.journal import decode_journal, encode_journal
@@ -61,16 +61,16 @@ def test_a_recording_of_a_live_task_is_equal_to_what_the_core_makes_of_it(
     assert not set(task.after) - {"texts", "frames"}
 
 
-@given(streams(), semantics(), SEEDS, st.integers(0, 1 << 32))
+@given(streams(), semantics(), SEEDS, st.integers(0, 1 << 32), st.sampled_from((0, 10, 50)))
 @examples(150)
 def test_a_recording_that_begins_and_ends_in_the_middle_is_equal_too_and_what_lies_outside_is_counted(
-    stream: Stream, other: Semantic, seed: int, choice: int
+    stream: Stream, other: Semantic, seed: int, choice: int, slack_ms: int
 ) -> None:
     whole = _recorded(stream, other, seed)
     times = sorted(one.timestamp for one in whole.of("journal"))
     random = Random(choice)
     from_ms, to_ms = sorted(random.choice(times) + random.randint(-3, 9) for _ in range(2))
-    recorded = whole.between(from_ms, to_ms + 1)
+    recorded = whole.between(from_ms, to_ms + 1, slack_ms=slack_ms)
     verdict = verify(recorded)
     assert [difference.words() for difference in verdict.differences] == []
     (task,) = verdict.tasks
@@ -78,6 +78,40 @@ def test_a_recording_that_begins_and_ends_in_the_middle_is_equal_too_and_what_li
     for kind in ("alerts", "decisions", "dead_letters"):
         counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
         assert counted == len(recorded.of(kind)), kind
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_outputs_of_another_life_around_a_recording_s_ends_are_no_difference(seed: int) -> None:
+    """A reset repeats names and places in the order; its journal record may lie where the recording does not reach."""
+    whole = _busy(seed)
+    for reset in [one for one in whole.of("journal") if decode_journal(one.value or b"").step is None]:
+        for from_ms, to_ms in ((0, reset.timestamp), (reset.timestamp + 1, whole.about.to_ms)):
+            recorded = whole.between(from_ms, to_ms, slack_ms=60)
+            verdict = verify(recorded)
+            assert [difference.words() for difference in verdict.differences] == []
+            (task,) = verdict.tasks
+            for kind in ("alerts", "decisions", "dead_letters"):
+                counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+                assert counted == len(recorded.of(kind)), kind
+
+
+def test_letting_go_of_an_output_of_an_earlier_life_leaves_the_one_at_its_place_in_the_order() -> None:
+    recorded = _busy(1)
+    record = recorded.of("decisions")[0]
+    older, newer = (read_output("decisions", record, recorded.about) for _ in range(2))
+    assert older is not None
+    assert newer is not None
+    assert newer.decision is not None
+    outputs = Outputs()
+    outputs.since_ms = record.timestamp
+    for output in (older, newer):
+        outputs.add(output)
+    outputs.drop(older)
+    sequence, index = newer.decision.sequence, newer.decision.index
+    assert isinstance(sequence, int)
+    assert isinstance(index, int)
+    assert outputs.decision_at(0, sequence, index) is newer.decision
+    assert outputs.find(0, "decisions", newer.name) is newer
 
 
 @cache
