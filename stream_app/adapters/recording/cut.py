@@ -57,7 +57,7 @@ def cut(
     about = _about(recording, part)
     keyframes, first = _survey(recording, about)
     begins = recording.begins
-    starts = {task: keyframes.start(task, about.from_ms, begins) for task in about.partitions}
+    starts = {task: keyframes.start(task, about.from_ms, begins, to_ms=about.to_ms) for task in about.partitions}
     choice = Choice(
         about=about, to_ms=about.to_ms, starts={task: start for task, start in starts.items() if start is not None}
     )
