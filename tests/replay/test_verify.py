@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from stream_app.core.settings import Semantic
     from stream_app.replay.recording import About, Kind, TopicRecord
+    from stream_app.replay.verdict import Gap
     from stream_app.wire.journal import JournalStep
 
 SEEDS = st.integers(0, 1 << 32)
@@ -184,7 +185,7 @@ def test_a_reset_back_to_what_lies_before_the_recording_is_a_gap_and_no_differen
     whole = _busy(seed)
     journal = [(one.timestamp, decode_journal(one.value or b"")) for one in whole.of("journal")]
     last_reset_ms = max(time_ms for time_ms, record in journal if record.step is None)
-    gaps = []
+    gaps: list[Gap] = []
     for from_ms in [time_ms for time_ms, record in journal if record.keyframe is not None and time_ms < last_reset_ms]:
         recorded = whole.between(from_ms, whole.about.to_ms)
         verdict = verify(recorded)
