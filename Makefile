@@ -15,7 +15,7 @@ uv_compile := $(development)/bin/uv pip compile pyproject.toml --quiet --univers
   --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench kafka-up kafka-down lock clean
+.PHONY: help demo test soak check bench kafka-up kafka-down lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ demo: $(serving)/.installed ## play the drawn site through a local Kafka and jud
 
 test: $(development)/.installed ## run all tests, those on a real Kafka too (ARGS: for pytest)
 	$(development)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+soak: $(development)/.installed ## run the long proofs: recordings of live runs under many faults (ARGS: for pytest)
+	$(development)/bin/python -m pytest -m soak $(ARGS)
 
 check: $(development)/.installed ## lint, format, types, import contracts, documents
 	$(development)/bin/ruff check .

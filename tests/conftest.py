@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the project's own markers."""
     config.addinivalue_line("markers", "kafka: talks to a real Apache Kafka (VIGIL_BROKER, else a local one)")
+    config.addinivalue_line("markers", "soak: takes many minutes; left out unless `-m` names it (make soak)")
     config.addinivalue_line("markers", "shared_data: reads ../shared/data without the fixture of that name")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell ignores SIGINT for what it starts in the background, and children inherit that; what is caught
@@ -45,7 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where the run has several processes, one of them takes all tests that need Kafka, one after the other."""
+    """Leave soaks out; where the run has several processes, one of them takes all tests that need Kafka, in a row."""
+    if "soak" not in config.getoption("markexpr"):
+        left_out = [item for item in items if item.get_closest_marker("soak") is not None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             if _needs_kafka(item):

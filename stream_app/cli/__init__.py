@@ -33,6 +33,7 @@ class _Vigil(Commands):
         "recording": Part("stream_app.cli.recording", "Look at recordings, cut them, take them apart."),
         "evidence": Part("stream_app.cli.evidence", "Fetch the frames and texts of an alert, or of a recording."),
         "replay": Part("stream_app.cli.replay", "Judge recordings again, without a broker."),
+        "verify": Part("stream_app.cli.verify", "Prove that recordings hold what happened, to the byte."),
         "compare": Part("stream_app.cli.compare", "Say what a bundle or a setting would change, on recordings."),
         "task": Part("stream_app.cli.task", "Show tasks, and reset one whose input is gone."),
         "bundle": Part("stream_app.cli.bundle", "Show or check a model bundle."),
@@ -46,7 +47,8 @@ app = command_line(
     _Vigil,
     words="Vigil joins camera frames and alarm texts from Kafka, scores them together, and publishes alerts.",
     epilog=(
-        "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no broker reachable, 4 refused by a check, 130 interrupted. "
+        "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no broker reachable, 4 refused by a check, "
+        "5 not all could be verified, 130 interrupted. "
         "Commands that run until they are stopped end with 0 on Ctrl-C."
     ),
 )

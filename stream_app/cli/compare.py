@@ -15,6 +15,8 @@ from stream_app.cli.judging import (
     JsonOption,
     JunitOption,
     RecordingsArgument,
+    TextsOption,
+    ZoneOption,
     expectations_from,
     failures,
     hand_over,
@@ -25,6 +27,7 @@ from stream_app.cli.options import ConfigOption, SetOption, settings_from
 from stream_app.config import is_semantic
 from stream_app.replay.session import Asked
 from stream_app.terminal.outcome import USAGE, CommandError, run_command
+from stream_app.wiring.recordings import DEFAULT_ZONE, Beside
 
 app = typer.Typer(add_completion=False, help="Say what a bundle or a setting would change, on recordings.")
 
@@ -104,6 +107,8 @@ def compare(  # noqa: PLR0913 - one parameter an option
     html: HtmlOption = None,
     expect: ExpectOption = None,
     junit: JunitOption = None,
+    zone: ZoneOption = DEFAULT_ZONE,
+    texts: TextsOption = None,
     assignments: SetOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -133,6 +138,7 @@ def compare(  # noqa: PLR0913 - one parameter an option
         choices=tuple(Choice(side.bundle, (*common, *side.assignments)) for side in ordered),
         asked=asked,
         has_page=html is not None,
+        beside=Beside(zone, texts),
     )
     configure_logging(loaded.operational.log_format, "warning")
     with failures(), progress() as tell:

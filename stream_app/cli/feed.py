@@ -27,7 +27,6 @@ from stream_app.adapters.feed import (
     feed_frames,
     feed_texts,
     feeding_producer,
-    open_footage,
     read_texts,
 )
 from stream_app.adapters.kafka.connection import Connection
@@ -38,6 +37,8 @@ from stream_app.terminal.console import console, words_column
 from stream_app.terminal.lines import echo
 from stream_app.terminal.outcome import BROKER_UNREACHABLE, USAGE, CommandError, run_command
 from stream_app.wire.topics import Topics
+from stream_app.wiring.footage import TOPIC_MARK, open_source
+from stream_app.wiring.recordings import DEFAULT_ZONE
 
 app = typer.Typer(add_completion=False, help="Send videos, images, cameras and texts to the input topics.")
 
@@ -62,10 +63,13 @@ def feed(  # noqa: PLR0913 - one parameter an option
         list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
-            help="A video file, a folder of images, http:// (MJPEG), rtsp://, or a webcam's number.",
+            help="A video file, a folder of images, an MCAP file (#TOPIC behind it, if it has several), "
+            "http:// (MJPEG), rtsp://, or a webcam's number.",
         ),
     ] = None,
-    zone: Annotated[str, typer.Option("--zone", help="Zone of the sources and of texts that name none.")] = "zone-1",
+    zone: Annotated[
+        str, typer.Option("--zone", help="Zone of the sources and of texts that name none.")
+    ] = DEFAULT_ZONE,
     camera: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,7 +108,7 @@ def feed(  # noqa: PLR0913 - one parameter an option
     operational = settings_from(config, assignments, flags={"bootstrap": bootstrap}).operational
     try:
         cameras = tuple(
-            (chosen, open_footage(chosen.source, fps=fps, quality=quality))
+            (chosen, open_source(chosen.source, fps=fps, quality=quality))
             for chosen in choose_cameras(sources or [], camera or [], zone)
         )
         require_name("zone", zone)
@@ -163,6 +167,8 @@ def require_name(what: str, name: str) -> None:
 
 
 def _own_name(source: str, number: int) -> str:
+    if TOPIC_MARK in source:
+        return source.partition(TOPIC_MARK)[2].strip("/") or f"camera-{number}"
     is_file = "://" not in source and not source.isdecimal()
     return Path(source).stem if is_file and Path(source).stem else f"camera-{number}"
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from stream_app.adapters.recording.layout import SUFFIX
 from stream_app.bundle.errors import BundleError
 from stream_app.config import SettingsError
 from stream_app.core.event_time import format_event_time
@@ -30,6 +31,9 @@ from stream_app.terminal.lines import echo, echo_json
 from stream_app.terminal.outcome import FAILED, REFUSED, USAGE, CommandError, notice
 from stream_app.terminal.progress import moving_line
 
+if TYPE_CHECKING:
+    from stream_app.wiring.writing import Written
+
 RecordingsArgument = Annotated[
     list[Path], typer.Argument(metavar="REC...", help="Recordings: files, or folders of files that follow one another.")
 ]
@@ -42,6 +46,13 @@ ExpectOption = Annotated[
 ]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE", help="Write what became of the expectations as JUnit XML.")
+]
+ZoneOption = Annotated[
+    str, typer.Option("--zone", help="Zone of the pictures of other tools' MCAP files, and of texts that name none.")
+]
+TextsOption = Annotated[
+    Path | None,
+    typer.Option("--texts", metavar="FILE", help="Texts beside another tool's MCAP file, as `vigil feed` takes them."),
 ]
 
 _Read = TypeVar("_Read")
@@ -85,10 +96,11 @@ def failures() -> Iterator[None]:
     """Turn what is wrong with recordings, bundles and settings into an exit status with one line."""
     # Here and not at the top: wrong usage is said before ONNX Runtime is loaded.
     from stream_app.adapters.inference.providers import ProviderError  # noqa: PLC0415
+    from stream_app.wiring.writing import OutError  # noqa: PLC0415
 
     try:
         yield
-    except RecordingError as error:
+    except (RecordingError, OutError) as error:
         raise CommandError(str(error)) from error
     except (BundleError, ProviderError, SettingsError) as error:
         raise CommandError(str(error), status=REFUSED) from error
@@ -107,6 +119,23 @@ def progress() -> Iterator[Callable[[str, Reached], None]]:
             say(f"{name}: {format_event_time(reached.now_ms)[:19]}, {reached.records:,} records, {speed:,.0f}x")
 
         yield tell
+
+
+def require_new(out: Path) -> None:
+    """Make sure of the name of a recording that is to be written, before anything is loaded.
+
+    Raises:
+        CommandError: if it is no recording's, or something is there already.
+    """
+    if out.suffix != SUFFIX:
+        raise CommandError(f"--out: expected a name that ends in {SUFFIX}, found {out}", status=USAGE)
+    if out.exists():
+        raise CommandError(f"{out}: expected nothing there, found something: choose another name")
+
+
+def say_written(written: Written) -> None:
+    """Say what a replay wrote."""
+    notice(f"wrote {written.records:,} records, {written.size / 1e6:.1f} MB to {written.path}")
 
 
 def hand_over(

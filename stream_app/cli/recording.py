@@ -106,8 +106,10 @@ def cut(
         def open_sink(opening: Opening) -> Sink:
             return Sink(out, opening, manifest=manifest, key=private)
 
-        sink = cut_recording(opened, part, open_sink, version=__version__, tell=notice)
+        sink, lost = cut_recording(opened, part, open_sink, version=__version__, tell=notice)
     echo(f"wrote {sink.records} records, {sink.size / 1e6:.1f} MB to {out}")
+    if lost:
+        raise CommandError(f"LOST, so the part ends early: {lost}")
 
 
 @app.command()
@@ -117,12 +119,14 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create; must not exist.")],
 ) -> None:
     """Write decisions, evidence and incidents as files, for reviewers and for `vigil-export data from-decisions`."""
-    with _opened(recording) as opened, _failures(out), new_folder(out) as draft:
+    with _opened(recording, is_past_damage=True) as opened, _failures(out), new_folder(out) as draft:
         done = export_recording(opened, draft)
     missing = f"; {done.missing} that they name are not in the recording" if done.missing else ""
     echo(
         f"wrote {done.decisions} decisions, {done.incidents} incidents, {done.files} frames and texts to {out}{missing}"
     )
+    if done.lost:
+        raise CommandError(f"LOST: {done.lost}")
 
 
 def _moment(option: str, value: str | None) -> int | None:

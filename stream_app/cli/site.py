@@ -1,8 +1,9 @@
 """`vigil site`: the drawn security site, to look at and to play from files.
 
-In: the command line. Out: pictures and texts with their truth in files. It must not know how a site is drawn.
+In: the command line. Out: pictures and texts with their truth in files, or a recording. It must not know how a site
+is drawn.
 
-Exit status: 0 done, 1 failed, 2 wrong usage.
+Exit status: 0 done, 1 failed, 2 wrong usage, 4 a bundle or a setting was refused.
 """
 
 import json
@@ -14,10 +15,14 @@ import cv2
 import typer
 from rich.progress import track
 
+from stream_app.adapters.recording.layout import SUFFIX
+from stream_app.cli.options import ConfigOption, SetOption, settings_from, topics_of
+from stream_app.config import LoadedSettings
 from stream_app.drawn_site import LABELS, Report, Schedule, Site, contact_sheet
+from stream_app.replay.recording import Recording
 from stream_app.terminal.console import console
 from stream_app.terminal.lines import echo
-from stream_app.terminal.outcome import CommandError
+from stream_app.terminal.outcome import CommandError, run_command
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The drawn security site: frames and alarm texts with known truth."
@@ -68,6 +73,63 @@ def play(
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from error
     echo(f"wrote {count} frames, {len(schedule.reports)} texts, {len(schedule.incidents)} incidents to {out}")
+
+
+@app.command("record")
+def record_command(  # noqa: PLR0913 - one parameter an option
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar=f"NEW{SUFFIX}", help="Recording to write.")],
+    minutes: Annotated[float, typer.Option("--minutes", min=0.25, max=1_440, help="Length.")] = 10.0,
+    fps: Annotated[float, typer.Option("--fps", min=0.1, max=30, help="Frames per second and camera.")] = 4.0,
+    zones: Annotated[int, typer.Option("--zones", min=1, max=64)] = 4,
+    cameras: Annotated[int, typer.Option("--cameras", min=1, max=3, help="Cameras per zone.")] = 2,
+    seed: _Seed = 0,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="DIR", help="The bundle to judge by. [default: the demo's]")
+    ] = None,
+    assignments: SetOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Record the site as a deployment would have, with journal, scores and alerts; no Kafka is needed.
+
+    A recording to try `vigil verify`, `vigil replay` and `vigil compare` on. Equal arguments, settings and versions
+    give equal bytes.
+    """
+    # Here and not at the top: the other commands read no recordings.
+    from stream_app.cli.judging import require_new  # noqa: PLC0415
+
+    require_new(out)
+    loaded = settings_from(config, assignments)
+    topics = topics_of(loaded.operational)
+    # Here and not at the top: the other commands need no client of Kafka.
+    from stream_app.demo.recorded import PlayedRecording  # noqa: PLC0415
+    from stream_app.demo.scenes import drawn_scene  # noqa: PLC0415
+
+    scene = drawn_scene(
+        seed=seed,
+        duration_ms=round(minutes * 60_000),
+        zones=zones,
+        cameras=cameras,
+        fps=fps,
+        topics=(topics.frames, topics.texts),
+    )
+    _record(PlayedRecording(scene.play, topics, deployment="drawn-site"), loaded, out, bundle)
+
+
+def _record(recording: Recording, loaded: LoadedSettings, out: Path, bundle: Path | None) -> None:
+    # Here and not at the top: the other commands need no ONNX Runtime.
+    from stream_app.adapters.observing.logs import configure_logging  # noqa: PLC0415
+    from stream_app.cli.judging import failures, progress, say_written  # noqa: PLC0415
+    from stream_app.replay.session import Asked, Named  # noqa: PLC0415
+    from stream_app.wiring.replaying import Choice, Plan, run_plan  # noqa: PLC0415
+
+    plan = Plan(paths=(), choices=(Choice(bundle),), asked=Asked(), out=out)
+    drawn = Named("drawn site", recording, None)
+    configure_logging(loaded.operational.log_format, "warning")
+    with failures(), progress() as tell:
+        report, _ = run_command(run_plan(plan, loaded, drawn=drawn, tell=tell, tell_written=say_written))
+    (judged,) = report.recordings
+    echo(f"{judged.frames:,} frames, {judged.texts:,} texts, {len(report.base.incidents)} incidents")
 
 
 def _write_frames(schedule: Schedule, out: Path, *, period_ms: float) -> int:

@@ -41,6 +41,11 @@ class Restoring:
         """Whether all that is needed has come."""
         return not self._needed[0] and not self._needed[1]
 
+    def awaited(self, side: Side) -> int | None:
+        """Return the lowest offset of one side that is needed and has not come; None where all have."""
+        needed = self._needed[side]
+        return needed[-1][0] if needed else None
+
     def meet(self, side: Side, offset: int) -> int:
         """Return the marks of a record that comes for the first time; 0 if it is not needed, or came already.
 

@@ -256,6 +256,11 @@ class Task:
         """Whether records that the checkpoint needs have not all come again."""
         return self._front.restoring is not None
 
+    def awaited(self, side: Side) -> int | None:
+        """Return the lowest offset of one side that the checkpoint needs and that has not come, if there is one."""
+        restoring = self._front.restoring
+        return None if restoring is None else restoring.awaited(side)
+
     @property
     def thinning_level(self) -> int:
         """The thinning level in force."""

@@ -5,6 +5,7 @@ Read_committed throughout: what is not committed was not published.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +76,12 @@ async def collect(connection: Connection, topics: Topics, *, isolation_level: st
         EndNotReachedError: if nothing of a topic comes for a minute before its end.
     """
     consumer = guarded_consumer(connection, isolation_level=isolation_level, auto_offset_reset="earliest")
-    await consumer.start()
+    asker = guarded_consumer(connection)
     outputs = Outputs()
     try:
+        await asyncio.gather(consumer.start(), asker.start())
         for name in (topics.alerts, topics.decisions, topics.dead_letters, topics.state):
-            async for record in read_topic(consumer, name, silence_s=_READ_S):
+            async for record in read_topic(consumer, name, asker=asker, silence_s=_READ_S):
                 if name == topics.alerts:
                     outputs.alerts.append(msgspec.json.decode(record.value))
                 elif name == topics.decisions:
@@ -89,7 +91,7 @@ async def collect(connection: Connection, topics: Topics, *, isolation_level: st
                 elif name == topics.dead_letters:
                     outputs.dead_letters.append(_dead_letter(record, topics))
     finally:
-        await consumer.stop()
+        await asyncio.gather(consumer.stop(), asker.stop())
     return outputs
 
 

@@ -18,7 +18,7 @@ from stream_app.demo.truth import Published, PublishedRecord
 from stream_app.runtime.together import run_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from stream_app.adapters.kafka.connection import Connection
 
@@ -92,31 +92,23 @@ class Player:
         return self.published
 
     async def _film(self, camera: PlayedCamera, number: int) -> None:
-        every_ms = 1_000 / self._play.fps
-        # Cameras are not in step with each other.
-        at_ms = every_ms * number / max(1, len(self._play.cameras))
-        count = 0
-        while at_ms < self._play.duration_ms:
-            await self._until(at_ms)
-            moment = int(at_ms)
+        for count, moment in enumerate(moments(self._play, number)):
+            await self._until(moment)
             jpeg = await asyncio.to_thread(camera.jpeg, moment)
             if jpeg is None:
                 return
             event_ms = self.start_ms + moment
-            headers = [*_headers("vigil.frame", f"{camera.zone}/{camera.name}", count, event_ms)]
-            headers.append(("camera", camera.name.encode()))
-            record = await self._send(self._play.frames_topic, camera.zone, jpeg, headers)
+            record = await self._send(
+                self._play.frames_topic, camera.zone, jpeg, frame_headers(camera, count, event_ms)
+            )
             self.published.frames.append(msgspec.structs.replace(record, event_ms=event_ms, camera=camera.name))
-            count += 1
-            at_ms += every_ms
 
     async def _report(self) -> None:
         for number, report in enumerate(sorted(self._play.reports, key=lambda report: report.sent_ms)):
             await self._until(report.sent_ms)
             event_ms = self.start_ms + report.event_ms
-            value = msgspec.json.encode({"text": report.text, "severity": report.severity, "sensor": "demo"})
-            headers = _headers("vigil.text", "reports", number, event_ms)
-            record = await self._send(self._play.texts_topic, report.zone, value, headers)
+            headers = text_headers(number, event_ms)
+            record = await self._send(self._play.texts_topic, report.zone, text_value(report), headers)
             self.published.texts.append(msgspec.structs.replace(record, event_ms=event_ms))
 
     async def _tell(self, on_progress: Callable[[int], None]) -> None:
@@ -125,7 +117,7 @@ class Player:
             await asyncio.sleep(0.2)
         on_progress(self._play.duration_ms)
 
-    async def _until(self, at_ms: float) -> None:
+    async def _until(self, at_ms: int) -> None:
         await asyncio.sleep(max(0.0, (self.start_ms + at_ms) / 1_000 - time.time()))
 
     async def _send(self, topic: str, zone: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> PublishedRecord:
@@ -137,6 +129,32 @@ class Player:
             event_ms=0,
             zone=zone,
         )
+
+
+def moments(play: Play, number: int) -> Iterator[int]:
+    """Yield when the camera of this number takes pictures, in ms of the schedule."""
+    every_ms = 1_000 / play.fps
+    # Cameras are not in step with each other.
+    at_ms = every_ms * number / max(1, len(play.cameras))
+    while at_ms < play.duration_ms:
+        yield int(at_ms)
+        at_ms += every_ms
+
+
+def frame_headers(camera: PlayedCamera, number: int, event_ms: int) -> list[tuple[str, bytes]]:
+    """Return the headers of a camera's frame of this number."""
+    headers = _headers("vigil.frame", f"{camera.zone}/{camera.name}", number, event_ms)
+    return [*headers, ("camera", camera.name.encode())]
+
+
+def text_headers(number: int, event_ms: int) -> list[tuple[str, bytes]]:
+    """Return the headers of the text of this number."""
+    return _headers("vigil.text", "reports", number, event_ms)
+
+
+def text_value(report: PlayedReport) -> bytes:
+    """Return what is sent of a report."""
+    return msgspec.json.encode({"text": report.text, "severity": report.severity, "sensor": "demo"})
 
 
 def _headers(kind: str, source: str, number: int, event_ms: int) -> list[tuple[str, bytes]]:

@@ -6,8 +6,9 @@ clock.
 
 Canonical means: each task starts from nothing at the recording's first input; records enter by append time; ticks come
 of the gaps between append times alone; the thinning level stays 0; frames are shed by `window_bytes` alone, which is
-semantic. So two runs differ by what is in force, never by how
-fast a machine was, and how many scores are in flight and in which order they come back changes no output.
+semantic. So two runs differ by what is in force, never by how fast a machine was, and how many scores are in flight
+and in which order they come back changes no output. Where the overload of that time is asked for, ticks and thinning
+levels are the journal's, and all else is the same.
 """
 
 from __future__ import annotations
@@ -20,38 +21,30 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_app.core.settings import Limits
 from stream_app.core.types import Alert, DeadLetter, Decision, InForce, Notice, Side
 from stream_app.replay.in_force import told_by
-from stream_app.replay.lane import Lane
+from stream_app.replay.lane import Lane, Pacing
 from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.sharing import shared
+from stream_app.replay.track import Track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from stream_app.core.effects import Step
+    from stream_app.replay.overload import Overload
     from stream_app.replay.recording import Kind, Recording, TopicRecord
+    from stream_app.replay.rewriting import Rewriter
+    from stream_app.replay.track import Pace
     from stream_app.runtime.ports.scoring import Scorer
+    from stream_app.wire.step import Payloads
 
-#: Ticks of a gap lie this far apart, in ms, as those of a live task do.
-TICK_EVERY_MS = 1_000
 #: After so many records the event loop gets its turn, for scores to come back and for Ctrl-C, and progress is told.
 _RECORDS_A_TURN = 256
 _epochs = itertools.count(1)
 _SIDES = {"frames": Side.FRAME, "texts": Side.TEXT}
-
-
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay needs to be told beside what is in force.
-
-    ``idle_ms`` is the setting of that name: a gap between append times that is longer gives ticks. ``limits`` bound
-    memory and work, and change no output.
-    """
-
-    idle_ms: int
-    limits: Limits
+_KINDS: dict[Side, Kind] = {Side.FRAME: "frames", Side.TEXT: "texts"}
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -86,6 +79,7 @@ class Done(msgspec.Struct, frozen=True):
     ``totals`` are per run the counters of all its tasks, named as in ``vigil task show``. ``left_out`` are records that
     the recording has without their values, such as those of other zones. ``judges`` is how many different models or
     settings the journal names, one after the other. ``lost`` says what cannot be read, empty where all could.
+    ``unjournaled`` are tasks whose overload was asked for and is not known: their ticks are canonical.
     """
 
     first_ms: int | None
@@ -96,6 +90,7 @@ class Done(msgspec.Struct, frozen=True):
     left_out: int = 0
     judges: int = 0
     lost: str = ""
+    unjournaled: tuple[int, ...] = ()
 
 
 async def replay(
@@ -104,6 +99,8 @@ async def replay(
     *,
     take: Callable[[Judged], None],
     pace: Pace,
+    overload: Mapping[int, Overload] | None = None,
+    rewriter: Rewriter | None = None,
     tell: Callable[[Reached], None] = lambda _: None,
 ) -> Done:
     """Judge a recording, read once, in every run.
@@ -115,6 +112,8 @@ async def replay(
         runs: at least one.
         take: is given what is decided, soon after.
         pace: idle time and limits.
+        overload: ticks and thinning levels of that time, by task; None: of the gaps, and none.
+        rewriter: gets all that a recording of the first run is made of.
         tell: is told about the progress, by append time.
 
     Raises:
@@ -122,7 +121,7 @@ async def replay(
     """
     if not recording.about.has_pictures:
         raise RecordingError("expected a recording with pictures, found one made without: nothing can be scored again")
-    driver = _Driver(recording, runs, take, pace)
+    driver = _Driver(recording, runs, take, pace, overload, rewriter)
     try:
         for count, (kind, record) in enumerate(driver.readable(), 1):
             if kind in _SIDES:
@@ -142,7 +141,10 @@ async def replay(
 class _Driver:
     """The tasks of all runs, and what they have been given."""
 
-    def __init__(self, recording: Recording, runs: Sequence[Run], take: Callable[[Judged], None], pace: Pace) -> None:
+    def __init__(
+        self, recording: Recording, runs: Sequence[Run], take: Callable[[Judged], None], pace: Pace,
+        overload: Mapping[int, Overload] | None, rewriter: Rewriter | None,
+    ) -> None:  # fmt: skip
         self._recording = recording
         self._deployment = recording.about.deployment
         # A scorer that judged another recording before must not take its records for this one's.
@@ -151,7 +153,9 @@ class _Driver:
         self._scorers = shared([run.scorer for run in runs])
         self._take = take
         self._pace = pace
-        self._tracks: dict[int, _Track] = {}
+        self._overload = overload
+        self._rewriter = rewriter
+        self._tracks: dict[int, Track] = {}
         self._counts = [0, 0]
         self._left_out = 0
         self._judges: set[tuple[str, str]] = set()
@@ -176,13 +180,17 @@ class _Driver:
             return
         self._counts[side] += 1
         if self._first_ms is None or self._last_ms is None:
-            self._first_ms = self._last_ms = record.timestamp
-        self._first_ms = min(self._first_ms, record.timestamp)
-        self._last_ms = max(self._last_ms, record.timestamp)
+            self._first_ms = self._last_ms = record.append_ms
+        self._first_ms = min(self._first_ms, record.append_ms)
+        self._last_ms = max(self._last_ms, record.append_ms)
         track = self._tracks.get(record.partition)
         if track is None:
-            track = self._tracks[record.partition] = _Track(self._lanes(record.partition), self._pace)
+            told = None if self._overload is None else self._overload.get(record.partition)
+            track = self._tracks[record.partition] = Track(self._lanes(record.partition), self._pace, told)
         await track.enter(side, record)
+        if self._rewriter is not None:
+            # Behind the steps of what was appended before it.
+            self._rewriter.add(_KINDS[side], record)
 
     async def finish(self) -> None:
         for track in self._tracks.values():
@@ -207,6 +215,7 @@ class _Driver:
             self._left_out,
             len(self._judges),
             "; ".join(dict.fromkeys(self._lost)),
+            () if self._overload is None else tuple(sorted(self._tracks.keys() - self._overload.keys())),
         )
 
     def close(self) -> None:
@@ -215,6 +224,8 @@ class _Driver:
                 lane.close()
 
     def _lanes(self, partition: int) -> tuple[Lane, ...]:
+        rewriter = self._rewriter
+        pacing = None if rewriter is None else Pacing(step_ms=rewriter.step_ms, idle_ms=self._pace.idle_ms)
         return tuple(
             Lane(
                 run.in_force,
@@ -224,11 +235,14 @@ class _Driver:
                 epoch=self._epoch,
                 limits=self._pace.limits,
                 take=partial(self._hand_on, number, partition),
+                pacing=pacing,
             )
             for number, (run, scorer) in enumerate(zip(self._runs, self._scorers, strict=True))
         )
 
-    def _hand_on(self, run: int, partition: int, step: Step) -> None:
+    def _hand_on(self, run: int, partition: int, step: Step, payloads: Payloads, append_ms: int) -> None:
+        if run == 0 and self._rewriter is not None:
+            self._rewriter.take(partition, step, payloads, append_ms)
         if step.alerts or step.decisions or step.notices or step.dead_letters:
             self._take(
                 Judged(
@@ -240,64 +254,3 @@ class _Driver:
                     dead_letters=step.dead_letters,
                 )
             )
-
-
-class _Track:
-    """The inputs of one task, given to its lanes of all runs: record by record, with the ticks in between.
-
-    Which of a text and a frame comes first is the core's to say (:mod:`stream_app.core.merge`), and it can say so once
-    it has both. So records wait until one with a later append time than all before shows that no other can come
-    between; a recording has no topic that is "caught up" in any other sense.
-    """
-
-    def __init__(self, lanes: tuple[Lane, ...], pace: Pace) -> None:
-        self.lanes = lanes
-        self._pace = pace
-        self._waiting: tuple[list[TopicRecord], list[TopicRecord]] = ([], [])
-        self._bytes = 0
-        #: The latest append time of what waits and of all before.
-        self._append_ms: int | None = None
-
-    async def enter(self, side: Side, record: TopicRecord) -> None:
-        append_ms = record.timestamp
-        if self._append_ms is None or append_ms > self._append_ms:
-            await self._admit()
-            if self._append_ms is not None:
-                await self._tick(_gap(self._append_ms, append_ms - self._pace.idle_ms))
-            self._append_ms = append_ms
-        elif self._is_full():
-            # Only where very many share an append time; a text behind the bound then comes after frames before it.
-            await self._admit()
-        self._waiting[side].append(record)
-        self._bytes += record.size
-
-    async def finish(self) -> None:
-        """Let everything come to its end: ticks go on until nothing is held or open."""
-        await self._admit()
-        if self._append_ms is not None:
-            first_ms = self._append_ms + TICK_EVERY_MS
-            for lane in self.lanes:
-                await lane.tick(range(first_ms, first_ms + lane.longest_ms + TICK_EVERY_MS, TICK_EVERY_MS))
-        for lane in self.lanes:
-            await lane.finish()
-
-    def _is_full(self) -> bool:
-        limits = self._pace.limits
-        count = len(self._waiting[Side.TEXT]) + len(self._waiting[Side.FRAME])
-        return self._bytes >= limits.queue_bytes or count >= limits.queue_records
-
-    async def _admit(self) -> None:
-        if not self._waiting[Side.TEXT] and not self._waiting[Side.FRAME]:
-            return
-        waiting, self._waiting, self._bytes = self._waiting, ([], []), 0
-        for lane in self.lanes:
-            await lane.admit(*waiting)
-
-    async def _tick(self, times: Sequence[int]) -> None:
-        for lane in self.lanes:
-            await lane.tick(times)
-
-
-def _gap(after_ms: int, until_ms: int) -> Sequence[int]:
-    """Return the ticks of a gap, the last at its end: one a second, as a live task makes them."""
-    return range(until_ms, after_ms, -TICK_EVERY_MS)[::-1]

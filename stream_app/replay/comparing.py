@@ -14,7 +14,7 @@ import msgspec
 from stream_app.core.checkpoint import decode_checkpoint, encode_checkpoint
 from stream_app.core.digest import OutputDigest
 from stream_app.replay.differing import DiffersError, require_equal, unlike_checkpoints, unlike_messages
-from stream_app.replay.outputs import Outputs, name_of, side_of
+from stream_app.replay.outputs import NEVER_MS, Outputs, name_of, side_of
 from stream_app.wire.journal import unsealed
 from stream_app.wire.step import render_outputs
 
@@ -50,6 +50,27 @@ class Comparing:
         self.before: Counter[str] = Counter()
         self.after: Counter[str] = Counter()
         self.without_digests = 0
+        #: Stream time of the last step that was as recorded.
+        self.reached_ms: int | None = None
+
+    def take_in(self, output: Output) -> bool:
+        """Take the next recorded output of a partition; return whether it may lie there.
+
+        A task puts out each name once. After a reset it may repeat one; where the journal does not reach, before the
+        beginning and behind the end, nobody knows of the reset.
+        """
+        outputs = self.outputs
+        if outputs.knows(output):
+            if output.record.timestamp >= self._about.to_ms:
+                self.after[output.kind] += 1
+                return True
+            older = outputs.find(output.life, output.kind, output.name, is_last_chance=True)
+            if older is None or older.record.timestamp >= outputs.since_ms:
+                return False
+            outputs.drop(older)
+            self.before[older.kind] += 1
+        outputs.add(output)
+        return True
 
     def compare(
         self, step: Step, at: TopicRecord, record: JournalRecord, cut: JournalStep, context: Context,
@@ -83,6 +104,7 @@ class Comparing:
                 inputs,
             )
         self.last = step
+        self.reached_ms = step.stream_ms
         self.verified["steps"] += 1
 
     def look_at_leftovers(self, end_ms: int | None, *, is_following: bool) -> None:
@@ -100,7 +122,8 @@ class Comparing:
             if end_ms is None and output.life > self.life:
                 continue
             is_begun = (output.kind, output.record.partition) in self.outputs.begun
-            is_behind = end_ms is not None and output.record.timestamp >= end_ms and not self._is_covered(output)
+            is_of_end = end_ms is not None and output.record.timestamp >= end_ms and not self._is_covered(output)
+            is_behind = is_of_end or output.record.timestamp >= self._about.to_ms
             if not is_begun and self._is_before_start(output):
                 self.before[output.kind] += 1
             elif is_behind or not is_following:
@@ -109,12 +132,32 @@ class Comparing:
                 raise DiffersError(output.kind, "no more outputs of the steps up to here", output.name)
             self.outputs.take(output)
 
+    def lose(self) -> None:
+        """Compare nothing up to the next beginning: what was put out until then lies before it."""
+        self.start = self.last = None
+        self.outputs.begun.clear()
+        self.outputs.since_ms = NEVER_MS
+
+    def end_life(self, *, is_followed: bool) -> None:
+        """Say that the task was reset: everything that was put out before has been met, if the task was followed.
+
+        Raises:
+            DiffersError: if it was, and something is left.
+        """
+        if is_followed:
+            self.look_at_leftovers(None, is_following=True)
+        for output in [one for one in self.outputs.left() if one.life <= self.life]:
+            self.before[output.kind] += 1
+            self.outputs.take(output)
+        self.life += 1
+        self.start = None
+
     def _meet(self, message: Message, kind: Kind, inputs: tuple[str, ...]) -> Iterator[None]:
         """Compare a message with its recorded counterpart, which has to be the next one on its partition."""
         name = name_of(kind, message.headers)
         is_there = yield from self._wait(lambda: self.outputs.find(self.life, kind, name) is not None)
-        output = self.outputs.find(self.life, kind, name)
-        if not is_there or output is None:
+        output = self.outputs.find(self.life, kind, name, is_last_chance=not is_there)
+        if output is None:
             raise DiffersError(kind, name, "none in the recording", inputs)
         place = (kind, output.record.partition)
         before = self.outputs.take(output)
@@ -143,8 +186,11 @@ class Comparing:
         self.verified["keyframes"] += 1
 
     def _is_before_start(self, output: Output) -> bool:
-        """Return whether an output may belong to a step in front of the keyframe that was taken up."""
+        """Return whether an output may belong to a step in front of where the task was taken up."""
         start = self.start
+        if output.life < self.life or output.record.timestamp < self.outputs.since_ms:
+            # Of a life that was followed to its end nothing is left.
+            return True
         if start is None or output.life != self.life:
             return False
         if output.decision is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream_app.core.checkpoint import Checkpoint
-    from stream_app.core.types import Observation
+    from stream_app.core.types import Observation, RawRecord
     from stream_app.replay.recording import TopicRecord
     from stream_app.wire.message import Message
 
@@ -47,7 +47,7 @@ def refs_of(observation: Observation) -> tuple[str, ...]:
     return tuple(ref(record.side, record.offset) for record in records if record is not None)
 
 
-def ranges_of(taken: Iterable[tuple[Side, TopicRecord]]) -> tuple[str, ...]:
+def ranges_of(taken: Iterable[tuple[Side, RawRecord]]) -> tuple[str, ...]:
     """Name the records that a step took in, by side."""
     offsets: dict[Side, list[int]] = {side: [] for side in Side}
     for side, raw in taken:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from stream_app.replay.recording import About, Kind, TopicRecord
 
+#: Later than any time.
+NEVER_MS = 1 << 62
 #: How many names of outputs that were met are remembered, to tell one that was recorded twice.
 _REMEMBERED = 10_000
 
@@ -99,25 +101,35 @@ class Outputs:
         self._met: dict[tuple[int, Kind, str], None] = {}
         #: Topics' partitions from which one was taken: nothing on them lies before the beginning any more.
         self.begun: set[tuple[Kind, int]] = set()
+        #: When the task was taken up, in append time; before that, never. What was appended earlier may be of a life
+        #: of which the recording holds no reset, and have the name and the place of one that is still to come.
+        self.since_ms = NEVER_MS
 
-    def add(self, output: Output) -> bool:
-        """Take the next record of a partition; return whether its name was not there before."""
+    def knows(self, output: Output) -> bool:
+        """Whether one of this name was there before."""
         key = (output.life, output.kind, output.name)
-        is_new = key not in self._by_name and key not in self._met
-        self._by_name[key] = output
+        return key in self._by_name or key in self._met
+
+    def add(self, output: Output) -> None:
+        """Take the next record of a partition."""
+        self._by_name[(output.life, output.kind, output.name)] = output
         self._by_place.setdefault((output.kind, output.record.partition), deque()).append(output)
         if output.decision is not None:
             self._scores[(output.life, output.decision.sequence, output.decision.index)] = output
-        return is_new
 
-    def find(self, life: int, kind: Kind, name: str) -> Output | None:
-        """Return the recorded output of a name."""
-        return self._by_name.get((life, kind, name))
+    def find(self, life: int, kind: Kind, name: str, *, is_last_chance: bool = False) -> Output | None:
+        """Return the recorded output of a name; one that may be of an earlier life only as a last chance."""
+        return self._unless_early(self._by_name.get((life, kind, name)), is_last_chance=is_last_chance)
 
-    def decision_at(self, life: int, sequence: int, index: int) -> Decision | None:
-        """Return the decision at a place in the task's order."""
-        output = self._scores.get((life, sequence, index))
+    def decision_at(self, life: int, sequence: int, index: int, *, is_last_chance: bool = False) -> Decision | None:
+        """Return the decision at a place in the task's order, as in :meth:`find`."""
+        output = self._unless_early(self._scores.get((life, sequence, index)), is_last_chance=is_last_chance)
         return output.decision if output is not None else None
+
+    def drop(self, output: Output) -> None:
+        """Let go of one that was not met, wherever it lies."""
+        self._by_place[output.kind, output.record.partition].remove(output)
+        self._forget(output)
 
     def take(self, output: Output) -> list[Output]:
         """Let go of an output that was met; return those before it on its partition, which are let go of, too."""
@@ -149,4 +161,10 @@ class Outputs:
         if self._by_name.get(key) is output:
             del self._by_name[key]
         if output.decision is not None:
-            self._scores.pop((output.life, output.decision.sequence, output.decision.index), None)
+            place = (output.life, output.decision.sequence, output.decision.index)
+            if self._scores.get(place) is output:
+                del self._scores[place]
+
+    def _unless_early(self, output: Output | None, *, is_last_chance: bool) -> Output | None:
+        # Brokers' clocks differ: one that is early may be the right one all the same, if no other comes.
+        return output if output is None or is_last_chance or output.record.timestamp >= self.since_ms else None

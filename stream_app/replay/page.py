@@ -123,7 +123,8 @@ def _candidate(report: Report, candidate: Candidate, shown: Shown) -> Iterator[s
     if comparison.verdicts is not None:
         yield _verdicts(comparison.verdicts.before, comparison.verdicts.after, arrow)
     yield from _outcome(candidate.side)
-    yield f"<h2>{arrow}: {len(comparison.differing)} incidents differ</h2>"
+    count = len(comparison.differing)
+    yield f"<h2>{arrow}: {count} incident{'' if count == 1 else 's'} differ{'s' if count == 1 else ''}</h2>"
     yield from (_match(match, shown) for match in comparison.differing)
 
 

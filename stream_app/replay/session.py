@@ -12,26 +12,31 @@ import msgspec
 
 from stream_app.core.event_time import format_event_time
 from stream_app.core.types import InForce
-from stream_app.replay.canonical import Done, Judged, Pace, Reached, Run, replay
+from stream_app.replay.canonical import Done, Judged, Reached, Run, replay
 from stream_app.replay.compare import Watch, compare
 from stream_app.replay.expect import Expectations, hold_against
 from stream_app.replay.incidents import Incidents, in_order_of_time, recorded_incidents
+from stream_app.replay.overload import recorded_overload
 from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.report import Candidate, Judge, Recorded, Report, Side
 from stream_app.replay.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from stream_app.replay.incidents import Incident
+    from stream_app.replay.overload import Overload
     from stream_app.replay.recording import Recording
+    from stream_app.replay.rewriting import Rewriter
+    from stream_app.replay.track import Pace
     from stream_app.runtime.ports.scoring import Scorer
 
 _FROM_NOTHING = (
     "each recording is judged from nothing: incidents that were open before it begins, and texts that count "
     "together with earlier ones, are not known"
 )
+_AS_JOURNALED = "ticks and thinning levels are those of the journals, of whatever judged then"
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -51,8 +56,12 @@ class Entrant(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report is to hold beside the incidents."""
+    """What a report is to hold beside the incidents.
 
+    With ``has_recorded_overload`` ticks and thinning levels are those that the recordings' journals tell.
+    """
+
+    has_recorded_overload: bool = False
     verdicts: tuple[Verdict, ...] | None = None
     expectations: Expectations | None = None
     operators: int = 1
@@ -65,6 +74,7 @@ async def judge_recordings(
     asked: Asked,
     *,
     pace: Pace,
+    rewriter: Rewriter | None = None,
     tell: Callable[[str, Reached], None] = lambda _, __: None,
 ) -> Report:
     """Judge recordings by all entrants; the first is the base that the others are held against.
@@ -74,27 +84,31 @@ async def judge_recordings(
         entrants: at least one.
         asked: verdicts, expectations, operators.
         pace: idle time and limits.
+        rewriter: gets all that a recording of the first entrant is made of; there is one recording then.
         tell: is told about the progress, by recording.
 
     Raises:
-        RecordingError: if recordings overlap, or one has no pictures.
+        RecordingError: if recordings overlap, one has no pictures, or one no journal where that is asked for.
     """
     _require_apart(recordings)
     sides: list[list[Incident]] = [[] for _ in entrants]
     totals = [Counter[str]() for _ in entrants]
     judges: list[dict[tuple[str, str], InForce]] = [{} for _ in entrants]
     recorded: list[Recorded] = []
-    notes = [*asked.notes, _FROM_NOTHING]
+    notes = [*asked.notes, _FROM_NOTHING, *([_AS_JOURNALED] if asked.has_recorded_overload else [])]
     is_damaged = False
     # All of them before the first begins: a bundle that is not at hand is said at once.
     choices = [[entrant.in_force(named) for entrant in entrants] for named in recordings]
-    for named, chosen in zip(recordings, choices, strict=True):
+    overloads = [_overload(named) if asked.has_recorded_overload else None for named in recordings]
+    for named, chosen, overload in zip(recordings, choices, overloads, strict=True):
         found = [Incidents(named.recording.about.topics) for _ in entrants]
         done = await replay(
             named.recording,
             [Run(in_force, entrant.scorer) for in_force, entrant in zip(chosen, entrants, strict=True)],
             take=_into(found),
             pace=pace,
+            overload=overload,
+            rewriter=rewriter,
             tell=_told(tell, named.name),
         )
         for number, in_force in enumerate(chosen):
@@ -177,6 +191,13 @@ def _told(tell: Callable[[str, Reached], None], name: str) -> Callable[[Reached]
     return lambda reached: tell(name, reached)
 
 
+def _overload(named: Named) -> Mapping[int, Overload]:
+    try:
+        return recorded_overload(named.recording)
+    except RecordingError as error:
+        raise RecordingError(f"{named.name}: {error}") from error
+
+
 def _require_apart(recordings: Sequence[Named]) -> None:
     """Make sure that no input is judged twice as if it had come twice.
 
@@ -212,8 +233,8 @@ def _surveyed(named: Named, lost: list[str]) -> Recorded:
     for kind, record in readable(named.recording, lost):
         if kind in {"frames", "texts"}:
             counts[kind] += 1
-            first_ms = record.timestamp if first_ms is None else min(first_ms, record.timestamp)
-            last_ms = record.timestamp if last_ms is None else max(last_ms, record.timestamp)
+            first_ms = record.append_ms if first_ms is None else min(first_ms, record.append_ms)
+            last_ms = record.append_ms if last_ms is None else max(last_ms, record.append_ms)
     return Recorded(
         name=named.name,
         deployment=named.recording.about.deployment,
@@ -230,6 +251,9 @@ def _notes(named: Named, done: Done) -> list[str]:
         notes.append(f"{named.name}: not all of it could be read, what follows is judged without: {done.lost}")
     if done.left_out:
         notes.append(f"{named.name}: {done.left_out:,} records are in it without their contents, and left out here")
+    if done.unjournaled:
+        tasks = ", ".join(map(str, done.unjournaled))
+        notes.append(f"{named.name}: nothing in the journal of task {tasks}: there, ticks are those of gaps")
     if done.judges > 1:
         notes.append(
             f"{named.name}: {done.judges} different models or settings judged one after the other when it was "

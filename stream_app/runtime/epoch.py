@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from stream_app.core.restoring import LostError
 from stream_app.core.task import Task
-from stream_app.core.types import Observation, RawRecord, Ref, Scored, Side, Unreadable
+from stream_app.core.types import Observation, RawRecord, Ref, Side, Unreadable
 from stream_app.core.view import view_of
 from stream_app.runtime.keyframes import Keyframes
 from stream_app.runtime.pacing import Pacing
 from stream_app.runtime.ports.publishing import EpochEndedError, Publisher
 from stream_app.runtime.ports.recovery import GapError, StartingPoint
-from stream_app.runtime.ports.scoring import ImageInput, RecordKey, ScoreItem, TextInput
+from stream_app.runtime.ports.scoring import RecordKey, ScoreItem
 from stream_app.runtime.ports.source import NotOurPartitionError
+from stream_app.runtime.scoring import item_of, scored_as
 from stream_app.runtime.together import run_together
 from stream_app.runtime.waiting import wait_for, wait_for_any
 from stream_app.wire.step import render_step
@@ -132,16 +133,16 @@ class Epoch:
         """Drop everything that belongs to this epoch; late results are discarded."""
         for job in self._scoring:
             job.cancel()
-        for side, offset in self._payloads:
-            self._ports.scorer.forget(self._key(side, offset))
+        for ref in self._payloads:
+            self._ports.scorer.forget(self._key(ref))
         self._payloads.clear()
 
     @property
     def _partition(self) -> int:
         return self._settings.context.partition
 
-    def _key(self, side: Side, offset: int) -> RecordKey:
-        return (self._number, self._partition, int(side), offset)
+    def _key(self, ref: Ref) -> RecordKey:
+        return (self._number, self._partition, int(ref[0]), ref[1])
 
     # -- jobs --------------------------------------------------------------------------------------------------
 
@@ -232,41 +233,24 @@ class Epoch:
             await self._clock.sleep(_LOOK_S)
             if self._pacing.look():
                 self._work.set()
+            if self.task.is_restoring:
+                self._look_for_lost()
 
     # -- effects -----------------------------------------------------------------------------------------------
 
     def _carry_out(self, effects: Effects) -> None:
         for ref in effects.release:
             self._payloads.pop(ref, None)
-            self._ports.scorer.forget(self._key(*ref))
+            self._ports.scorer.forget(self._key(ref))
         for observation in effects.score:
-            job = asyncio.create_task(self._score(observation, self._item(observation)))
+            job = asyncio.create_task(self._score(observation, item_of(observation, self._payloads, self._key)))
             self._scoring.add(job)
             job.add_done_callback(self._scored)
         self._ports.telemetry.pumped(self._partition, view_of(self.task), effects)
 
-    def _item(self, observation: Observation) -> ScoreItem:
-        image = text = None
-        if observation.frame is not None and not observation.is_image_shed:
-            raw = self._payloads[observation.frame.ref]
-            image = ImageInput(self._key(*observation.frame.ref), raw.value or b"")
-        if observation.text is not None:
-            text = TextInput(self._key(*observation.text.ref), observation.text.text)
-        return ScoreItem(image, text)
-
     async def _score(self, observation: Observation, item: ScoreItem) -> None:
         score = await self._ports.scorer.score(item)
-        self.task.scored(
-            Scored(
-                observation.sequence,
-                observation.index,
-                score.full,
-                score.without_image,
-                score.without_text,
-                score.image_failure,
-                score.text_failure,
-            )
-        )
+        self.task.scored(scored_as(observation, score))
         if self.task.wants_commit:
             self._due.set()
 
@@ -300,6 +284,17 @@ class Epoch:
             f"{lost.reason}, {lost.detail}. To skip what is missing: vigil task reset"
         )
         self._work.set()
+
+    def _look_for_lost(self) -> None:
+        """Notice what the checkpoint needs and the log no longer has, where no later record tells.
+
+        Retention may pass it after the task was found a place to begin; the task would wait for ever, and seem well.
+        """
+        for side in Side:
+            awaited, progress = self.task.awaited(side), self._ports.source.progress(side, self._partition)
+            if awaited is not None and progress is not None and progress.is_at_end and progress.position > awaited:
+                detail = f"expected it before the log's end at {progress.end}, found it gone"
+                self._found_lost(LostError(side, awaited, detail))
 
     def _found_lost(self, lost: LostError) -> None:
         topic = self._settings.context.topics.of(lost.side)

@@ -22,6 +22,7 @@ FAILED = 1
 USAGE = 2
 BROKER_UNREACHABLE = 3
 REFUSED = 4
+INCOMPLETE = 5
 INTERRUPTED = 130
 
 #: A second signal so soon after the first is the same wish: some supervisors signal a process and its group. Seconds.

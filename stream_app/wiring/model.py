@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,6 +45,13 @@ class Inference(msgspec.Struct, frozen=True):
 def bundle_directory(operational: Operational) -> Path:
     """Return the bundle's directory: the setting, else the demo bundle that comes with the package."""
     return Path(operational.bundle) if operational.bundle else demo_bundle_path()
+
+
+def with_bundle(loaded: LoadedSettings, directory: Path, max_image_pixels: int) -> LoadedSettings:
+    """Return settings for another bundle, by whose own thresholds it judges, and for pictures up to this size."""
+    operational = msgspec.structs.replace(loaded.operational, bundle=str(directory))
+    semantic = msgspec.structs.replace(loaded.semantic, max_image_pixels=max_image_pixels)
+    return dataclasses.replace(loaded, operational=operational, semantic=semantic, thresholds=())
 
 
 def trusted_bundle(operational: Operational) -> Bundle:

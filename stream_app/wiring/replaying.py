@@ -7,6 +7,7 @@ import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +16,25 @@ import msgspec
 from stream_app.bundle.errors import BundleError
 from stream_app.config import change_settings, is_semantic, load_settings, override_labels, settings_sha256
 from stream_app.core.types import InForce
-from stream_app.replay.canonical import Pace
 from stream_app.replay.evidence import Shown, evidence_in
 from stream_app.replay.in_force import recorded_in_force
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.screen import screen_of
 from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
-from stream_app.wiring.model import Inference, bundle_directory, inference, model_of
+from stream_app.replay.track import Pace
+from stream_app.wiring.model import Inference, bundle_directory, inference, model_of, with_bundle
+from stream_app.wiring.recordings import Beside, open_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stream_app.config import LoadedSettings, Semantic
+    from stream_app.config import LoadedSettings, Operational, Semantic
     from stream_app.replay.canonical import Reached
     from stream_app.replay.incidents import Incident
     from stream_app.replay.recording import Recording
     from stream_app.replay.report import Report
+    from stream_app.replay.rewriting import Rewriter
+    from stream_app.wiring.writing import Written
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -47,27 +51,18 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be judged, by whom, and what is to be said of it. The first choice is the base."""
+    """What is to be judged, by whom, and what is to be said of it. The first choice is the base.
+
+    ``out`` is where the replay is written to, of one recording and one choice; None: nowhere.
+    ``beside`` is what is to be known of MCAP files of other tools.
+    """
 
     paths: tuple[Path, ...]
     choices: tuple[Choice, ...]
     asked: Asked
     has_page: bool = False
-
-
-def open_recording(path: Path) -> Recording:
-    """Open a recording, or a folder of files that follow one another; what can be read of a damaged one is read.
-
-    Raises:
-        RecordingError: if it is none, or cannot be opened.
-    """
-    # Here and not at the top: other recordings, such as those of tests, need no library of files.
-    from stream_app.adapters.recording.read import open_recording as open_files  # noqa: PLC0415
-
-    try:
-        return open_files(path, is_past_damage=True)
-    except OSError as error:
-        raise RecordingError(f"{path} cannot be opened: {error.strerror or error}") from error
+    out: Path | None = None
+    beside: Beside = Beside()
 
 
 async def run_plan(
@@ -75,7 +70,9 @@ async def run_plan(
     loaded: LoadedSettings,
     *,
     open_one: Callable[[Path], Recording] | None = None,
+    drawn: Named | None = None,
     tell: Callable[[str, Reached], None] = lambda _, __: None,
+    tell_written: Callable[[Written], None] = lambda _: None,
 ) -> tuple[Report, Shown | None]:
     """Judge recordings, and look up what is shown of them.
 
@@ -83,7 +80,9 @@ async def run_plan(
         plan: what is asked for.
         loaded: operational settings, and what is in force where a recording does not say it.
         open_one: opens a recording; None for those on disk.
+        drawn: a recording that is no file, judged before those of the plan.
         tell: is told about the progress.
+        tell_written: is told what was written, however it ended.
 
     Returns:
         The report, and frames and sentences where a page is wanted.
@@ -92,16 +91,20 @@ async def run_plan(
         RecordingError: if a recording cannot be read.
         BundleError: if a bundle is refused, or is not the recorded one where that is asked for.
         SettingsError: if a setting does not fit.
+        OutError: if the replay cannot be written.
     """
     async with AsyncExitStack() as stack:
-        recordings = [_named(path, open_one or open_recording, stack) for path in plan.paths]
+        opened = open_one or partial(open_recording, beside=plan.beside)
+        recordings = [_named(path, opened, stack) for path in plan.paths]
+        if drawn is not None:
+            recordings.insert(0, drawn)
         largest = _largest_pixels(recordings, plan.choices, loaded)
         ready: dict[Path, Inference] = {}
         entrants = []
         for choice in plan.choices:
             directory = (choice.bundle or plan.choices[0].bundle or bundle_directory(loaded.operational)).resolve()
             if directory not in ready:
-                prepared = _with_bundle(loaded, directory, largest)
+                prepared = with_bundle(loaded, directory, largest)
                 ready[directory] = await stack.enter_async_context(inference(prepared))
             is_given = (choice.bundle or plan.choices[0].bundle) is not None
             judge = _Judge(choice, loaded, ready[directory], is_given=is_given)
@@ -114,7 +117,13 @@ async def run_plan(
         asked = msgspec.structs.replace(plan.asked, notes=(*plan.asked.notes, *notes))
         operational = loaded.operational
         pace = Pace(idle_ms=operational.idle_ms, limits=operational.limits)
-        report = await judge_recordings(recordings, entrants, asked, pace=pace, tell=tell)
+        rewriter = None
+        if plan.out is not None:
+            (named,), (entrant,), (model,) = recordings, entrants, ready.values()
+            rewriter = stack.enter_context(
+                _rewriter(plan.out, named, entrant.in_force(named), model, operational, tell_written)
+            )
+        report = await judge_recordings(recordings, entrants, asked, pace=pace, rewriter=rewriter, tell=tell)
         return report, _shown(recordings, report) if plan.has_page else None
 
 
@@ -202,12 +211,6 @@ class _Judge:
         return InForce(model, settings, settings_sha256(settings, overrides))
 
 
-def _with_bundle(loaded: LoadedSettings, directory: Path, max_image_pixels: int) -> LoadedSettings:
-    operational = msgspec.structs.replace(loaded.operational, bundle=str(directory))
-    semantic = msgspec.structs.replace(loaded.semantic, max_image_pixels=max_image_pixels)
-    return dataclasses.replace(loaded, operational=operational, semantic=semantic, thresholds=())
-
-
 def _largest_pixels(recordings: Sequence[Named], choices: Sequence[Choice], loaded: LoadedSettings) -> int:
     """Return how large a picture some side admits, so that decoding, which they share, refuses none of them."""
     return max(
@@ -227,6 +230,16 @@ def _named(path: Path, open_one: Callable[[Path], Recording], stack: ExitStack |
         # One of files; others have nothing to close.
         stack.enter_context(recording)
     return Named(os.fspath(path), recording, recorded_in_force(recording))
+
+
+def _rewriter(
+    out: Path, named: Named, in_force: InForce, model: Inference, operational: Operational,
+    tell: Callable[[Written], None],
+) -> AbstractContextManager[Rewriter]:  # fmt: skip
+    # Here and not at the top: a replay of a recording in memory needs no library of files.
+    from stream_app.wiring.writing import rewriter_to  # noqa: PLC0415
+
+    return rewriter_to(out, named.recording, in_force, model, operational, tell)
 
 
 def _shown(recordings: Sequence[Named], report: Report) -> Shown:

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 
+from stream_app.adapters.recording.layout import Opening
 from stream_app.local_kafka import LocalKafka
+from tests.adapters.recording.recordings import START_MS, TOPICS, about, record, write
 from tests.cli.deployment import VIGIL, Deployment, alert_message
 
 ZONE = "dock\x9b-3\u2028"
@@ -84,3 +87,21 @@ def test_feed_says_that_the_brokers_have_gone_and_that_they_are_back(
         finally:
             own_kafka.resume(1)
         line_with(feed, "vigil: the brokers are back, after ")
+
+
+@pytest.mark.kafka
+def test_a_play_says_that_the_brokers_have_gone_and_that_they_are_back(
+    own_kafka: LocalKafka, own: Deployment, tmp_path: Path
+) -> None:
+    opening = Opening(version="1", about=about(topics=msgspec.structs.replace(TOPICS, frames="f", texts="t")))
+    night = write(tmp_path / "night.mcap", [("texts", record(n, START_MS + 100 * n, b"x")) for n in range(600)],
+                  opening=opening)  # fmt: skip
+    with running(own, "replay", str(night), "--to-kafka") as play:
+        while not own.records("texts"):
+            pass
+        own_kafka.pause(1)
+        try:
+            line_with(play, "vigil: the brokers have not confirmed anything for ")
+        finally:
+            own_kafka.resume(1)
+        line_with(play, "vigil: the brokers are back, after ")

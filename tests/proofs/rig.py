@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -55,6 +57,8 @@ SETTINGS: dict[str, Any] = {
 }
 #: For everything published to be judged: seconds on an idle machine, minutes on a busy one. In seconds.
 SETTLE_S = 180.0
+#: A command that reads or writes a few topics is done in this time, on a busy machine too. In seconds.
+_COMMAND_S = 120.0
 WINDOW = Window(before_ms=500, after_ms=500, grace_ms=500, sample_ms=100)
 
 
@@ -119,17 +123,46 @@ class Rig:
         given = {
             **SETTINGS,
             **self.settings,
-            "bootstrap": self.connection.bootstrap,
-            "deployment": self.deployment,
+            **self._names(),
             "bundle": self.bundle,
             "allow_unsigned": True,
-            **{f"{name}_topic": getattr(self.topics, name) for name in self.topics.__struct_fields__},
             **more,
         }
         log = self.folder / f"{self.deployment}-worker-{number}.log"
         worker = Worker(f"worker {number}", log, given, environment=environment)
         self.workers.append(worker)
         return worker
+
+    async def replace(self, victim: Worker, **more: Any) -> Worker:  # noqa: ANN401 - settings
+        """Kill a worker, start another in its place, and wait until it is ready."""
+        victim.kill()
+        successor = self.start_worker(**more)
+        await successor.wait_ready()
+        return successor
+
+    def start_command(self, *words: str, log: Path) -> subprocess.Popen[bytes]:
+        """Start a command of Vigil on this deployment; both its outputs go to ``log``."""
+        flags = [part for name, value in self._names().items() for part in ("--set", f"{name}={value}")]
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "stream_app", *words, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    async def run_command(self, *words: str) -> str:
+        """Run a command of Vigil on this deployment, to its end, which has to be a good one; return what it said."""
+        log = self.folder / f"{self.deployment}-{'-'.join(words[:2])}.log"
+        process = self.start_command(*words, log=log)
+        status = await asyncio.to_thread(process.wait, _COMMAND_S)
+        said = log.read_text(errors="replace")
+        assert status == 0, f"{words}: status {status}\n{said}"
+        return said
+
+    def _names(self) -> dict[str, str]:
+        topics = {f"{name}_topic": getattr(self.topics, name) for name in self.topics.__struct_fields__}
+        return {"bootstrap": self.connection.bootstrap, "deployment": self.deployment, **topics}
 
     async def settle(self, *, timeout_s: float = SETTLE_S) -> Outputs:
         """Wait until everything published is judged and all incidents are closed; return what is on the outputs."""
@@ -169,18 +202,21 @@ class Planter:
     rig: Rig
     producer: AIOKafkaProducer
 
-    async def frame(self, zone: str, event_ms: int, data: bytes | None = None, camera: str = "c1") -> PublishedRecord:
-        """Publish a frame."""
-        headers = [("ce_time", rfc3339(event_ms)), ("camera", camera.encode())]
+    async def frame(
+        self, zone: str, event_ms: int, data: bytes | None = None, camera: str = "c1", identity: str = ""
+    ) -> PublishedRecord:
+        """Publish a frame; with an identity, for whoever sees it again."""
+        headers = [("ce_time", rfc3339(event_ms)), ("camera", camera.encode()), *_identified(identity)]
         record = await self._send(self.rig.topics.frames, zone, data if data is not None else _YELLOW, headers)
         placed = msgspec.structs.replace(record, event_ms=event_ms, camera=camera)
         self.rig.published.frames.append(placed)
         return placed
 
-    async def text(self, zone: str, event_ms: int, text: str) -> PublishedRecord:
-        """Publish a text."""
+    async def text(self, zone: str, event_ms: int, text: str, identity: str = "") -> PublishedRecord:
+        """Publish a text; with an identity, for whoever sees it again."""
         value = msgspec.json.encode({"text": text, "severity": 3})
-        record = await self._send(self.rig.topics.texts, zone, value, [("ce_time", rfc3339(event_ms))])
+        headers = [("ce_time", rfc3339(event_ms)), *_identified(identity)]
+        record = await self._send(self.rig.topics.texts, zone, value, headers)
         placed = msgspec.structs.replace(record, event_ms=event_ms)
         self.rig.published.texts.append(placed)
         return placed
@@ -213,6 +249,10 @@ class Planter:
 
 
 _YELLOW = jpeg()
+
+
+def _identified(identity: str) -> list[tuple[str, bytes]]:
+    return [("ce_source", b"/proof"), ("ce_id", identity.encode())] if identity else []
 
 
 #: What an alarm takes to its alert at most on an idle machine, append to subscriber, in ms.

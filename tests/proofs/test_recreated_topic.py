@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,7 +103,7 @@ def test_a_recreated_topic_is_loud_until_the_tasks_are_reset(
             assert "vigil task reset" in body
             assert _ids(await collect(rig.connection, rig.topics)) == _ids(before)
 
-            await asyncio.to_thread(_reset, rig, recreated_ms)
+            await _reset(rig, recreated_ms)
             await second.wait_ready()
             outputs = await rig.settle()
             assert await second.stop() == 0, second.last_lines()
@@ -146,12 +144,7 @@ def _ids(outputs: Outputs) -> list[str]:
     return sorted(str(alert["id"]) for alert in outputs.alerts)
 
 
-def _reset(rig: Rig, to_ms: int) -> None:
+async def _reset(rig: Rig, to_ms: int) -> None:
     """Do what the gap tells the operator to do: all tasks go on at the time when the topic was recreated."""
-    topics = [f"{name}_topic={getattr(rig.topics, name)}" for name in rig.topics.__struct_fields__]
-    assignments = [f"bootstrap={rig.connection.bootstrap}", f"deployment={rig.deployment}", *topics]
-    flags = [part for assignment in assignments for part in ("--set", assignment)]
     tasks = [part for partition in range(PARTITIONS) for part in ("--partition", str(partition))]
-    command = [sys.executable, "-m", "stream_app", "task", "reset", "--to", rfc3339(to_ms).decode(), "--yes"]
-    done = subprocess.run([*command, *tasks, *flags], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    await rig.run_command("task", "reset", "--to", rfc3339(to_ms).decode(), "--yes", *tasks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import replace
 
 from stream_app.core.checkpoint import decode_checkpoint, encode_checkpoint
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from stream_app.core.types import Model
     from stream_app.replay.recording import Kind, TopicRecord
     from tests.replay.recorded import Recorded
 
@@ -93,6 +95,27 @@ def in_input(kind: Kind, **parts: Callable[[TopicRecord], Any]) -> Change:
     return change
 
 
+def in_lost(**parts: Any) -> Change:  # noqa: ANN401
+    """Change what is said of an input that no client can read; without parts, say nothing of that."""
+
+    def change(recorded: Recorded, random: Random) -> bool:
+        kinds: tuple[Kind, ...] = ("texts", "frames")
+        places = [
+            (kind, place)
+            for kind in kinds
+            for place in _inputs(recorded, kind)
+            if recorded.topics[(kind, 0)][place].lost is not None
+        ]
+        if not places:
+            return False
+        kind, place = random.choice(places)
+        lost = recorded.topics[(kind, 0)][place].lost
+        assert lost is not None
+        return _exchange(recorded, (kind, 0), place, lost=replace(lost, **parts) if parts else None)
+
+    return change
+
+
 def drop_input(kind: Kind) -> Change:
     """Leave an input out."""
 
@@ -159,6 +182,20 @@ def drop_output(kind: Kind) -> Change:
         return True
 
     return change
+
+
+def change_score(recorded: Recorded, random: Random) -> bool:
+    """Change a score by one millionth of a logit: neither its probability nor its decision is another."""
+    places = _outputs(recorded, "decisions")
+    random.shuffle(places)
+    for topic, place in places:
+        value = recorded.topics[topic][place].value or b""
+        said = msgspec.json.decode(value)
+        assert msgspec.json.encode(said) == value
+        if said["logits"]:
+            said["logits"][next(iter(said["logits"]))] += 1
+            return _exchange(recorded, topic, place, value=msgspec.json.encode(said))
+    return False
 
 
 def double_output(kind: Kind) -> Change:
@@ -285,10 +322,10 @@ def _skipped_for_text(record: JournalRecord, random: Random) -> JournalRecord | 
 _later_text = _edited_entry(JournalText, next_frame=lambda one: one.next_frame + 2)
 
 
-def _other_threshold(switch: JournalSwitch) -> Any:  # noqa: ANN401 - a model
-    assert switch.full_model is not None
-    first, *others = switch.full_model.labels
-    return replace(switch.full_model, labels=(replace(first, open_at=first.open_at + 1), *others))
+def _other_threshold(model: Model | None) -> Model:
+    assert model is not None
+    first, *others = model.labels
+    return replace(model, labels=(replace(first, open_at=first.open_at + 1), *others))
 
 
 def _step(**parts: Callable[[Any], Any]) -> Callable[[JournalRecord, Random], JournalRecord | None]:
@@ -319,20 +356,24 @@ def _flipped_keyframe(record: JournalRecord, random: Random) -> JournalRecord | 
     return replace(record, keyframe=JournalKeyframe(checkpoint=_flipped(data, random, low=len(data) // 2)))
 
 
-def first_keyframe(recorded: Recorded, random: Random) -> bool:
+def first_keyframe(**parts: Callable[[Any], Any]) -> Change:
     """Change the state that everything begins with: it shows no later than at the next keyframe."""
-    del random
-    records = recorded.topics[("journal", 0)]
-    place, record = next(
-        (place, record)
-        for place, record in enumerate(decode_journal(one.value or b"") for one in records)
-        if record.keyframe is not None
-    )
-    assert record.keyframe is not None
-    found = decode_checkpoint(record.keyframe.checkpoint)
-    found = replace(found, totals={**found.totals, "texts.received": 10**6})
-    _write(recorded, place, replace(record, keyframe=JournalKeyframe(checkpoint=encode_checkpoint(found))))
-    return True
+
+    def change(recorded: Recorded, random: Random) -> bool:
+        del random
+        journal = [decode_journal(one.value or b"") for one in recorded.topics[("journal", 0)]]
+        place = next(place for place, record in enumerate(journal) if record.keyframe is not None)
+        record, following = journal[place], journal[place + 1 :]
+        assert record.keyframe is not None
+        if next(one for one in following if one.keyframe is not None or one.step is None).keyframe is None:
+            # A reset drops what it would show in.
+            return False
+        found = decode_checkpoint(record.keyframe.checkpoint)
+        found = replace(found, **{name: make(found) for name, make in parts.items()})
+        _write(recorded, place, replace(record, keyframe=JournalKeyframe(checkpoint=encode_checkpoint(found))))
+        return True
+
+    return change
 
 
 def _provider(record: JournalRecord, random: Random) -> JournalRecord | None:
@@ -352,12 +393,17 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "the key of a frame that is empty for one that is missing": (in_input("frames", key=lambda _: None), INPUTS),
     "a header of a text": (in_input("texts", headers=lambda one: (*one.headers, ("trace", b"1"))), INPUTS),
     "a header without content": (in_input("frames", headers=lambda one: (*one.headers, ("a", None))), INPUTS),
+    "the reason of what nobody can read": (in_lost(reason="batch-size"), INPUTS),
+    "the detail of what nobody can read": (in_lost(detail="?"), INPUTS),
+    "the first offset of what nobody can read": (in_lost(first_offset=1), INPUTS),
+    "what nobody can read as if it could be read": (in_lost(), INPUTS),
     "a text left out": (drop_input("texts"), {"inputs", "journal"}),
     "a frame left out": (drop_input("frames"), INPUTS),
     "a text twice": (double_input("texts"), {"inputs", "journal"}),
     "a frame twice": (double_input("frames"), INPUTS),
     "a bit of an alert": (flip_in_output("alerts"), {"alerts"}),
     "a bit of a decision": (flip_in_output("decisions"), JOURNAL),
+    "a score": (change_score, JOURNAL),
     "a bit of a dead letter": (flip_in_output("dead_letters"), {"dead_letters"}),
     "a bit of an alert's key": (flip_in_output("alerts", "key"), {"alerts"}),
     "a bit of a decision's key": (flip_in_output("decisions", "key"), {"decisions"}),
@@ -382,7 +428,9 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "a text as one that was not admitted": (in_journal(_skipped_for_text), {"journal"}),
     "a tick a millisecond later": (in_journal(_edited_entry(JournalTick, to_ms=lambda one: one.to_ms + 1)), JOURNAL),
     "another thinning level": (in_journal(_edited_entry(JournalThinning, level=lambda one: 3 - one.level)), JOURNAL),
-    "another threshold": (in_journal(_edited_entry(JournalSwitch, full_model=_other_threshold)), JOURNAL),
+    "another threshold": (
+        in_journal(_edited_entry(JournalSwitch, full_model=lambda one: _other_threshold(one.full_model))), JOURNAL,
+    ),
     "another settings hash": (in_journal(_edited_entry(JournalSwitch, settings=lambda _: "99" * 32)), JOURNAL),
     "another provider": (in_journal(_provider), {"decisions", "alerts", "outputs"}),
     "another cut": (in_journal(_step(sequence=lambda one: one.sequence + 1)), {"journal"}),
@@ -393,5 +441,8 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "a bit of a keyframe": (in_journal(_flipped_keyframe), {"keyframe"}),
     "a keyframe's newest append time": (in_journal(_keyframe(append_ms=lambda one: one.append_ms + 1)), {"keyframe"}),
     "a keyframe's counters": (in_journal(_keyframe(totals=lambda one: {**one.totals, "x": 1})), {"keyframe"}),
-    "the first keyframe's counters": (first_keyframe, {"keyframe"}),
+    "the first keyframe's counters": (
+        first_keyframe(totals=lambda one: {**one.totals, "texts.received": 10**6}), {"keyframe"},
+    ),
+    "a keyframe's threshold": (in_journal(_keyframe(model=lambda one: _other_threshold(one.model))), {"keyframe"}),
 }  # fmt: skip

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiokafka.partitioner import murmur2
 
 from stream_app.config import Operational
 from stream_app.core.checkpoint import decode_checkpoint
 from stream_app.core.settings import Semantic
-from stream_app.core.types import Side
-from stream_app.replay.recording import About, Kind, TopicRecord
+from stream_app.core.types import NO_TIME_MS, Side, Unreadable
+from stream_app.replay.recording import About, Kind, Lost, TopicRecord
 from stream_app.wire.context import Context
 from stream_app.wire.journal import SCHEMA, JournalRecord, decode_journal, encode_journal
 from stream_app.wire.message import Message
@@ -23,7 +23,7 @@ from tests.core.live import Live
 from tests.core.streams import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from random import Random
 
     from stream_app.core.types import RawRecord, Ref
@@ -48,7 +48,7 @@ class Recorded:
     def records(self) -> Iterator[tuple[Kind, TopicRecord]]:
         """Yield all records by append time, those of one topic and partition in order of their offsets."""
         sides = [[(kind, record) for record in records] for (kind, _), records in self.topics.items()]
-        yield from heapq.merge(*sides, key=lambda one: one[1].timestamp)
+        yield from heapq.merge(*sides, key=lambda one: one[1].append_ms)
 
     def of(self, kind: Kind) -> list[TopicRecord]:
         """Return the records of a topic, partition by partition."""
@@ -58,11 +58,16 @@ class Recorded:
         """Return a copy whose records can be exchanged."""
         return Recorded({place: list(records) for place, records in self.topics.items()}, self.about)
 
-    def between(self, from_ms: int, to_ms: int) -> Recorded:
-        """Return what was appended in a range of time, inputs from where the first keyframe in it needs them."""
+    def between(self, from_ms: int, to_ms: int, *, slack_ms: int = 0) -> Recorded:
+        """Return what was appended in a range of time, as `vigil record` does.
+
+        Inputs from where the first keyframe in it needs them, outputs from so long before to so long behind it.
+        """
+        slacks: dict[Kind, int] = {"alerts": slack_ms, "decisions": slack_ms, "dead_letters": slack_ms}
         kept = {
-            place: [one for one in records if from_ms <= one.timestamp < to_ms]
+            place: [one for one in records if from_ms <= one.timestamp + slack and one.timestamp - slack < to_ms]
             for place, records in self.topics.items()
+            for slack in [slacks.get(place[0], 0)]
         }
         lowest = (1 << 62, 1 << 62)
         for record in kept.get(("journal", 0), []):
@@ -76,17 +81,25 @@ class Recorded:
             kept[place] = [
                 one
                 for one in self.topics.get(place, [])
-                if one.timestamp < to_ms and (one.offset >= lowest[side] or one.timestamp >= from_ms)
+                if one.append_ms < to_ms and (one.offset >= lowest[side] or one.append_ms >= from_ms)
             ]
         return Recorded(kept, About(
             deployment="d", topics=TOPICS, partitions=(0,), from_ms=from_ms, to_ms=to_ms
         ))  # fmt: skip
 
 
-def record_of_raw(raw: RawRecord) -> TopicRecord:
-    """Return an input as it was on its topic."""
-    size = len(raw.value or b"")
-    return TopicRecord(0, raw.offset, raw.timestamp, 1, raw.key, raw.value, tuple(raw.headers), size)
+def _input_topic(raws: Iterable[RawRecord]) -> list[TopicRecord]:
+    """Return inputs as they were on their topic."""
+    made: list[TopicRecord] = []
+    near_ms = T0
+    for raw in raws:
+        near_ms = max(near_ms, raw.timestamp)
+        lost = None
+        if isinstance(raw, Unreadable):
+            lost = Lost(raw.first_offset, raw.reason, raw.detail, near_ms)
+        size = len(raw.value or b"")
+        made.append(TopicRecord(0, raw.offset, raw.timestamp, 1, raw.key, raw.value, tuple(raw.headers), size, lost))
+    return made
 
 
 def record_live(
@@ -101,8 +114,8 @@ def record_live(
         keyframe_rate: how many of the steps carry a keyframe; the first of an epoch always does.
     """
     made: dict[tuple[Kind, int], list[TopicRecord]] = {
-        ("texts", 0): [record_of_raw(raw) for raw in log[Side.TEXT]],
-        ("frames", 0): [record_of_raw(raw) for raw in log[Side.FRAME]],
+        ("texts", 0): _input_topic(log[Side.TEXT]),
+        ("frames", 0): _input_topic(log[Side.FRAME]),
     }
     payloads: dict[Ref, RawRecord] = {(side, raw.offset): raw for side in Side for raw in log[side]}
     now_ms = T0
@@ -170,6 +183,19 @@ class BusyLive(Live):
         return bool(left)
 
 
+def _unreadable(raw: Raw, random: Random) -> Unreadable:
+    """Return what stands for a record, or for a batch that ends with it, where no client can read it."""
+    if random.random() < 0.4:
+        return Unreadable(
+            offset=raw.offset, first_offset=raw.offset, timestamp=raw.timestamp, reason="headers",
+            detail="expected a name in UTF-8, found b'\\xff'", key=raw.key, value=raw.value, headers=(("a", None),),
+        )  # fmt: skip
+    time_ms = random.choice((NO_TIME_MS, raw.timestamp))
+    return Unreadable(
+        offset=raw.offset, first_offset=raw.offset - 1, timestamp=time_ms, reason="batch-crc", detail="noise"
+    )
+
+
 def busy_stream(random: Random) -> Stream:
     """Make a stream with everything in it: pairs, incidents, late ones, duplicates, refusals, failures, a flood."""
     settings = Semantic(
@@ -193,6 +219,8 @@ def busy_stream(random: Random) -> Stream:
             raw = raw_frame(offset, now_ms, event_ms=event_ms, zone=zone, camera=camera, size=size, identity=identity)
         if random.random() < 0.05:
             raw = Raw(offset, now_ms, raw.key, b"")
+        if random.random() < 0.05:
+            raw = cast("Raw", _unreadable(raw, random))
         logs[side].append(raw)
         stream.scores.moods[(side, offset)] = random.choice((3, 2, 2, 1, -1))
         if random.random() < 0.08:

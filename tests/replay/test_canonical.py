@@ -17,9 +17,10 @@ from stream_app.core.admit import admit
 from stream_app.core.merge import Merge
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
-from stream_app.core.types import Alert, InForce, Scored, Side
-from stream_app.replay.canonical import TICK_EVERY_MS, Done, Judged, Pace, Reached, Run, replay
+from stream_app.core.types import Alert, Decision, InForce, Scored, Side
+from stream_app.replay.canonical import Done, Judged, Reached, Run, replay
 from stream_app.replay.recording import Kind, RecordingError, TopicRecord
+from stream_app.replay.track import TICK_EVERY_MS, Pace
 from stream_app.runtime.ports.scoring import ImageInput, ScoreItem, TextInput
 from tests.core.drive import IN_FORCE, MODEL, T0, Raw, raw_frame, raw_text
 from tests.core.streams import semantics
@@ -43,7 +44,7 @@ class Outputs:
     """What one run decided, per partition."""
 
     alerts: list[Alert] = field(default_factory=list)
-    decisions: list[object] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     notices: list[object] = field(default_factory=list)
     dead_letters: list[object] = field(default_factory=list)
 
@@ -106,7 +107,9 @@ def nights(draw: st.DrawFn) -> Night:
         log = night.logs[side]
         offset = 10 + 2 * len(log)
         night.moods[(side, offset)] = mood
-        if side is Side.TEXT:
+        if not size:
+            log.append(Raw(offset, now, zone.encode(), b""))
+        elif side is Side.TEXT:
             log.append(raw_text(offset, now, event_ms=now - back, zone=zone))
         else:
             log.append(raw_frame(offset, now, event_ms=now - back, zone=zone, camera=camera, size=size))
@@ -121,7 +124,7 @@ def by_the_core(night: Night, idle_ms: int) -> Outputs:
 
     def settle() -> None:
         for observation in task.pump().score:
-            task.scored(_scored(observation, asyncio.run(moods.score(_item(observation)))))
+            task.scored(scored_by(observation, asyncio.run(moods.score(item_of(observation)))))
         step = task.commit_due()
         if step is not None:
             found.take(step)
@@ -165,7 +168,7 @@ def _order(logs: Mapping[Side, Sequence[Raw]]) -> list[tuple[Side, Raw]]:
     return order
 
 
-def _item(observation: Observation) -> ScoreItem:
+def item_of(observation: Observation) -> ScoreItem:
     text, frame = observation.text, observation.frame
     has_image = frame is not None and not observation.is_image_shed
     return ScoreItem(
@@ -174,7 +177,7 @@ def _item(observation: Observation) -> ScoreItem:
     )
 
 
-def _scored(observation: Observation, score: Score) -> Scored:
+def scored_by(observation: Observation, score: Score) -> Scored:
     return Scored(observation.sequence, observation.index, score.full, score.without_image, score.without_text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice, pairwise
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ from msgspec.structs import replace
 import tests.core.conftest  # noqa: F401 - the profile of the core's properties
 from stream_app.core.types import Side
 from stream_app.replay.following import Follower
-from stream_app.replay.outputs import read_output
+from stream_app.replay.outputs import Outputs, read_output
 from stream_app.replay.recording import RecordingError
-from stream_app.replay.verify import verify
+from stream_app.replay.verify import verify, verifying
 from stream_app.wire.journal import decode_journal, encode_journal
 from tests.core.examples import examples
 from tests.core.live import Live
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from stream_app.core.settings import Semantic
     from stream_app.replay.recording import About, Kind, TopicRecord
+    from stream_app.replay.verification import Gap
     from stream_app.wire.journal import JournalStep
 
 SEEDS = st.integers(0, 1 << 32)
@@ -61,16 +62,16 @@ def test_a_recording_of_a_live_task_is_equal_to_what_the_core_makes_of_it(
     assert not set(task.after) - {"texts", "frames"}
 
 
-@given(streams(), semantics(), SEEDS, st.integers(0, 1 << 32))
+@given(streams(), semantics(), SEEDS, st.integers(0, 1 << 32), st.sampled_from((0, 10, 50)))
 @examples(150)
 def test_a_recording_that_begins_and_ends_in_the_middle_is_equal_too_and_what_lies_outside_is_counted(
-    stream: Stream, other: Semantic, seed: int, choice: int
+    stream: Stream, other: Semantic, seed: int, choice: int, slack_ms: int
 ) -> None:
     whole = _recorded(stream, other, seed)
     times = sorted(one.timestamp for one in whole.of("journal"))
     random = Random(choice)
     from_ms, to_ms = sorted(random.choice(times) + random.randint(-3, 9) for _ in range(2))
-    recorded = whole.between(from_ms, to_ms + 1)
+    recorded = whole.between(from_ms, to_ms + 1, slack_ms=slack_ms)
     verdict = verify(recorded)
     assert [difference.words() for difference in verdict.differences] == []
     (task,) = verdict.tasks
@@ -78,6 +79,40 @@ def test_a_recording_that_begins_and_ends_in_the_middle_is_equal_too_and_what_li
     for kind in ("alerts", "decisions", "dead_letters"):
         counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
         assert counted == len(recorded.of(kind)), kind
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_outputs_of_another_life_around_a_recording_s_ends_are_no_difference(seed: int) -> None:
+    """A reset repeats names and places in the order; its journal record may lie where the recording does not reach."""
+    whole = _busy(seed)
+    for reset in [one for one in whole.of("journal") if decode_journal(one.value or b"").step is None]:
+        for from_ms, to_ms in ((0, reset.timestamp), (reset.timestamp + 1, whole.about.to_ms)):
+            recorded = whole.between(from_ms, to_ms, slack_ms=60)
+            verdict = verify(recorded)
+            assert [difference.words() for difference in verdict.differences] == []
+            (task,) = verdict.tasks
+            for kind in ("alerts", "decisions", "dead_letters"):
+                counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+                assert counted == len(recorded.of(kind)), kind
+
+
+def test_letting_go_of_an_output_of_an_earlier_life_leaves_the_one_at_its_place_in_the_order() -> None:
+    recorded = _busy(1)
+    record = recorded.of("decisions")[0]
+    older, newer = (read_output("decisions", record, recorded.about) for _ in range(2))
+    assert older is not None
+    assert newer is not None
+    assert newer.decision is not None
+    outputs = Outputs()
+    outputs.since_ms = record.timestamp
+    for output in (older, newer):
+        outputs.add(output)
+    outputs.drop(older)
+    sequence, index = newer.decision.sequence, newer.decision.index
+    assert isinstance(sequence, int)
+    assert isinstance(index, int)
+    assert outputs.decision_at(0, sequence, index) is newer.decision
+    assert outputs.find(0, "decisions", newer.name) is newer
 
 
 @cache
@@ -115,6 +150,22 @@ def test_each_change_to_a_recording_is_found_and_named(what: str, seed: int) -> 
     raise AssertionError(f"no recording has what is needed to change {what}")
 
 
+def test_every_kind_of_change_that_a_recording_could_suffer_is_among_them() -> None:
+    assert len(CHANGES) >= 50
+    for what in (
+        "two journal records exchanged",
+        "two entries exchanged",
+        "a bit of a text",
+        "a bit of a picture",
+        "a score",
+        "a frame left out",
+        "a frame twice",
+        "another threshold",
+        "a keyframe elsewhere",
+    ):
+        assert what in CHANGES
+
+
 # -- what cannot be verified is said ----------------------------------------------------------------------------------
 
 
@@ -140,6 +191,57 @@ def test_of_a_torn_recording_what_was_read_is_verified_and_the_rest_is_said_to_b
     verdict = verify(_Torn(whole, number * 2 // 3))
     assert (verdict.status, verdict.torn) == ("incomplete", "chunk 7: expected CRC 1, found 2")
     assert 0 < verdict.tasks[0].verified["steps"] < verify(whole).tasks[0].verified["steps"]
+
+
+def test_a_torn_recording_is_read_again_after_a_reset_that_went_back_as_far_as_it_goes() -> None:
+    whole = _busy(5)
+    resets = [one.timestamp for one in whole.of("journal") if decode_journal(one.value or b"").step is None]
+    until = sum(record.timestamp <= resets[-1] + 200 for _, record in whole.records())
+    verdict = verify(_Torn(whole, until))
+    assert (verdict.status, verdict.torn) == ("incomplete", "chunk 7: expected CRC 1, found 2")
+
+
+def test_a_recording_without_a_journal_is_not_different_though_names_come_twice() -> None:
+    recorded = _busy(1).copy()
+    letters = [read_output("dead_letters", one, recorded.about) for one in recorded.of("dead_letters")]
+    assert len({letter.name for letter in letters if letter is not None}) < len(letters)
+    recorded.topics[("journal", 0)] = []
+    verdict = verify(recorded)
+    assert (verdict.status, verdict.differences) == ("incomplete", ())
+
+
+@pytest.mark.parametrize(("seed", "is_partial"), [(8, False), (5, True), (16, True)])
+def test_a_reset_back_to_what_lies_before_the_recording_is_a_gap_and_no_difference(
+    seed: int, *, is_partial: bool
+) -> None:
+    """All that its first step took in may be missing, or a part of it; later keyframes can be begun from."""
+    whole = _busy(seed)
+    journal = [(one.timestamp, decode_journal(one.value or b"")) for one in whole.of("journal")]
+    last_reset_ms = max(time_ms for time_ms, record in journal if record.step is None)
+    gaps: list[Gap] = []
+    for from_ms in [time_ms for time_ms, record in journal if record.keyframe is not None and time_ms < last_reset_ms]:
+        recorded = whole.between(from_ms, whole.about.to_ms)
+        verdict = verify(recorded)
+        assert [difference.words() for difference in verdict.differences] == []
+        (task,) = verdict.tasks
+        for kind in ("alerts", "decisions", "dead_letters"):
+            counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+            assert counted == len(recorded.of(kind)), kind
+        gaps += task.gaps
+    assert any("a reset went back to" in gap.why for gap in gaps) == is_partial
+    assert gaps
+
+
+def test_a_task_that_began_and_then_had_nothing_to_do_does_not_make_a_recording_incomplete() -> None:
+    recorded = _busy(0).copy()
+    recorded.about = replace(recorded.about, partitions=(0, 1))
+    beginning = decode_journal(recorded.of("journal")[0].value or b"")
+    value = encode_journal(replace(beginning, partition=1))
+    recorded.topics["journal", 1] = [replace(recorded.of("journal")[0], partition=1, key=b"d/1", value=value)]
+    verdict = verify(recorded)
+    assert verdict.tasks[1].before == {"steps": 1}
+    assert verdict.tasks[1].verified == {}
+    assert verdict.status == "equal"
 
 
 def _without(recorded: Recorded, **parts: Any) -> Recorded:  # noqa: ANN401 - of a journal record
@@ -171,24 +273,54 @@ def test_without_a_keyframe_nothing_is_verified_and_the_verdict_is_not_equal() -
     assert verdict.tasks[0].before["steps"] > 0
 
 
-def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe() -> None:
-    recorded = _busy(3).copy()
+@pytest.mark.parametrize("seed", [1, 2, 3, 11, 36, 38])
+def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe(seed: int) -> None:
+    recorded = _busy(seed).copy()
     journal = recorded.topics[("journal", 0)]
-    keyframes = [place for place, one in enumerate(journal) if decode_journal(one.value or b"").keyframe is not None]
-    place = next(one + 1 for one, following in pairwise(keyframes) if following > one + 2)
-    old = replace(decode_journal(journal[place].value or b""), step=None, epoch=None, keyframe=None)
+    records = [decode_journal(one.value or b"") for one in journal]
+    # Not the first, for then nothing lies before the gap; nor a reset, which has no cut.
+    places = [place for place, record in enumerate(records) if place > 1 and record.step and not record.keyframe]
+    place = Random(seed).choice(places)
+    old = replace(records[place], step=None, epoch=None)
     journal[place] = replace(journal[place], value=encode_journal(old))
     verdict = verify(recorded)
-    (gap,) = verdict.tasks[0].gaps
+    assert [difference.words() for difference in verdict.differences] == []
+    (task,) = verdict.tasks
+    (gap,) = task.gaps
     assert "did not write each transaction's cut" in gap.why
-    assert (verdict.status, verdict.differences) == ("incomplete", ())
+    assert verdict.status == "incomplete"
+    for kind in ("alerts", "decisions", "dead_letters"):
+        counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+        assert counted == len(recorded.of(kind)), kind
 
 
-def test_a_recording_without_pictures_is_refused() -> None:
+@pytest.mark.parametrize("seed", [1, 2, 4, 10, 37, 39])
+def test_what_lies_before_a_reset_and_has_no_keyframe_is_of_the_time_before(seed: int) -> None:
+    recorded = _busy(seed).copy()
+    journal = recorded.topics[("journal", 0)]
+    for place, one in enumerate(journal):
+        record = decode_journal(one.value or b"")
+        if record.step is None:
+            break
+        journal[place] = replace(one, value=encode_journal(replace(record, keyframe=None)))
+    verdict = verify(recorded)
+    assert [difference.words() for difference in verdict.differences] == []
+    assert verdict.status == "equal"
+    assert verdict.tasks[0].before["steps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        ({"has_pictures": False}, "expected a recording with its pictures, .* record without --no-pictures"),
+        ({"zones": ("x",)}, "expected .* the values of all zones, found one of x alone: .* record without --zone"),
+    ],
+)
+def test_a_recording_with_values_left_out_is_refused_before_it_is_read(left_out: dict[str, Any], words: str) -> None:
     recorded = _busy(1).copy()
-    recorded.about = replace(recorded.about, has_pictures=False)
-    with pytest.raises(RecordingError, match="expected a recording with its pictures"):
-        verify(recorded)
+    recorded.about = replace(recorded.about, **left_out)
+    with pytest.raises(RecordingError, match=words):
+        verifying(recorded)
 
 
 def test_other_deployments_on_the_same_topics_change_nothing_and_are_counted() -> None:
@@ -223,6 +355,11 @@ def test_a_difference_says_task_step_time_what_and_the_inputs_concerned() -> Non
     assert re.search(r"\n  inputs   .*frames? \d+", words)
 
 
+def _held(follower: Follower) -> int:
+    driver = follower._driver
+    return len(driver._payloads) + sum(map(len, driver.inputs)) + len(driver._taken)
+
+
 def test_memory_holds_what_has_not_taken_its_place_and_not_the_recording() -> None:
     recorded = _busy(4)
     (count,) = {len(recorded.of("frames")) + len(recorded.of("texts"))}
@@ -238,5 +375,5 @@ def test_memory_holds_what_has_not_taken_its_place_and_not_the_recording() -> No
             assert output is not None
             follower.give_output(output)
         follower.go(record.timestamp)
-        most = max(most, len(follower._payloads) + sum(map(len, follower._inputs)) + len(follower._taken))
+        most = max(most, _held(follower))
     assert most < count

@@ -43,6 +43,8 @@ class FakeSource:
     paused: set[tuple[Side, int]] = field(default_factory=set)
     at_end: dict[Side, bool] = field(default_factory=dict)
     append_ms: int | None = None
+    #: How far each side was read; nowhere, unless the test says.
+    positions: dict[Side, int] = field(default_factory=dict)
 
     async def open(self, side: Side, partition: int, offset: int) -> None:
         self.opened.append((side, partition, offset))
@@ -55,12 +57,13 @@ class FakeSource:
 
     def progress(self, side: Side, partition: int) -> Progress | None:
         del partition
+        position = self.positions.get(side, 0)
         return Progress(
             is_at_end=self.at_end.get(side, False),
             fetched_at=self.clock.monotonic(),
             append_ms=self.append_ms,
-            position=0,
-            end=0,
+            position=position,
+            end=position,
         )
 
 

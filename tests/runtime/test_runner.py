@@ -159,6 +159,38 @@ def test_a_held_record_that_does_not_come_is_a_gap(offset: int, expected: str) -
     assert not stage.publisher.published
 
 
+def test_a_held_record_that_does_not_come_is_a_gap_though_nothing_comes_behind_it() -> None:
+    """Retention passed all of the topic after the task was found a place to begin: no record tells, only the end."""
+
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: len(stage.source.opened) == 2)
+        stage.quiet(NOW_MS + 60_000)
+        # Up to the record that is needed: it may still come.
+        stage.source.positions = {Side.TEXT: 4}
+        await stage.clock.advance(30)
+        assert stage.telemetry.gaps == []
+        stage.source.positions = {Side.TEXT: 6}
+        await stage.until(lambda: stage.telemetry.gaps)
+
+    stage = play(body, lambda: Stage([_holding_text_4()]))
+    (gap,) = stage.telemetry.gaps
+    said = "offset 4 is still needed: expected it before the log's end at 6, found it gone. To skip what is missing:"
+    assert f"{TOPICS.texts}/3: {said} vigil task reset" in gap
+    assert not stage.publisher.published
+
+
+def test_a_task_whose_held_records_all_come_and_nothing_after_them_is_judged_to_its_end() -> None:
+    async def body(stage: Stage) -> None:
+        await stage.until(lambda: len(stage.source.opened) == 2)
+        stage.text(offset=4)
+        stage.source.positions = {Side.TEXT: 6}
+        stage.quiet(NOW_MS + 60_000)
+        await stage.until(lambda: stage.publisher.values(TOPICS.decisions))
+
+    stage = play(body, lambda: Stage([_holding_text_4()]))
+    assert stage.telemetry.gaps == []
+
+
 def test_nothing_is_admitted_or_published_before_all_that_is_held_has_come() -> None:
     async def body(stage: Stage) -> None:
         await stage.until(lambda: len(stage.source.opened) == 2)

@@ -11,6 +11,7 @@ OTHERS = {
     "adapters/decoding/child.py": "settings from the parent process",
     "adapters/feed/texts.py": "a file of texts to be sent",
     "adapters/recording/cut.py": "the settings that a recording says were in force",
+    "adapters/recording/foreign_images.py": "pictures of other tools' recordings",
     "adapters/recording/layout.py": "a recording's own metadata",
     "bundle/manifest.py": "the manifest of a bundle",
     "cli/demo.py": "the texts of a folder to be played",
@@ -20,6 +21,7 @@ OTHERS = {
     "local_kafka/jars.py": "its own list of jars",
     "replay/differing.py": "two values of one record, to say in which property they differ",
     "replay/golden.py": "golden incidents, kept beside somebody's tests",
+    "replay/played.py": "a structured CloudEvent whose time and id are to be moved, whatever else is in it",
     "replay/verdicts.py": "verdicts of reviewers",
 }
 _READERS = {"json.decode", "json.loads", "json.load", "json.Decoder", "msgspec.json.decode", "msgspec.json.Decoder"}

@@ -68,19 +68,29 @@ class Outbox:
 
     async def send(self, camera: str, zone: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         """Send one record; waits while too much is in flight, counts one that is too large."""
-        while self._bytes and self._bytes + len(value) > self._bound:
+        await self.send_as_it_is(value, Sent(zone, camera, -1, -1, len(value)), key=zone.encode(), headers=headers)
+
+    async def send_as_it_is(self, value: bytes | None, sent: Sent, **options: Any) -> None:  # noqa: ANN401
+        """Send one record with whatever key, headers and partition, likewise.
+
+        Args:
+            value: its value.
+            sent: what is confirmed of it; the place is filled in.
+            options: those of a producer's ``send``.
+        """
+        while self._bytes and self._bytes + sent.size > self._bound:
             self._has_room.clear()
             await self._has_room.wait()
         if self._failure is not None:
             raise self._failure
         try:
-            future = await self._client.send(self._topic, value, key=zone.encode(), headers=headers)
+            future = await self._client.send(self._topic, value, **options)
         except MessageSizeTooLargeError:
             self.report = msgspec.structs.replace(self.report, too_large=self.report.too_large + 1)
             return
-        self._bytes += len(value)
+        self._bytes += sent.size
         self._pending.add(future)
-        future.add_done_callback(lambda done: self._done(done, zone, camera, len(value)))
+        future.add_done_callback(lambda done: self._done(done, sent))
 
     async def drain(self) -> None:
         """Wait until everything sent is confirmed.
@@ -93,9 +103,9 @@ class Outbox:
         if self._failure is not None:
             raise self._failure
 
-    def _done(self, future: asyncio.Future[Any], zone: str, camera: str, size: int) -> None:
+    def _done(self, future: asyncio.Future[Any], sent: Sent) -> None:
         self._pending.discard(future)
-        self._bytes -= size
+        self._bytes -= sent.size
         self._has_room.set()
         error = None if future.cancelled() else future.exception()
         if isinstance(error, MessageSizeTooLargeError):
@@ -106,7 +116,8 @@ class Outbox:
             metadata = future.result()
             report = self.report
             self.report = FeedReport(
-                sent=report.sent + 1, sent_bytes=report.sent_bytes + size, too_large=report.too_large
+                sent=report.sent + 1, sent_bytes=report.sent_bytes + sent.size, too_large=report.too_large
             )
             if self._confirmed is not None:
-                self._confirmed(Sent(zone, camera, metadata.partition, metadata.offset, size))
+                place = {"partition": metadata.partition, "offset": metadata.offset}
+                self._confirmed(msgspec.structs.replace(sent, **place))

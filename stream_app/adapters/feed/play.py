@@ -18,7 +18,7 @@ import msgspec
 from stream_app.adapters.feed.camera import Camera, FeedError, Footage, Shot
 from stream_app.adapters.feed.confirming import confirming
 from stream_app.adapters.feed.outbox import Confirmed, FeedReport, Outbox, require_topic
-from stream_app.adapters.feed.texts import TimedText
+from stream_app.adapters.feed.texts import TimedText, body_of
 from stream_app.adapters.feed.turns import Turns
 from stream_app.adapters.kafka.answering import Confirmations, Tell, tell_nobody
 from stream_app.adapters.kafka.clients import producer
@@ -150,11 +150,9 @@ async def feed_texts(
         await _until(begun, event_ms - settings.start_ms, settings.speed)
         if turns is not None:
             await turns.wait(outbox, event_ms - settings.start_ms, outbox)
-        body = {"text": text.text, "severity": text.severity, "sensor": text.sensor}
-        value = msgspec.json.encode({name: content for name, content in body.items() if content is not None})
         headers = _headers("text", f"/vigil/feed/{quote(source)}", f"{number}-{event_ms}", event_ms)
         headers.append(("content-type", b"application/json"))
-        await outbox.send("", text.zone or zone, value, headers)
+        await outbox.send("", text.zone or zone, body_of(text), headers)
     await outbox.drain()
     if turns is not None:
         await turns.leave(outbox, outbox)

@@ -36,6 +36,12 @@ class TimedText(msgspec.Struct, frozen=True, kw_only=True):
     offset_ms: int | None = None
 
 
+def body_of(text: TimedText) -> bytes:
+    """Return a text as the value of a record."""
+    body = {"text": text.text, "severity": text.severity, "sensor": text.sensor}
+    return msgspec.json.encode({name: content for name, content in body.items() if content is not None})
+
+
 def read_texts(path: Path) -> tuple[TimedText, ...]:
     """Read a file of texts; its name says the form: ``.jsonl`` / ``.ndjson``, ``.csv``, anything else plain lines.
 

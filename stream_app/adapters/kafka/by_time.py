@@ -54,6 +54,10 @@ class ByTime:
         self._queues: defaultdict[TopicPartition, deque[Any]] = defaultdict(deque)
         self._newest_ms: defaultdict[TopicPartition, int] = defaultdict(int)
 
+    def newest_ms(self, place: TopicPartition) -> int:
+        """Return the newest append time of what was yielded of a partition; 0 where there was none."""
+        return self._newest_ms[place]
+
     async def up_to(self, ends: Mapping[TopicPartition, int]) -> AsyncGenerator[Any, None]:
         """Yield what comes next, up to these ends.
 

@@ -217,7 +217,8 @@ async def _from(consumer: AIOKafkaConsumer, side: TopicPartition, bounds: tuple[
         return bounds[0]
     if start_from == "latest":
         return bounds[1]
-    found = (await consumer.offsets_for_times({side: parse_event_time(start_from)}))[side]
+    # Kafka takes -1, the last millisecond before 1970, for the newest record, and refuses what lies before.
+    found = (await consumer.offsets_for_times({side: max(parse_event_time(start_from), 0)}))[side]
     return bounds[1] if found is None else int(found.offset)
 
 

@@ -175,11 +175,21 @@ async def read_topic(
     client: Any,  # noqa: ANN401 - aiokafka has no types
     topic: str,
     *,
+    asker: Any | None = None,  # noqa: ANN401 - as above
     tell: Tell = tell_nobody,
     silence_s: float = SILENCE_S,
     clock: Clock | None = None,
 ) -> AsyncIterator[Any]:
     """Yield all that a topic holds now; see :func:`read_to_the_end`.
+
+    Args:
+        client: a consumer.
+        topic: its name.
+        asker: a consumer that reads what is not committed, too. Then all that has been committed comes: Kafka confirms
+            a commit a moment before it lets readers of committed records past it. An open transaction is waited for.
+        tell: is told when the brokers no longer answer, and when they are back.
+        silence_s: how long to wait where nothing comes, in seconds.
+        clock: None for this machine's.
 
     Raises:
         TopicMissingError: if there is no such topic.
@@ -187,6 +197,6 @@ async def read_topic(
     """
     partitions = await assign_all(client, topic, clock=clock)
     await client.seek_to_beginning(*partitions)
-    ends = await client.end_offsets(partitions)
+    ends = await (client if asker is None else asker).end_offsets(partitions)
     async for record in read_to_the_end(client, ends, tell=tell, silence_s=silence_s, clock=clock):
         yield record

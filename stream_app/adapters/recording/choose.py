@@ -43,7 +43,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         """Return what of a record belongs to the recording; None where nothing does."""
         if kind in OUTPUTS:
             return self._output(kind, record)
-        if self.to_ms is not None and record.timestamp >= self.to_ms:
+        if self.to_ms is not None and record.append_ms >= self.to_ms:
             return None
         if kind == "journal":
             return record if self._is_journal_wanted(record) else None
@@ -59,8 +59,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     def _is_input_in_range(self, kind: Kind, record: TopicRecord) -> bool:
         start = self.starts.get(record.partition)
-        if start is None or record.timestamp >= self.about.from_ms:
-            return record.timestamp >= self.about.from_ms
+        if start is None or record.append_ms >= self.about.from_ms:
+            return record.append_ms >= self.about.from_ms
         return record.offset >= (start.text if kind == "texts" else start.frame)
 
     def _is_journal_wanted(self, record: TopicRecord) -> bool:

@@ -14,6 +14,7 @@ from stream_app.adapters.recording.incident import IncidentSearch
 from stream_app.adapters.recording.keyframes import Keyframes, in_words
 from stream_app.adapters.recording.layout import Begins, Opening
 from stream_app.core.settings import Semantic
+from stream_app.replay.reading import readable
 from stream_app.replay.recording import About, RecordingError
 
 if TYPE_CHECKING:
@@ -40,24 +41,27 @@ def cut(
     *,
     version: str,
     tell: Callable[[str], object],
-) -> Sink:
-    """Cut a recording.
+) -> tuple[Sink, str]:
+    """Cut a recording, as far as it can be read.
 
     Args:
         recording: the whole.
         part: what is wanted.
         open_sink: opens the file.
         version: of Vigil.
-        tell: is told from when on the part can be verified.
+        tell: is told from when on the part can be verified, and of damage behind it.
+
+    Returns:
+        The file, and what is said of the rest where the part ends before it should; '' where it is whole.
 
     Raises:
-        RecordingError: if there is no such part, or the recording cannot be read.
+        RecordingError: if there is no such part, or none of it can be read.
         OSError: if the file cannot be written.
     """
-    about = _about(recording, part)
-    keyframes, first = _survey(recording, about)
+    about, lost = _as_far_as_it_goes(recording, _about(recording, part), tell)
+    keyframes, first, busy = _survey(recording, about)
     begins = recording.begins
-    starts = {task: keyframes.start(task, about.from_ms, begins) for task in about.partitions}
+    starts = {task: keyframes.start(task, about.from_ms, begins, to_ms=about.to_ms) for task in busy}
     choice = Choice(
         about=about, to_ms=about.to_ms, starts={task: start for task, start in starts.items() if start is not None}
     )
@@ -77,7 +81,7 @@ def cut(
     )
     sink = open_sink(opening)
     try:
-        for kind, record in recording.records():
+        for kind, record in readable(recording):
             chosen = choice.of(kind, record)
             if chosen is not None:
                 sink.add(kind, chosen)
@@ -86,7 +90,28 @@ def cut(
         raise
     sink.unreadable += recording.unreadable
     sink.finish()
-    return sink
+    return sink, lost
+
+
+def _as_far_as_it_goes(recording: McapRecording, about: About, tell: Callable[[str], object]) -> tuple[About, str]:
+    """Return what of a part lies before any damage, and what is said of the rest; '' where the part is whole.
+
+    Raises:
+        RecordingError: if none of it does.
+    """
+    newest_ms = about.from_ms
+    try:
+        for _, record in recording.records():
+            newest_ms = max(newest_ms, record.timestamp)
+    except RecordingError as error:
+        if newest_ms >= about.to_ms:
+            tell(f"LOST, behind what is cut: {error}")
+            return about, ""
+        if newest_ms <= about.from_ms:
+            raise
+        # Of what was appended in the last millisecond, some may be lost.
+        return msgspec.structs.replace(about, to_ms=newest_ms), str(error)
+    return about, ""
 
 
 def _about(recording: McapRecording, part: Part) -> About:
@@ -94,7 +119,7 @@ def _about(recording: McapRecording, part: Part) -> About:
     from_ms, to_ms, partitions = part.from_ms, part.to_ms, whole.partitions
     if part.incident is not None:
         search = IncidentSearch(part.incident)
-        for kind, record in recording.records():
+        for kind, record in readable(recording):
             if kind == "alerts":
                 search.note(record)
         bearing = search.found(_settings(recording))
@@ -125,14 +150,17 @@ def _settings(recording: McapRecording) -> Semantic:
     return msgspec.json.decode(in_force[0].settings, type=Semantic)
 
 
-def _survey(recording: McapRecording, about: About) -> tuple[Keyframes, Begins]:
-    """Read it once: its keyframes, and the first offset of each partition in the range."""
+def _survey(recording: McapRecording, about: About) -> tuple[Keyframes, Begins, list[int]]:
+    """Read it once: its keyframes, the first offset of each partition in the range, and the tasks that have inputs."""
     keyframes = Keyframes(about.deployment)
     first: Begins = {}
-    for kind, record in recording.records():
-        if record.timestamp < about.to_ms:
+    busy: set[int] = set()
+    for kind, record in readable(recording):
+        if record.append_ms < about.to_ms:
             if kind == "journal":
                 keyframes.note(record)
-            if record.timestamp >= about.from_ms:
+            elif kind in {"frames", "texts"}:
+                busy.add(record.partition)
+            if record.append_ms >= about.from_ms:
                 first.setdefault((kind, record.partition), record.offset)
-    return keyframes, first
+    return keyframes, first, [task for task in about.partitions if task in busy]

@@ -14,6 +14,7 @@ import msgspec
 
 from stream_app.adapters.recording.choose import is_left_out
 from stream_app.files import open_below, write_below
+from stream_app.replay.reading import readable
 from stream_app.wire.alerts import Alert, decode_alert
 from stream_app.wire.decisions import decode_decision
 from stream_app.wire.evidence import ALERT, INDEX, Piece, file_name, index_of, piece_of
@@ -32,12 +33,13 @@ _Place = tuple[str, int, int]
 
 
 class Exported(msgspec.Struct):
-    """What was written, and how much of what is named is not in the recording."""
+    """What was written, and how much of what is named is not in the recording. ``lost`` says what cannot be read."""
 
     decisions: int
     incidents: int
     files: int
     missing: int
+    lost: str = ""
 
 
 class _Named(msgspec.Struct):
@@ -58,14 +60,16 @@ def export(recording: McapRecording, out: Path) -> Exported:
         recording: the whole.
         out: the folder; it exists and is empty.
 
+    What cannot be read of the recording is left out, and said in the result.
+
     Raises:
-        RecordingError: if the recording cannot be read.
         OSError: if the folder cannot be written.
     """
     done, named = Exported(decisions=0, incidents=0, files=0, missing=0), _Named()
     topic = recording.about.topics.decisions
+    lost: list[str] = []
     with (out / "decisions.jsonl").open("xb") as lines:
-        for kind, record in recording.records():
+        for kind, record in readable(recording, lost):
             if kind == "decisions" and _is_decision(named, record):
                 lines.write(decision_line(topic, record.partition, record.offset, record.timestamp, record.value))
                 done.decisions += 1
@@ -77,6 +81,7 @@ def export(recording: McapRecording, out: Path) -> Exported:
     done.incidents = len(named.alerts)
     done.files = sum(bool(piece.file) for piece in named.pieces.values())
     done.missing = len(named.pieces) - done.files
+    done.lost = "; ".join(lost)
     return done
 
 
@@ -103,7 +108,7 @@ def _write_records(recording: McapRecording, named: _Named, folder: Path) -> Non
     open_below(folder)
     topics = recording.about.topics
     taken: set[str] = set()
-    for kind, record in recording.records():
+    for kind, record in readable(recording):
         if kind not in {"frames", "texts"}:
             continue
         place = (topics.frames if kind == "frames" else topics.texts, record.partition, record.offset)

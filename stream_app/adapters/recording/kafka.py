@@ -18,7 +18,8 @@ from stream_app.adapters.recording.choose import OUTPUTS, SLACK_MS, Choice
 from stream_app.adapters.recording.keyframes import Keyframes, in_words
 from stream_app.adapters.recording.layout import KINDS, Begins, topic_of
 from stream_app.core.event_time import format_event_time
-from stream_app.replay.recording import About, Kind, TopicRecord
+from stream_app.core.types import NO_TIME_MS
+from stream_app.replay.recording import About, Kind, Lost, TopicRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -52,7 +53,7 @@ class TopicReader:
         self._by_time = ByTime(client, tell=tell, silence_s=SILENCE_S)
         self._kinds: dict[str, Kind] = {topic_of(kind, about.topics): kind for kind in KINDS}
         self._places: dict[Kind, list[TopicPartition]] = {}
-        #: Records that no client can read, in words.
+        #: Records of the outputs that no client can read, in words; those of the inputs take their places.
         self.unreadable: list[str] = []
 
     async def open(self) -> None:
@@ -99,12 +100,20 @@ class TopicReader:
         """
         async for record in self._by_time.up_to(ends):
             kind = self._kinds[record.topic]
-            if isinstance(record, UnreadableRecord):
+            if not isinstance(record, UnreadableRecord):
+                found = as_topic_record(record)
+            elif kind in OUTPUTS or kind == "journal":
                 self.unreadable.append(f"{record.place}: {record.reason}, {record.detail}")
                 continue
-            chosen = choice.of(kind, as_topic_record(record))
+            else:
+                found = as_lost_record(record, self._near_ms(record, choice))
+            chosen = choice.of(kind, found)
             if chosen is not None:
                 yield kind, chosen
+
+    def _near_ms(self, record: UnreadableRecord, choice: Choice) -> int:
+        """Return about when it was appended: where that is not known, not before what came before it."""
+        return self._by_time.newest_ms(TopicPartition(record.topic, record.partition)) or choice.about.from_ms
 
     def seek(self, plan: Plan) -> None:
         """Go to where each partition that is wanted begins."""
@@ -203,6 +212,21 @@ class TopicReader:
             for place, at in first.items()
             if at is not None and at.timestamp > choice.about.from_ms
         ]
+
+
+def as_lost_record(record: UnreadableRecord, near_ms: int) -> TopicRecord:
+    """Return what no client can read as recordings hold it; ``near_ms`` is about when it was appended."""
+    return TopicRecord(
+        record.partition,
+        record.offset,
+        record.timestamp,
+        NO_TIME_MS,
+        record.key,
+        record.value,
+        record.headers,
+        len(record.value or b""),
+        Lost(record.first_offset, record.reason, record.detail, near_ms),
+    )
 
 
 def as_topic_record(record: Any) -> TopicRecord:  # noqa: ANN401 - aiokafka has no types

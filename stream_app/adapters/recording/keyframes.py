@@ -13,6 +13,7 @@ import msgspec
 from stream_app.adapters.recording.layout import Begins, InForce, Place
 from stream_app.core.checkpoint import CheckpointError, decode_checkpoint
 from stream_app.core.event_time import format_event_time
+from stream_app.core.journal import JournalReset
 from stream_app.core.types import Side
 from stream_app.wire.checkpoints import state_key
 from stream_app.wire.journal import JournalError, decode_journal
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """A keyframe: where it lies in the journal, and the lowest offsets of the inputs that it still needs."""
+    """A keyframe: where it lies in the journal, and the lowest offsets of the inputs that are needed from it on."""
 
     journal_partition: int
     journal_offset: int
@@ -46,6 +47,8 @@ class Keyframes:
     def __init__(self, deployment: str) -> None:
         self._deployment = deployment
         self._found: dict[int, list[Start]] = {}
+        #: By task, when it was reset and to where.
+        self._resets: dict[int, list[tuple[int, JournalReset]]] = {}
         #: Those that this version cannot read, in words.
         self.unreadable: list[str] = []
 
@@ -55,12 +58,16 @@ class Keyframes:
         return self._found
 
     def note(self, record: TopicRecord) -> None:
-        """Take note of a journal record; of other deployments' and of those without a keyframe nothing is kept."""
+        """Take note of a journal record; of other deployments' nothing is kept."""
         try:
             read = decode_journal(record.value or b"")
         except JournalError:
             return
-        if read.keyframe is None or record.key != state_key(self._deployment, read.partition):
+        if record.key != state_key(self._deployment, read.partition):
+            return
+        resets = [(record.timestamp, entry) for entry in read.entries if isinstance(entry, JournalReset)]
+        self._resets.setdefault(read.partition, []).extend(resets)
+        if read.keyframe is None:
             return
         try:
             checkpoint = decode_checkpoint(read.keyframe.checkpoint)
@@ -82,17 +89,28 @@ class Keyframes:
         )
         self._found.setdefault(read.partition, []).append(start)
 
-    def start(self, task: int, from_ms: int, begins: Begins) -> Start | None:
+    def start(self, task: int, from_ms: int, begins: Begins, *, to_ms: int | None = None) -> Start | None:
         """Return the newest keyframe at or before a time, else the first after it; of those whose inputs are there.
 
         Args:
             task: the task's number.
             from_ms: append time.
             begins: the first offsets of the inputs that are there.
+            to_ms: append time of the end, exclusive, where more than the range was noted.
         """
         usable = [start for start in self._found.get(task, ()) if _is_usable(start, task, begins)]
         before = [start for start in usable if start.append_ms <= from_ms]
-        return before[-1] if before else next(iter(usable), None)
+        chosen = before[-1] if before else next(iter(usable), None)
+        return None if chosen is None else self._from_resets(chosen, task, begins, to_ms)
+
+    def _from_resets(self, start: Start, task: int, begins: Begins, to_ms: int | None) -> Start:
+        """Return a start with the inputs, too, that resets in the range went back to, as far as they are there."""
+        for reset_ms, reset in self._resets.get(task, ()):
+            if start.append_ms <= reset_ms and (to_ms is None or reset_ms < to_ms):
+                text = max(reset.next_text, begins.get(("texts", task), 0))
+                frame = max(reset.next_frame, begins.get(("frames", task), 0))
+                start = msgspec.structs.replace(start, text=min(start.text, text), frame=min(start.frame, frame))
+        return start
 
 
 def _is_usable(start: Start, task: int, begins: Begins) -> bool:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from stream_app.replay.recording import About, Kind, RecordingError, TopicRecord
+from stream_app.replay.recording import About, Kind, Lost, RecordingError, TopicRecord
 from stream_app.wire.topics import Topics
 
 SCHEMA: Final = 1
@@ -37,7 +37,10 @@ Begins = dict[Place, int]
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A record on a lossless channel. ``picture`` is the sequence number of the picture that is its value."""
+    """A record on a lossless channel. ``picture`` is the sequence number of the picture that is its value.
+
+    ``lost`` is there where no client could read the record.
+    """
 
     partition: int
     offset: int
@@ -48,6 +51,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     headers: tuple[tuple[str, bytes | None], ...]
     size: int
     picture: int | None = None
+    lost: Lost | None = None
 
 
 class InForce(msgspec.Struct, frozen=True):
@@ -76,7 +80,10 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """What the writer says at the end: how far it came, and which records of the topics no client could read."""
+    """What the writer says at the end: how far it came, and which records of the outputs no client could read.
+
+    Those of the inputs take their places among the records.
+    """
 
     to_ms: int
     unreadable: tuple[str, ...] = ()
@@ -103,6 +110,7 @@ def store(record: TopicRecord, picture: int | None = None) -> bytes:
         record.headers,
         record.size,
         picture,
+        record.lost,
     )
     return msgspec.msgpack.encode(stored)
 
@@ -130,6 +138,7 @@ def whole(stored: Stored, value: bytes | None) -> TopicRecord:
         value,
         stored.headers,
         stored.size,
+        stored.lost,
     )
 
 

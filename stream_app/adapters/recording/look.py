@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Flow(msgspec.Struct, kw_only=True):
-    """Records of one source. ``bytes`` are of their values, left out or not; times are append times in ms."""
+    """Records of one source. ``bytes`` are of their values, left out or not; times are append times in ms.
+
+    ``unreadable`` counts those that no client can read.
+    """
 
     records: int = 0
     bytes: int = 0
@@ -31,6 +34,7 @@ class Flow(msgspec.Struct, kw_only=True):
     last_ms: int = 0
     longest_gap_ms: int = 0
     left_out: int = 0
+    unreadable: int = 0
 
     @property
     def per_s(self) -> float:
@@ -40,14 +44,16 @@ class Flow(msgspec.Struct, kw_only=True):
 
     def note(self, record: TopicRecord) -> None:
         """Count a record."""
+        append_ms = record.append_ms
         if self.records:
-            self.longest_gap_ms = max(self.longest_gap_ms, record.timestamp - self.last_ms)
+            self.longest_gap_ms = max(self.longest_gap_ms, append_ms - self.last_ms)
         else:
-            self.first_ms = record.timestamp
-        self.last_ms = max(self.last_ms, record.timestamp) if self.records else record.timestamp
+            self.first_ms = append_ms
+        self.last_ms = max(self.last_ms, append_ms) if self.records else append_ms
         self.records += 1
         self.bytes += record.size
         self.left_out += is_left_out(record)
+        self.unreadable += record.lost is not None
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +114,8 @@ def look(recording: McapRecording) -> Looked:
 
 
 def _note_source(looked: Looked, kind: Kind, record: TopicRecord) -> None:
+    if record.lost is not None:
+        return
     zone = (record.key or b"").decode("utf-8", "replace")
     if kind == "frames":
         camera = next((content or b"" for name, content in record.headers if name.lower() == "camera"), b"")
@@ -171,4 +179,6 @@ def in_lines(looked: Looked) -> list[str]:
 def _flow(name: str, flow: Flow, *, has_gap: bool = False) -> str:
     gap = f", longest gap {flow.longest_gap_ms / 1000:.1f} s" if has_gap else ""
     left_out = f", {flow.left_out} values left out" if flow.left_out else ""
-    return f"{name:<14} {flow.records} records, {flow.bytes / 1e6:.1f} MB, {flow.per_s:.1f}/s{gap}{left_out}"
+    unreadable = f", {flow.unreadable} that no client can read" if flow.unreadable else ""
+    amount = f"{flow.records} records, {flow.bytes / 1e6:.1f} MB, {flow.per_s:.1f}/s"
+    return f"{name:<14} {amount}{gap}{left_out}{unreadable}"

@@ -6,14 +6,15 @@ that says where. A record that two files have is read once.
 
 from __future__ import annotations
 
-import heapq
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from stream_app.adapters.recording.chunks import in_order_of_time
 from stream_app.adapters.recording.layout import CHANNELS, PICTURES, SUFFIX, Begins, Opening, restore, whole
-from stream_app.adapters.recording.mcap_file import ChunkPlace, McapFile
+from stream_app.adapters.recording.mcap_file import McapFile
 from stream_app.adapters.recording.viewers import picture_bytes
 from stream_app.core.event_time import format_event_time
 from stream_app.replay.recording import About, RecordingError
@@ -21,8 +22,6 @@ from stream_app.replay.recording import About, RecordingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-    from mcap.records import Message
 
     from stream_app.replay.recording import Kind, TopicRecord
 
@@ -89,17 +88,27 @@ class McapRecording:
         """
         self.repeated = 0
         lost: list[str] = []
-        newest: dict[tuple[Kind, int], int] = {}
-        for kind, record in self._stored(lost):
-            place = (kind, record.partition)
-            if record.offset <= newest.get(place, -1):
+        rows: dict[tuple[Kind, int], _Row] = {}
+        for number, kind, record in self._stored(lost):
+            row = rows.setdefault((kind, record.partition), _Row())
+            if row.is_behind(record):
+                yield kind, record
+            else:
                 self.repeated += 1
-                continue
-            newest[place] = record.offset
-            yield kind, record
+                with self._losing(lost):
+                    row.require_same(record, self._holders(record, row, number))
+            row.note(number, record)
         lost += self._lost_at_the_end()
         if lost:
             raise RecordingError("; ".join(lost))
+
+    def _holders(self, record: TopicRecord, row: _Row, number: int) -> list[Path]:
+        """Return the other files from which this very record can have come already."""
+        return [
+            self.files[other].path
+            for other, (offset, time_ms) in row.read.items()
+            if other != number and record.offset <= offset and record.timestamp <= time_ms
+        ]
 
     def _lost_at_the_end(self) -> list[str]:
         last = self.files[-1]
@@ -111,10 +120,11 @@ class McapRecording:
             lost[-1] += until
         return lost
 
-    def _stored(self, lost: list[str]) -> Iterator[tuple[Kind, TopicRecord]]:
+    def _stored(self, lost: list[str]) -> Iterator[tuple[int, Kind, TopicRecord]]:
         pictures: dict[tuple[int, int], bytes] = {}
         pictures_ns = -1
-        for number, channel, message in self._messages(lost):
+        for number, source, message in in_order_of_time(self.files, partial(self._losing, lost)):
+            channel = source.topic
             if message.log_time > pictures_ns:
                 # A picture stands directly before its record: what is left belongs to records that are lost.
                 pictures.clear()
@@ -126,27 +136,7 @@ class McapRecording:
                 with self._losing(lost):
                     record = _restored(message.data, number, pictures)
                 if record is not None:
-                    yield CHANNELS[channel], record
-
-    def _messages(self, lost: list[str]) -> Iterator[tuple[int, str, Message]]:
-        """Yield messages by time; those of one time in the order of their files. Only chunks that overlap are held."""
-        waiting = sorted(
-            ((place, number) for number, file in enumerate(self.files) for place in file.chunks), reverse=True
-        )
-        heads: list[tuple[int, int, int, int, str, Message]] = []
-        while waiting or heads:
-            while waiting and (not heads or waiting[-1][0].start_ns <= heads[0][0]):
-                place, number = waiting.pop()
-                with self._losing(lost):
-                    for head in self._heads(place, number):
-                        heapq.heappush(heads, head)
-            if heads:
-                _, number, _, _, channel, message = heapq.heappop(heads)
-                yield number, channel, message
-
-    def _heads(self, place: ChunkPlace, number: int) -> Iterator[tuple[int, int, int, int, str, Message]]:
-        for index, (channel, message) in enumerate(self.files[number].messages(place)):
-            yield message.log_time, number, place.begin, index, channel, message
+                    yield number, CHANNELS[channel], record
 
     @contextmanager
     def _losing(self, lost: list[str]) -> Iterator[None]:
@@ -156,6 +146,59 @@ class McapRecording:
             if not self._is_past_damage:
                 raise
             lost.append(str(error))
+
+
+class _Row:
+    """What was read so far of one partition of a topic, over all files."""
+
+    def __init__(self) -> None:
+        self._newest: TopicRecord | None = None
+        self._is_told = False
+        #: By file, the highest offset and the latest time that were read of it.
+        self.read: dict[int, tuple[int, int]] = {}
+
+    def is_behind(self, record: TopicRecord) -> bool:
+        """Whether a record lies behind all that were read; then it is the newest."""
+        if self._newest is not None and record.offset <= self._newest.offset:
+            return False
+        self._newest = record
+        return True
+
+    def require_same(self, record: TopicRecord, holders: list[Path]) -> None:
+        """Make sure that a record that is not behind the newest is one that was read before.
+
+        Args:
+            record: the next one.
+            holders: other files that have it, by what was read of them.
+
+        Raises:
+            RecordingError: if it is not, the first time.
+        """
+        newest = self._newest
+        if newest is None or self._is_told:
+            return
+        where = f"record {record.partition}/{record.offset} of {format_event_time(max(record.timestamp, 0))}"
+        if not holders:
+            self._is_told = True
+            raise RecordingError(
+                f"{where} follows {newest.partition}/{newest.offset}, and no file had it before: the topic was "
+                "recreated meanwhile, or a broker's clock ran back between two files; such records are left out"
+            )
+        if record.offset == newest.offset and not _is_same(record, newest):
+            self._is_told = True
+            raise RecordingError(f"{where} is another one in {', '.join(map(str, holders))}")
+
+    def note(self, number: int, record: TopicRecord) -> None:
+        """Take note of what a file had."""
+        offset, time_ms = self.read.get(number, (record.offset, record.timestamp))
+        self.read[number] = (max(offset, record.offset), max(time_ms, record.timestamp))
+
+
+def _is_same(one: TopicRecord, other: TopicRecord) -> bool:
+    """Whether two files hold the same record, the value of which one may have left out."""
+    if one.value is None or other.value is None:
+        one, other = (msgspec.structs.replace(record, value=None) for record in (one, other))
+    return one == other
 
 
 def open_recording(*paths: Path, is_past_damage: bool = False) -> McapRecording:

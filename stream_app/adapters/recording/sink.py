@@ -41,8 +41,8 @@ class Sink:
         out: Path,
         opening: Opening,
         *,
+        manifest: bytes | None,
         rolling: Rolling | None = None,
-        manifest: bytes | None = None,
         key: Ed25519PrivateKey | None = None,
     ) -> None:
         """Open the first file.
@@ -51,7 +51,7 @@ class Sink:
             out: a file whose name ends in ``.mcap``, or a folder.
             opening: what it says of itself.
             rolling: None: it is one file, however long.
-            manifest: of the bundle.
+            manifest: of the bundle; None: the recording holds none.
             key: to sign with.
 
         Raises:
@@ -90,12 +90,13 @@ class Sink:
         Raises:
             OSError: if the disk takes no more; what is in the files stays readable.
         """
-        if record.timestamp > self._newest_ms:
-            if self._is_full(record.timestamp):
-                self._roll(record.timestamp)
-            self._newest_ms = record.timestamp
+        append_ms = record.append_ms
+        if append_ms > self._newest_ms:
+            if self._is_full(append_ms):
+                self._roll(append_ms)
+            self._newest_ms = append_ms
         if not self._writer.records:
-            self._first_ms = record.timestamp
+            self._first_ms = append_ms
         self._writer.add(kind, record)
         self._next[kind, record.partition] = record.offset + 1
         self._left_out += is_left_out(record)

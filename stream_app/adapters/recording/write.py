@@ -37,6 +37,7 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 MAX_CAMERAS: Final = 2_000
 _PRIVATE: Final = 0o600
 _NS: Final = 1_000_000
+_LAST_NS: Final = 2**64 - 1
 
 
 class RecordingWriter:
@@ -93,13 +94,15 @@ class RecordingWriter:
         """
         time_ns = self._time(kind, record)
         sequence = None
-        if kind == "frames" and (camera := self._camera(record)) is not None:
+        # What no client can read is no picture to be shown, though a part of it may look like one.
+        if kind == "frames" and record.lost is None and (camera := self._camera(record)) is not None:
             channel, whose = camera
             sequence = self._pictures = (self._pictures + 1) % 2**32
             # Directly before its record and at its time: a reader has to keep few pictures in hand.
             self._writer.add_message(channel, time_ns, viewers.picture(record, whose), time_ns, sequence)
         self._message(f"/vigil/{kind}", time_ns, store(record, sequence))
-        if kind in viewers.LINES and (line := viewers.line(kind, record)) is not None:
+        is_shown = kind in viewers.LINES and record.lost is None
+        if is_shown and (line := viewers.line(kind, record)) is not None:
             self._message(viewers.LINES[kind], time_ns, line)
         self.records += 1
 
@@ -137,7 +140,9 @@ class RecordingWriter:
         The record's own time, whatever it is, stands in the record.
         """
         place = (kind, record.partition)
-        time_ns = self._newest_ns[place] = max(record.timestamp * _NS, self._newest_ns.get(place, 0))
+        # A producer's time may be any; an index has none behind 2554.
+        own_ns = min(record.append_ms * _NS, _LAST_NS)
+        time_ns = self._newest_ns[place] = max(own_ns, self._newest_ns.get(place, 0))
         return time_ns
 
     def _camera(self, frame: TopicRecord) -> tuple[int, Camera] | None:

@@ -109,7 +109,12 @@ def test_a_fit_cluster_passes_without_a_word(kafka: Broker, topic_prefix: str) -
         return await preflight(settings)
 
     assert asyncio.run(scenario()) == PreflightReport(
-        partitions=2, sampled=6, misplaced=0, warnings=(), letter_bytes=MAX_MESSAGE_BYTES - LETTER_OVERHEAD_BYTES
+        partitions=2,
+        sampled=6,
+        misplaced=0,
+        warnings=(),
+        letter_bytes=MAX_MESSAGE_BYTES - LETTER_OVERHEAD_BYTES,
+        journal_bytes=MAX_MESSAGE_BYTES - LETTER_OVERHEAD_BYTES,
     )
 
 

@@ -73,8 +73,9 @@ class World:
             await produce_raw(producer.client, TopicPartition(topic, 0), data)
 
     async def read(self, topic: str) -> list[bytes | None]:
-        async with consumer(self.connection) as client:
-            return [record.value async for record in read_topic(client, topic)]
+        asking = consumer(self.connection, isolation_level="read_uncommitted")
+        async with consumer(self.connection) as client, asking as asker:
+            return [record.value async for record in read_topic(client, topic, asker=asker)]
 
     def state(self, next_text: int, next_frame: int, sequence: int = 1) -> Message:
         checkpoint = Checkpoint(
@@ -254,7 +255,10 @@ def test_a_log_start_above_what_the_checkpoint_needs_is_a_gap(in_world: InWorld)
     in_world(body)
 
 
-@pytest.mark.parametrize(("start_from", "expected"), [("earliest", 0), ("latest", 4), ("2200-01-01T00:00:00Z", 4)])
+@pytest.mark.parametrize(
+    ("start_from", "expected"),
+    [("earliest", 0), ("latest", 4), ("2200-01-01T00:00:00Z", 4), ("1969-12-31T23:59:59.999Z", 0)],
+)
 def test_without_checkpoint_and_offset_start_from_decides(in_world: InWorld, start_from: str, expected: int) -> None:
     async def body(world: World) -> None:
         await world.feed(world.topics.texts, 4)

@@ -40,6 +40,7 @@ class Log:
         self.polled: list[tuple[TopicPartition, ...]] = []
         self.known_after_s = 0.0
         self.assigned: list[TopicPartition] = []
+        self.end = 2
 
     async def position(self, place: TopicPartition) -> int:
         if not self.knows_positions:
@@ -77,7 +78,7 @@ class Log:
         assert list(places) == self.assigned
 
     async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(places, 2)
+        return dict.fromkeys(places, self.end)
 
 
 def log(*batches: tuple[TopicPartition, list[Any], int]) -> Log:
@@ -155,6 +156,16 @@ def test_a_topic_is_read_whole_once_its_partitions_are_known() -> None:
     reading = _with_time(client.clock, whole())
     assert asyncio.run(reading) == [0, 1, 0]
     assert client.assigned == [FIRST, SECOND]
+
+
+def test_what_a_commit_has_not_yet_been_shown_to_readers_is_waited_for_where_another_is_asked_for_the_ends() -> None:
+    client, asker = log((FIRST, [Found(0)], 2), (FIRST, [Found(2)], 4), (SECOND, [], 4)), log()
+    client.known_after_s, asker.end = 3.0, 4
+
+    async def whole() -> list[int]:
+        return [record.offset async for record in read_topic(client, "t", asker=asker, clock=client.clock)]
+
+    assert asyncio.run(_with_time(client.clock, whole())) == [0, 2]
 
 
 def test_a_topic_that_is_not_there_is_not_asked_for_by_name_and_one_that_stays_unknown_is_missing() -> None:

@@ -238,7 +238,7 @@ def test_other_files_are_refused_with_what_was_expected(tmp_path: Path) -> None:
 
 def _sink(out: Path, **options: object) -> Sink:
     opening = Opening(version="1", about=about(), is_open_ended=True, begins=(("frames", 0, 0), ("texts", 0, 0)))
-    return Sink(out, opening, **options)  # type: ignore[arg-type]
+    return Sink(out, opening, **{"manifest": None, **options})  # type: ignore[arg-type]
 
 
 def test_files_in_a_row_are_one_recording(tmp_path: Path) -> None:

@@ -74,8 +74,30 @@ def test_a_range_begins_with_the_newest_keyframe_before_it_whose_inputs_are_ther
     assert in_words(TASK, start, START_MS) == f"task {TASK}: {words}"
 
 
+@pytest.mark.parametrize(
+    ("reset", "begins", "expected"),
+    [
+        ((0, 25, START_MS), {}, (0, 20)),
+        ((0, 15, START_MS), {("texts", TASK): 1, ("frames", TASK): 12}, (1, 15)),
+        ((0, 5, START_MS), {("texts", TASK): 1, ("frames", TASK): 12}, (1, 12)),
+        ((9, 99, START_MS), {}, (2, 20)),
+        ((0, 0, START_MS - 60_000), {}, (2, 20)),
+        ((0, 0, START_MS + 10_000), {}, (2, 20)),
+    ],
+)
+def test_a_range_holds_the_inputs_that_a_reset_in_it_goes_back_to(
+    reset: tuple[int, int, int], begins: dict[tuple[Kind, int], int], expected: tuple[int, int]
+) -> None:
+    text, frame, at_ms = reset
+    value = json.dumps({"schema": 1, "partition": TASK, "entries": [["reset", text, frame]]}).encode()
+    found = _keyframes(*_THREE[:2], record(9, at_ms, value, key=f"vigil/{TASK}".encode()))
+    start = found.start(TASK, START_MS, begins, to_ms=START_MS + 10_000)
+    assert start is not None
+    assert (start.text, start.frame) == expected
+
+
 def test_what_is_no_keyframe_of_the_deployment_starts_nothing() -> None:
-    broken = json.dumps({"schema": 1, "partition": TASK, "keyframe": {"checkpoint": "AAAA"}}).encode()
+    broken = json.dumps({"schema": 1, "partition": TASK, "entries": [], "keyframe": {"checkpoint": "AAAA"}}).encode()
     found = _keyframes(
         msgspec.structs.replace(_THREE[0], key=b"trial/3"),
         record(1, START_MS, b'{"schema": 1, "partition": 3, "entries": []}', key=b"vigil/3"),

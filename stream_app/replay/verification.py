@@ -51,15 +51,18 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class TaskVerdict(msgspec.Struct, frozen=True, kw_only=True):
+class TaskVerification(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one task. Counts are by the names of steps, keyframes and of the topics' records.
 
-    ``begun`` is the sequence number from which on it is verified, None where it never is. ``before`` lies in front of
-    that; ``after`` has no journal record in the recording, or one whose transaction is cut by its end.
+    ``begun`` is the sequence number from which on it is verified, None where it never is; ``begun_ms`` and
+    ``reached_ms`` are the stream times there and at the last step that was verified. ``before`` lies in front of that;
+    ``after`` has no journal record in the recording, or one whose transaction is cut by its end.
     """
 
     partition: int
     begun: int | None
+    begun_ms: int | None
+    reached_ms: int | None
     verified: dict[str, int]
     before: dict[str, int]
     after: dict[str, int]
@@ -73,18 +76,19 @@ class TaskVerdict(msgspec.Struct, frozen=True, kw_only=True):
         """What it comes to."""
         if self.difference is not None:
             return "different"
-        has_steps = any(counts.get("steps") for counts in (self.verified, self.before, self.after))
-        is_unverified = has_steps and not self.verified.get("steps")
+        # A task that began and then had nothing to do has nothing to be verified.
+        unverified = (self.after,) if self.begun is not None else (self.before, self.after)
+        is_unverified = not self.verified.get("steps") and any(counts.get("steps") for counts in unverified)
         return "incomplete" if self.gaps or is_unverified else "equal"
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a recording. ``torn`` says why it could not be read to its end; empty where it could.
 
     ``unread`` counts records that lie on an output topic and belong to none of the tasks, or cannot be read.
     """
 
-    tasks: tuple[TaskVerdict, ...]
+    tasks: tuple[TaskVerification, ...]
     unread: int
     torn: str
 
