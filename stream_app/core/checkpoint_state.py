@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from stream_app.core.decide import DecideState
-from stream_app.core.marks import FAILED, HELD, Run, each
+from stream_app.core.marks import FAILED, HELD, REMEMBERED, Run, each
 from stream_app.core.rate import Level
 from stream_app.core.seen import Expiry
 from stream_app.core.settings import Semantic
@@ -76,6 +76,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     def lowest(self, side: Side) -> int:
         """Return the lowest offset of one side that is still needed: one that is marked, or the next to be read."""
         return min((start for start, _ in self.marks(side)), default=self.next_of(side))
+
+    def remembered_from(self, side: Side) -> int:
+        """Return the lowest offset of one side whose identity is remembered, or the next to be read."""
+        return next((offset for offset, mark in each(self.marks(side)) if mark & REMEMBERED), self.next_of(side))
 
     def needs(self, side: Side, first: int, last: int) -> bool:
         """Return whether a record is needed whose offset lies from ``first`` to ``last``."""

@@ -326,7 +326,8 @@ class Front:
         self._crowd.enter(held)
 
     def _begin_to_restore(self, checkpoint: Checkpoint) -> None:
-        self._seen.restore(checkpoint.expiries, checkpoint.seen)
+        text, frame = map(checkpoint.remembered_from, Side)
+        self._seen.restore(checkpoint.expiries, checkpoint.seen, (text, frame))
         sampled = {(zone, camera): bucket for zone, camera, bucket in checkpoint.sampled}
         self._thin.restore(checkpoint.thinning_level, sampled)
         self._rate.restore(checkpoint.rates)

@@ -110,8 +110,21 @@ class Seen:
         self._old = [one for one in self._old if one[2] >= stream_ms]
         return list(self._old)
 
-    def restore(self, expiries: tuple[list[Expiry], list[Expiry]], old: Iterable[tuple[Side, bytes, int]]) -> None:
-        """Take up the state of a checkpoint, but for the identities: the inputs tell them, see :meth:`restore_one`."""
+    def restore(
+        self,
+        expiries: tuple[list[Expiry], list[Expiry]],
+        old: Iterable[tuple[Side, bytes, int]],
+        lowest: tuple[int, int],
+    ) -> None:
+        """Take up the state of a checkpoint, but for the identities: the inputs tell them, see :meth:`restore_one`.
+
+        Args:
+            expiries: by side.
+            old: identities of a checkpoint that does not say at which offsets they were.
+            lowest: by side, the lowest offset whose identity is remembered; the position where there is none. A record
+                before it may be held for longer than its identity is remembered.
+        """
+        self._floor = list(lowest)
         for known, told in zip(self._expiries, expiries, strict=True):
             known.extend(told)
         self._last_ms = max((last[1] for one in expiries for last in one[-1:]), default=None)

@@ -13,11 +13,13 @@ import pytest
 from msgspec import structs
 
 from stream_app.config import Operational
-from stream_app.core.checkpoint import SCHEMA, CheckpointError, decode_checkpoint, encode_checkpoint
+from stream_app.core.checkpoint import SCHEMA, Checkpoint, CheckpointError, decode_checkpoint, encode_checkpoint
+from stream_app.core.marks import HELD
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Side
 from tests.core.drive import T0, Scores, Shell, raw_frame, raw_text
+from tests.core.play import LIMITS
 
 
 def _some_state() -> bytes:
@@ -100,3 +102,24 @@ def test_a_checkpoint_of_schema_1_is_taken_up_and_written_again_in_schema_2() ->
     assert task.commit_due() is None, "nothing has to be written because a newer version runs"
     assert task.checkpoint() == structs.replace(state, settings_sha256=state.settings.sha256)
     assert decode_checkpoint(encode_checkpoint(state)) == state
+
+
+def test_an_identity_that_ended_before_its_record_left_the_window_stays_forgotten_after_a_crash() -> None:
+    # An event time ahead of its append time holds the text for longer than its identity is remembered.
+    settings = Semantic(before_ms=20, after_ms=0, grace_ms=10, quiet_ms=30, max_ahead_ms=20)
+    log = {Side.TEXT: [raw_text(3, T0, event_ms=T0 + 20, identity="a")], Side.FRAME: []}
+
+    def after_the_frame(shell: Shell) -> Checkpoint:
+        shell.live(Side.FRAME, raw_frame(0, T0 + 41, event_ms=T0 + 30))
+        shell.settle()
+        return shell.trace.state
+
+    unbroken = Shell(settings, Scores(), limits=LIMITS)
+    unbroken.live(Side.TEXT, log[Side.TEXT][0])
+    unbroken.task.tick(T0 + 40)
+    unbroken.settle()
+    state = unbroken.trace.state
+    assert [mark for _, marks in state.texts for mark in marks] == [HELD]
+    successor = Shell(settings, Scores(), limits=LIMITS, checkpoint=state)
+    successor.read_again(log)
+    assert after_the_frame(successor) == after_the_frame(unbroken)

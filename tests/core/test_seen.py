@@ -56,7 +56,8 @@ def test_what_was_remembered_is_restored_once_the_inputs_tell_it_again() -> None
     seen.add((Side.TEXT, 1), b"1", 90, 10)
     seen.add((Side.FRAME, 4), b"1", 190, 10)
     told = (seen.expiries_at(Side.TEXT, 9), seen.expiries_at(Side.FRAME, 9))
-    successor.restore(told, [])
+    successor.restore(told, [], (1, 4))
+    assert [successor.remembers((Side.TEXT, offset)) for offset in (0, 1)] == [False, True]
     successor.restore_one((Side.FRAME, 4), b"1")
     successor.restore_one((Side.TEXT, 1), b"1")
     assert (successor.expiries_at(Side.TEXT, 9), successor.expiries_at(Side.FRAME, 9)) == told
@@ -81,7 +82,7 @@ def test_a_switch_that_shortens_h_forgets_nothing_sooner() -> None:
 
 def test_identities_without_an_offset_are_carried_until_they_expire() -> None:
     seen = Seen()
-    seen.restore(([], []), [(Side.TEXT, b"1", 100)])
+    seen.restore(([], []), [(Side.TEXT, b"1", 100)], (0, 0))
     assert seen.is_duplicate(ONE, 100)
     assert seen.old_at(100) == [(Side.TEXT, b"1", 100)]
     assert not seen.is_duplicate(ONE, 101)
