@@ -20,6 +20,7 @@ from benchmarks.kafka_rate import measure_kafka
 from benchmarks.latency import LatencySettings, measure_latency
 from benchmarks.measured import Figure, PartName, Report, this_machine
 from benchmarks.page import markdown, text_lines
+from benchmarks.replay_rate import measure_replay
 from benchmarks.scoring_rate import measure_scoring
 from stream_app.adapters.kafka.connection import Connection
 from stream_app.adapters.observing.logs import configure_logging
@@ -40,6 +41,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     scored_frames: int
     backlog_scores: int
     half_load_s: float
+    recorded_frames: int
+    recorded_minutes: float
 
 
 #: What the figures are taken with; and what is just enough to see that everything still runs.
@@ -50,6 +53,8 @@ FULL = Size(
     scored_frames=1_500,
     backlog_scores=2_500,
     half_load_s=20.0,
+    recorded_frames=50_000,
+    recorded_minutes=20.0,
 )
 TINY = Size(
     core_frames=2_000,
@@ -58,6 +63,8 @@ TINY = Size(
     scored_frames=64,
     backlog_scores=500,
     half_load_s=6.0,
+    recorded_frames=2_000,
+    recorded_minutes=0.5,
 )
 
 
@@ -123,6 +130,9 @@ def _measures(
         "kafka": lambda: measure_kafka(there, rounds=rounds, sizes=backlogs),
         "scoring": lambda: measure_scoring(bundle, rounds=rounds, frames=size.scored_frames, sizes=pictures),
         "latency": lambda: asyncio.run(measure_latency(there, latency)),
+        "replay": lambda: measure_replay(
+            bundle, folder, rounds=rounds, frames=size.recorded_frames, minutes=size.recorded_minutes
+        ),
     }
 
 

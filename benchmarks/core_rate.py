@@ -62,15 +62,15 @@ def measure_core(*, rounds: int, frames: int) -> list[Figure]:
 
 
 def _measure_mixes(rounds: int, frames: int) -> list[Figure]:
-    mixes = [list(_fetches(frames, frames_per_text=mix, has_all=has_all)) for mix, has_all, _ in _MIXES]
+    mixes = [list(fetches(frames, frames_per_text=mix, has_all=has_all)) for mix, has_all, _ in _MIXES]
     taken: list[list[float]] = [[] for _ in mixes]
     # All rounds' input is made beforehand; a worker never holds that much, nor may the collector count it to its cost.
     gc.collect()
     gc.freeze()
     try:
         for _ in range(rounds):
-            for fetches, rates in zip(mixes, taken, strict=True):
-                rates.append(run_core(fetches).records_per_s)
+            for fetched, rates in zip(mixes, taken, strict=True):
+                rates.append(run_core(fetched).records_per_s)
     finally:
         gc.unfreeze()
     return [
@@ -91,7 +91,7 @@ def _measure_windows(rounds: int, frames: int) -> list[Figure]:
     With few texts, or pairs would be most of the work: each text of a wide window meets all that it holds.
     """
     slow, fast = (
-        list(_fetches(frames, frames_per_text=_FEW_TEXTS, frames_per_s=frames_per_s)) for frames_per_s in (200, 5_000)
+        list(fetches(frames, frames_per_text=_FEW_TEXTS, frames_per_s=frames_per_s)) for frames_per_s in (200, 5_000)
     )
     usual: list[CoreRun] = []
     wide: list[CoreRun] = []
@@ -101,7 +101,7 @@ def _measure_windows(rounds: int, frames: int) -> list[Figure]:
         for _ in range(rounds):
             usual.append(run_core(slow))
             wide.append(run_core(slow, _WIDE))
-        crowded = [run_core(list(_fetches(frames, frames_per_text=100, frames_per_s=200)), _WIDE)]
+        crowded = [run_core(list(fetches(frames, frames_per_text=100, frames_per_s=200)), _WIDE)]
         crowded.append(run_core(fast))
     finally:
         gc.unfreeze()
@@ -166,7 +166,7 @@ def run_core(fetches: list[_Fetch], settings: Semantic = _USUAL) -> CoreRun:
     return CoreRun(records / seconds, tuple(sizes))
 
 
-def _fetches(
+def fetches(
     frames: int, *, frames_per_text: int, has_all: bool = True, frames_per_s: int = FRAMES_PER_S
 ) -> Iterator[_Fetch]:
     """Cut the traffic into fetches of a thousand records and the like."""

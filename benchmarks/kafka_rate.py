@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
+import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +22,7 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.bare_readers import STUCK_S, Backlog, Clock, read_with_faust, read_with_getmany
 from benchmarks.constant import MODEL, ConstantScorer
 from benchmarks.measured import Figure, ratios
-from benchmarks.records import jpeg_of_size, traffic, zone_of
+from benchmarks.records import START_MS, jpeg_of_size, traffic, zone_of
 from benchmarks.topics import PARTITIONS, create_inputs_and_outputs
 from stream_app.adapters.kafka.connection import MAX_REQUEST_BYTES, Connection
 from stream_app.adapters.kafka.publisher import KafkaPublisher
@@ -30,6 +33,7 @@ from stream_app.adapters.observing.status import WorkerStatus
 from stream_app.clock import SystemClock
 from stream_app.config import Operational
 from stream_app.core.effects import Step
+from stream_app.core.event_time import format_event_time
 from stream_app.core.settings import Semantic
 from stream_app.core.types import RawRecord, Side
 from stream_app.core.view import TaskView
@@ -37,12 +41,15 @@ from stream_app.runtime.ports.task import Ports, RunnerSettings
 from stream_app.runtime.runner import TaskRunner
 from stream_app.runtime.shell import Shell
 from stream_app.wire.context import Context
+from stream_app.wire.topics import Topics
 from stream_app.wiring.clients import publisher_settings, recovery_settings
 from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.worker import source_settings
 
 #: Goal: as many times the records of a bare Faust agent.
 GOAL_RATIO = 2.0
+#: Goal: what is left of a worker's throughput while a recorder reads the same backlog.
+GOAL_BESIDE = 0.95
 _FRAMES_PER_TEXT = 100
 _LOOK_S = 0.005
 _TIME = SystemClock()
@@ -83,6 +90,14 @@ def _figures(what: str, rates: dict[str, tuple[float, ...]]) -> list[Figure]:
             unit="times",
             values=ratios(worker, bare),
             goal=GOAL_RATIO,
+            digits=2,
+        ),
+        Figure(
+            part="kafka",
+            name=f"worker beside `vigil record --follow` / alone, {what}",
+            unit="times",
+            values=ratios(rates["beside"], worker),
+            goal=GOAL_BESIDE,
             digits=2,
         ),
     ]
@@ -150,7 +165,35 @@ async def _read_to_end(source: FaustSource, shell: Shell, backlog: Backlog) -> N
         await source.stop()
 
 
-_READERS = {"worker": read_with_worker, "faust": read_with_faust, "getmany": read_with_getmany}
+async def read_beside_recorder(connection: Connection, backlog: Backlog, deployment: str) -> float:
+    """Read a backlog as a worker does, while `vigil record` reads the same; return the worker's records per second."""
+    with tempfile.TemporaryDirectory(prefix="vigil-bench-") as folder:
+        recorder = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "stream_app", "record", "--follow", "--out", f"{folder}/out"),
+            *("--from", format_event_time(START_MS), "--bootstrap", connection.bootstrap),
+            *(word for name in Topics.__struct_fields__ for word in _setting(f"{name}_topic", backlog.topics, name)),
+            *("--set", f"deployment={deployment}"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            # It begins to read at once; the worker joins a group first, which takes longer.
+            return await read_with_worker(connection, backlog, deployment)
+        finally:
+            recorder.send_signal(signal.SIGINT)
+            await recorder.wait()
+
+
+def _setting(setting: str, topics: Topics, name: str) -> tuple[str, str]:
+    return "--set", f"{setting}={getattr(topics, name)}"
+
+
+_READERS = {
+    "worker": read_with_worker,
+    "beside": read_beside_recorder,
+    "faust": read_with_faust,
+    "getmany": read_with_getmany,
+}
 
 
 class _ClockedShell(Shell):

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-PartName = Literal["core", "kafka", "scoring", "latency"]
+PartName = Literal["core", "kafka", "scoring", "latency", "replay"]
 _PACKAGES = ("aiokafka", "faust-streaming", "onnxruntime-gpu", "opencv-python")
 
 

@@ -26,7 +26,8 @@ _PARTS: dict[PartName, tuple[str, str]] = {
             "is between neighbours. All three ask for `fetch_bytes` per partition and fetch, the worker's default; all "
             "else is each one's own: the worker checks CRCs by the processor's instruction and lets Python look for "
             "cyclic garbage seldom, the others do both as aiokafka, Faust and Python do by "
-            "default. The broker runs on the same cores."
+            "default. The broker runs on the same cores, and so does `vigil record --follow`, where it reads the same "
+            "backlog at the same time."
         ),
     ),
     "scoring": (
@@ -47,6 +48,15 @@ _PARTS: dict[PartName, tuple[str, str]] = {
             "latency runs from the append time of an opened alert's newest evidence to its arrival at a "
             "read_committed subscriber. Memory is the resident memory of the worker and its decode children "
             "together."
+        ),
+    ),
+    "replay": (
+        "Recordings",
+        (
+            "Commands as a user starts them, on files. `vigil verify` reads recordings of synthetic traffic like the "
+            "core's above, with frames of 1 KB. Its rate is per second of one processor, of what a recording four "
+            "times as long takes more, so that the start of Python is no part of it; the core is measured beside it. "
+            "`vigil replay` judges the drawn site anew by the bundle, its start included."
         ),
     ),
 }

@@ -56,7 +56,7 @@ def test_a_tiny_run_of_all_of_them_ends_by_itself_and_writes_its_figures_and_the
     )
     assert done.returncode == 0, done.stderr
     report = msgspec.json.decode(figures.read_bytes(), type=Report)
-    assert {figure.part for figure in report.figures} == {"core", "kafka", "scoring", "latency"}
+    assert {figure.part for figure in report.figures} == {"core", "kafka", "scoring", "latency", "replay"}
     assert all(value > 0 for figure in report.figures for value in figure.values)
     assert page.read_text(encoding="utf-8") == markdown(report)
 
