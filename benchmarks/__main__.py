@@ -53,8 +53,8 @@ FULL = Size(
     scored_frames=1_500,
     backlog_scores=2_500,
     half_load_s=20.0,
-    recorded_frames=50_000,
-    recorded_minutes=20.0,
+    recorded_frames=10_000,
+    recorded_minutes=10.0,
 )
 TINY = Size(
     core_frames=2_000,
