@@ -22,7 +22,7 @@ class Beside(msgspec.Struct, frozen=True):
     texts: Path | None = None
 
 
-def open_recording(path: Path, beside: Beside = Beside()) -> Recording:  # noqa: B008 - frozen
+def open_recording(path: Path, beside: Beside) -> Recording:
     """Open a recording, or a folder of files that follow one another; what can be read of a damaged one is read.
 
     Args:

@@ -7,7 +7,6 @@ import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from stream_app.config import LoadedSettings, Operational, Semantic
     from stream_app.replay.canonical import Reached
     from stream_app.replay.incidents import Incident
-    from stream_app.replay.recording import Recording
     from stream_app.replay.report import Report
     from stream_app.replay.rewriting import Rewriter
     from stream_app.wiring.writing import Written
@@ -69,7 +67,6 @@ async def run_plan(
     plan: Plan,
     loaded: LoadedSettings,
     *,
-    open_one: Callable[[Path], Recording] | None = None,
     drawn: Named | None = None,
     tell: Callable[[str, Reached], None] = lambda _, __: None,
     tell_written: Callable[[Written], None] = lambda _: None,
@@ -79,7 +76,6 @@ async def run_plan(
     Args:
         plan: what is asked for.
         loaded: operational settings, and what is in force where a recording does not say it.
-        open_one: opens a recording; None for those on disk.
         drawn: a recording that is no file, judged before those of the plan.
         tell: is told about the progress.
         tell_written: is told what was written, however it ended.
@@ -94,8 +90,7 @@ async def run_plan(
         OutError: if the replay cannot be written.
     """
     async with AsyncExitStack() as stack:
-        opened = open_one or partial(open_recording, beside=plan.beside)
-        recordings = [_named(path, opened, stack) for path in plan.paths]
+        recordings = [_named(path, plan.beside, stack) for path in plan.paths]
         if drawn is not None:
             recordings.insert(0, drawn)
         largest = _largest_pixels(recordings, plan.choices, loaded)
@@ -132,7 +127,6 @@ def compare_files(
     asked: Asked,
     *,
     has_page: bool,
-    open_one: Callable[[Path], Recording] | None = None,
 ) -> tuple[Report, Shown | None]:
     """Compare the alerts that recordings hold; see :func:`stream_app.replay.session.compare_recorded`.
 
@@ -140,7 +134,7 @@ def compare_files(
         RecordingError: if a recording cannot be read.
     """
     with ExitStack() as stack:
-        recordings = [_named(path, open_one or open_recording, stack) for path in paths]
+        recordings = [_named(path, Beside(), stack) for path in paths]
         report = compare_recorded(recordings, asked)
         return report, _shown(recordings, report) if has_page else None
 
@@ -224,8 +218,8 @@ def _settings_of(named: Named, loaded: LoadedSettings) -> Semantic:
     return loaded.semantic if named.in_force is None else named.in_force.settings
 
 
-def _named(path: Path, open_one: Callable[[Path], Recording], stack: ExitStack | AsyncExitStack) -> Named:
-    recording = open_one(path)
+def _named(path: Path, beside: Beside, stack: ExitStack | AsyncExitStack) -> Named:
+    recording = open_recording(path, beside=beside)
     if isinstance(recording, AbstractContextManager):
         # One of files; others have nothing to close.
         stack.enter_context(recording)
