@@ -138,6 +138,7 @@ def test_the_page_shows_frames_and_sentences_of_what_differs_and_of_nothing_else
     page = page_of(report, shown)
     differing = report.candidates[0].comparison.differing
     assert page.count("<article") == len(differing) > 0
+    assert f": {len(differing)} incident{'s differ' if len(differing) > 1 else ' differs'}</h2>" in page
     assert page.count("<figure>") == page.count("data:image/png;base64,") > 0
     for match in differing:
         words = shown.text(match.either.opening)
@@ -146,6 +147,7 @@ def test_the_page_shows_frames_and_sentences_of_what_differs_and_of_nothing_else
     same = report_of(Semantic())
     assert same[0].candidates[0].comparison.differing == ()
     assert "<article" not in page_of(*same)
+    assert ": 0 incidents differ</h2>" in page_of(*same)
 
 
 def test_a_picture_that_is_none_and_one_that_is_missing_leave_words() -> None:
