@@ -255,7 +255,7 @@ def test_a_file_with_texts_beside_it_is_a_recording(tmp_path: Path) -> None:
 
 def test_a_files_name_is_fit_to_be_a_topics(tmp_path: Path) -> None:
     path = write(tmp_path / "my drive (2).mcap", "ros2", TWO)
-    with open_recording(path) as recording:  # type: ignore[attr-defined]
+    with open_recording(path, Beside()) as recording:  # type: ignore[attr-defined]
         about = recording.about
     assert (about.deployment, about.topics.frames) == ("my_drive__2_", "my_drive__2_.mcap")
     assert about.topics.texts == "my_drive__2_.mcap.texts"
@@ -292,7 +292,7 @@ def test_a_recording_whose_header_is_damaged_is_not_taken_for_a_file_of_another_
     own = recordings.write(tmp_path / "own.mcap", recordings.night(frames=2))
     own.write_bytes(own.read_bytes().replace(b"vigil", b"vugil", 1))
     with pytest.raises(RecordingError, match="found one whose header is damaged"):
-        open_recording(own)
+        open_recording(own, Beside())
 
 
 def test_pictures_of_a_file_by_lichtblick_are_read(shared_data: Path) -> None:
@@ -303,7 +303,7 @@ def test_pictures_of_a_file_by_lichtblick_are_read(shared_data: Path) -> None:
     shots = shots_of(str(path))
     assert (footage.count, [shot.offset_ms for shot in shots]) == (10, list(range(0, 1_000, 100)))
     assert {shot.content_type for shot in shots} == {"image/jpeg"}
-    with open_recording(path) as recording:  # type: ignore[attr-defined]
+    with open_recording(path, Beside()) as recording:  # type: ignore[attr-defined]
         assert len(list(recording.records())) == len(shots)
 
 
