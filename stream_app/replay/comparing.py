@@ -90,13 +90,15 @@ class Comparing:
             require_equal("journal", expected, found, inputs)
         require_equal("journal", f"{len(step.journal)} entries", f"{len(record.entries)} entries", inputs)
         digest = OutputDigest()
+        topics = context.topics
+        kinds: dict[str, Kind] = {topics.alerts: "alerts", topics.decisions: "decisions"}
         for message in render_outputs(step, context, payloads):
             digest.add(message.topic, message.key, message.value, message.headers)
-            yield from self._meet(message, self._kind_of(message.topic, context), inputs)
+            yield from self._meet(message, kinds.get(message.topic, "dead_letters"), inputs)
         if record.keyframe is not None:
             self._compare_keyframes(step.checkpoint, record.keyframe.checkpoint, inputs)
         if cut.outputs is not msgspec.UNSET:
-            digest.add(context.topics.journal, at.key, unsealed(at.value or b"", cut.outputs), at.headers)
+            digest.add(topics.journal, at.key, unsealed(at.value or b"", cut.outputs), at.headers)
             require_equal(
                 "outputs",
                 f"digest {cut.outputs} of the outputs and this journal record",
@@ -155,27 +157,30 @@ class Comparing:
     def _meet(self, message: Message, kind: Kind, inputs: tuple[str, ...]) -> Iterator[None]:
         """Compare a message with its recorded counterpart, which has to be the next one on its partition."""
         name = name_of(kind, message.headers)
-        is_there = yield from self._wait(lambda: self.outputs.find(self.life, kind, name) is not None)
-        output = self.outputs.find(self.life, kind, name, is_last_chance=not is_there)
+        output = self.outputs.find(self.life, kind, name)
+        if output is None:
+            is_there = yield from self._wait(lambda: self.outputs.find(self.life, kind, name) is not None)
+            output = self.outputs.find(self.life, kind, name, is_last_chance=not is_there)
         if output is None:
             raise DiffersError(kind, name, "none in the recording", inputs)
         place = (kind, output.record.partition)
         before = self.outputs.take(output)
-        strange = next((one for one in before if place in self.outputs.begun or not self._is_before_start(one)), None)
-        if strange is not None:
-            expected = f"{name} next on partition {place[1]}"
-            raise DiffersError(kind, expected, f"{strange.name} at offset {strange.record.offset} before it", inputs)
-        self.before[kind] += len(before)
+        if before:
+            self._pass_over(before, place, name, inputs)
         self.outputs.begun.add(place)
         unlike = unlike_messages(message, output.record)
         if unlike is not None:
             raise DiffersError(kind, f"{name}: {unlike[0]}", f"{name}: {unlike[1]}", inputs)
         self.verified[kind] += 1
 
-    def _kind_of(self, topic: str, context: Context) -> Kind:
-        topics = context.topics
-        kinds: dict[str, Kind] = {topics.alerts: "alerts", topics.decisions: "decisions"}
-        return kinds.get(topic, "dead_letters")
+    def _pass_over(self, before: list[Output], place: tuple[Kind, int], name: str, inputs: tuple[str, ...]) -> None:
+        """Let go of outputs that lie before one that was met: they have to be of the time before the beginning."""
+        strange = next((one for one in before if place in self.outputs.begun or not self._is_before_start(one)), None)
+        if strange is not None:
+            expected = f"{name} next on partition {place[1]}"
+            found = f"{strange.name} at offset {strange.record.offset} before it"
+            raise DiffersError(place[0], expected, found, inputs)
+        self.before[place[0]] += len(before)
 
     def _compare_keyframes(self, expected: bytes, recorded: bytes, inputs: tuple[str, ...]) -> None:
         if expected != recorded:

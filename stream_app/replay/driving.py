@@ -202,11 +202,14 @@ class Driver:
                 self._onlooker.released(self._partition, released)
 
     def _answer(self, task: Task, observation: Observation) -> Iterator[None]:
-        outputs, refs = self._comparing.outputs, refs_of(observation)
+        outputs = self._comparing.outputs
         place = (self._comparing.life, observation.sequence, observation.index)
-        is_there = yield from self._wait(lambda: outputs.decision_at(*place) is not None)
-        decision = outputs.decision_at(*place, is_last_chance=not is_there)
+        decision = outputs.decision_at(*place)
         if decision is None:
+            is_there = yield from self._wait(lambda: outputs.decision_at(*place) is not None)
+            decision = outputs.decision_at(*place, is_last_chance=not is_there)
+        if decision is None:
+            refs = refs_of(observation)
             expected = f"a decision on {' and '.join(refs)}, sequence {observation.sequence}, index {observation.index}"
             raise DiffersError("decisions", expected, "none in the recording", refs)
         model = self._models[observation.model]
@@ -214,7 +217,8 @@ class Driver:
             scored = scored_of(decision, [label.name for label in model.labels])
             task.scored(scored)
         except WireError as error:
-            raise DiffersError("decisions", "scores of the model in force", error, refs) from error
+            expected = "scores of the model in force"
+            raise DiffersError("decisions", expected, error, refs_of(observation)) from error
         if self._onlooker is not None:
             self._onlooker.answered(self._partition, observation, scored, model, self._payloads)
 

@@ -16,7 +16,7 @@ from stream_app.core.event_time import parse_event_time
 from stream_app.core.types import Side
 from stream_app.wire.alerts import Alert, decode_alert
 from stream_app.wire.dead_letters import DeadLetter, decode_dead_letter
-from stream_app.wire.decisions import Decision, decode_decision
+from stream_app.wire.decisions import DecisionScores, decode_scores
 from stream_app.wire.message import WireError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Output(msgspec.Struct, eq=False):
     kind: Kind
     name: str
     record: TopicRecord
-    decision: Decision | None = None
+    decision: DecisionScores | None = None
     letter: DeadLetter | None = None
     life: int = 0
 
@@ -56,7 +56,10 @@ def name_of(kind: Kind, headers: Sequence[tuple[str, bytes | None]]) -> str:
     if kind == "dead_letters":
         letter = decode_dead_letter(headers)
         return f"{letter.topic}/{letter.partition} offset {letter.offset}"
-    return next(((content or b"").decode("utf-8", "replace") for name, content in headers if name == "ce_id"), "")
+    for name, content in headers:
+        if name == "ce_id":
+            return (content or b"").decode("utf-8", "replace")
+    return ""
 
 
 def read_output(kind: Kind, record: TopicRecord, about: About) -> Output | None:
@@ -73,8 +76,8 @@ def read_output(kind: Kind, record: TopicRecord, about: About) -> Output | None:
     if ("ce_source", f"/vigil/{about.deployment}".encode()) not in record.headers:
         return None
     if kind == "decisions":
-        decision = decode_decision(record.value)
-        return Output(decision.evidence[0].partition, kind, name, record, decision=decision)
+        decision = decode_scores(record.value)
+        return Output(decision.partition, kind, name, record, decision=decision)
     alert = decode_alert(record.value, record.headers)
     if alert is None:
         return None
@@ -121,7 +124,9 @@ class Outputs:
         """Return the recorded output of a name; one that may be of an earlier life only as a last chance."""
         return self._unless_early(self._by_name.get((life, kind, name)), is_last_chance=is_last_chance)
 
-    def decision_at(self, life: int, sequence: int, index: int, *, is_last_chance: bool = False) -> Decision | None:
+    def decision_at(
+        self, life: int, sequence: int, index: int, *, is_last_chance: bool = False
+    ) -> DecisionScores | None:
         """Return the decision at a place in the task's order, as in :meth:`find`."""
         output = self._unless_early(self._scores.get((life, sequence, index)), is_last_chance=is_last_chance)
         return output.decision if output is not None else None

@@ -1,6 +1,6 @@
 """Decisions as they are on their topic, by version 1 of their schema: written and read here.
 
-In: a decision of the core; or the value of a record or a recording. Out: a message; or a :class:`Decision` and the
+In: a decision of the core; or the value of a record or a recording. Out: a message; or a :class:`Decision`, or the
 scores behind it, or a :class:`WireError` that says what is wrong. Properties that later versions add are ignored.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 import msgspec
 
 from stream_app.core.score import LIMIT, probability
-from stream_app.core.types import Evidence, Scored
+from stream_app.core.types import Scored
 from stream_app.wire.message import SCHEMA, Message, WireError, decode_value, event_headers
 from stream_app.wire.references import (
     Count,
@@ -29,11 +29,15 @@ from stream_app.wire.references import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from stream_app.core import types as core
     from stream_app.wire.context import Context
 
+#: What is present, by whether there is an image and whether there is a text.
+_PRESENT: dict[tuple[bool, bool], tuple[Modality, ...]] = {
+    (True, True): ("image", "text"), (True, False): ("image",), (False, True): ("text",), (False, False): (),
+}  # fmt: skip
 Logits = dict[str, Annotated[int, msgspec.Meta(ge=-LIMIT, le=LIMIT)]]
 
 
@@ -74,6 +78,30 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return next((ref for ref in self.evidence if ref.kind == kind), None)
 
 
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    partition: Count
+
+
+class DecisionScores(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a decision the core needs to make it again; read in a fraction of the time that all of it takes.
+
+    Whoever makes it again compares all the rest by its bytes.
+    """
+
+    sequence: Annotated[int, msgspec.Meta(ge=1)] | msgspec.UnsetType = msgspec.UNSET
+    index: Count | msgspec.UnsetType = msgspec.UNSET
+    logits: Logits | None
+    without_image: Logits | None
+    without_text: Logits | None
+    failures: Failures
+    evidence: Annotated[tuple[_Place, ...], msgspec.Meta(min_length=1, max_length=2)]
+
+    @property
+    def partition(self) -> int:
+        """The task that made it."""
+        return self.evidence[0].partition
+
+
 def render_decision(decision: core.Decision, context: Context) -> Message:
     """Render one scored observation: exact scores as integers (micro-logits) beside probabilities for people."""
     observation, scored = decision.observation, decision.scored
@@ -91,21 +119,18 @@ def render_decision(decision: core.Decision, context: Context) -> Message:
         logits=full,
         without_image=_named(names, scored.without_image),
         without_text=_named(names, scored.without_text),
-        present=tuple(_where(image=has_image, text=has_text)),
+        present=_PRESENT[has_image, has_text],
         late=observation.is_late,
         masked=(frame is not None and not has_image) or (text is not None and not has_text),
         shed=observation.is_image_shed,
         failures=_failures(scored),
-        evidence=tuple(
-            evidence_ref(Evidence(record.side, record.offset, record.event_ms, record.camera), context)
-            for record in records
-        ),
+        evidence=tuple([evidence_ref(record, context) for record in records]),
         model=model_ref(decision.in_force),
         settings=settings_ref(decision.in_force),
         provider=context.provider,
         schema=SCHEMA,
     )
-    offsets = "-".join(f"{record.side.kind}{record.offset}" for record in records)
+    offsets = "-".join([f"{record.side.kind}{record.offset}" for record in records])
     name = f"{context.deployment}-{context.partition}-{offsets}"
     headers = event_headers(context.deployment, name, "vigil.decision.v1", observation.zone, decision.time_ms)
     return Message(context.topics.decisions, observation.zone.encode(), msgspec.json.encode(body), headers)
@@ -123,7 +148,16 @@ def decode_decision(value: bytes | None) -> Decision:
     return decision
 
 
-def scored_of(decision: Decision, labels: Sequence[str]) -> Scored:
+def decode_scores(value: bytes | None) -> DecisionScores:
+    """Read the scores in the value of a decision.
+
+    Raises:
+        WireError: if they do not fit the schema.
+    """
+    return decode_value(value, DecisionScores, "decision")
+
+
+def scored_of(decision: DecisionScores, labels: Sequence[str]) -> Scored:
     """Return the scores that a decision was rendered from, exactly.
 
     Args:
@@ -149,20 +183,17 @@ def scored_of(decision: Decision, labels: Sequence[str]) -> Scored:
 def _in_order(logits: Logits | None, labels: Sequence[str]) -> tuple[int, ...] | None:
     if logits is None:
         return None
-    if logits.keys() != set(labels):
+    try:
+        found = tuple([logits[label] for label in labels])
+    except KeyError:
+        found = ()
+    if len(found) != len(logits):
         raise WireError(f"decision: expected the labels {', '.join(labels)}, found {', '.join(logits)}")
-    return tuple(logits[label] for label in labels)
+    return found
 
 
 def _named(names: list[str], logits: tuple[int, ...] | None) -> Logits | None:
     return None if logits is None else dict(zip(names, logits, strict=True))
-
-
-def _where(*, image: bool, text: bool) -> Iterator[Modality]:
-    if image:
-        yield "image"
-    if text:
-        yield "text"
 
 
 def _failures(scored: core.Scored) -> Failures:

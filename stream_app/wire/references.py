@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from stream_app.core.event_time import parse_event_time
+from stream_app.core.types import Side
 from stream_app.wire.message import WireError, format_time
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Sha256
 
 
-def evidence_ref(evidence: core.Evidence, context: Context) -> EvidenceRef:
+def evidence_ref(evidence: core.Evidence | core.Record, context: Context) -> EvidenceRef:
     """Say where a record of this task lies."""
     return EvidenceRef(
-        kind="text" if evidence.side.kind == "text" else "frame",
+        kind="text" if evidence.side is Side.TEXT else "frame",
         camera=evidence.camera,
         topic=context.topics.of(evidence.side),
         partition=context.partition,

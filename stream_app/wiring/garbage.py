@@ -1,4 +1,4 @@
-"""How often Python looks for cyclic garbage in a worker: seldom, and never through what start-up left behind.
+"""How often Python looks for cyclic garbage while records are judged: seldom, and never through what start-up left.
 
 A record is a dozen small objects, none of them in a cycle, and a fetch brings thousands: by default the collector goes
 through them every 700, which took a tenth of the worker's time. Reference counts free them all the same.

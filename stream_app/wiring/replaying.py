@@ -21,6 +21,7 @@ from stream_app.replay.recording import RecordingError
 from stream_app.replay.screen import screen_of
 from stream_app.replay.session import Asked, Entrant, Named, compare_recorded, judge_recordings
 from stream_app.replay.track import Pace
+from stream_app.wiring.garbage import seldom_collected
 from stream_app.wiring.model import Inference, bundle_directory, inference, model_of, with_bundle
 from stream_app.wiring.recordings import Beside, open_recording
 
@@ -118,6 +119,7 @@ async def run_plan(
             rewriter = stack.enter_context(
                 _rewriter(plan.out, named, entrant.in_force(named), model, operational, tell_written)
             )
+        stack.enter_context(seldom_collected())
         report = await judge_recordings(recordings, entrants, asked, pace=pace, rewriter=rewriter, tell=tell)
         return report, _shown(recordings, report) if plan.has_page else None
 

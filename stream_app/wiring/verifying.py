@@ -14,6 +14,7 @@ import msgspec
 
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.verify import require_values, verifying
+from stream_app.wiring.garbage import seldom_collected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -75,6 +76,7 @@ async def run_verification(
         if isinstance(recording, AbstractContextManager):
             # One of files; others have nothing to close.
             stack.enter_context(recording)
+        stack.enter_context(seldom_collected())
         if rescore is None or loaded is None:
             return await _in_turns(verifying(recording), _others_first, tell), None
         require_values(recording.about)

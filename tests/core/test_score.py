@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,22 @@ def test_a_probability_has_four_digits(logit: int, expected: float) -> None:
 @examples(100)
 def test_a_probability_is_the_sigmoid_of_the_logit(logit: int) -> None:
     assert abs(probability(logit) - 1 / (1 + math.exp(-logit / MICRO))) <= 0.000_051
+
+
+def test_no_probability_lies_where_the_last_digits_of_a_machine_could_turn_it() -> None:
+    """All micro-logits beside the 10,000 places where the fourth digit turns, in decimal arithmetic of 30 digits."""
+    nearest = Decimal(1)
+    with localcontext() as context:
+        context.prec = 30
+        for odd in range(1, 20_000, 2):
+            turn = Decimal(odd) / 20_000
+            exact = (turn / (1 - turn)).ln() * MICRO
+            below = int(exact.to_integral_value(rounding="ROUND_FLOOR"))
+            for logit in (below, below + 1):
+                chance = 1 / (1 + (Decimal(-logit) / MICRO).exp())
+                nearest = min(nearest, abs(chance - turn))
+                assert probability(logit) == (odd - 1 + 2 * (chance > turn)) / 20_000
+    assert nearest > Decimal("1e-13")
 
 
 @given(st.integers(1, 9_999))

@@ -26,7 +26,7 @@ from stream_app.core.types import (
 from stream_app.wire.alerts import decode_alert, render_alert, render_notice
 from stream_app.wire.dead_letters import DeadLetter as Letter
 from stream_app.wire.dead_letters import decode_dead_letter, render_dead_letter
-from stream_app.wire.decisions import decode_decision, render_decision, scored_of
+from stream_app.wire.decisions import decode_decision, decode_scores, render_decision, scored_of
 from stream_app.wire.journal import decode_journal
 from stream_app.wire.message import Message, WireError
 from tests.runtime.fakes import Raw
@@ -238,7 +238,8 @@ def test_every_decision_is_read_as_it_was_written(given_one: Decision) -> None:
 
 @given(given_one=DECISIONS, is_reversed=st.booleans())
 def test_a_decision_tells_the_very_scores_that_it_was_rendered_from(given_one: Decision, *, is_reversed: bool) -> None:
-    found = decode_decision(render_decision(given_one, CONTEXT).value)
+    found = decode_scores(render_decision(given_one, CONTEXT).value)
+    assert found.partition == CONTEXT.partition
     if is_reversed and found.logits is not None:
         # Names say what is whose, not the order in which a JSON object happens to have them.
         found = msgspec.structs.replace(found, logits=dict(reversed(found.logits.items())))
@@ -252,7 +253,7 @@ def test_a_decision_tells_the_very_scores_that_it_was_rendered_from(given_one: D
     [({"sequence": msgspec.UNSET}, "sequence and index, found none"), ({"logits": {"fight": 1}}, "found fight$")],
 )
 def test_a_decision_without_its_place_or_of_other_labels_tells_no_scores(change: dict[str, Any], found: str) -> None:
-    read = decode_decision(KINDS["decision"][0].value)
+    read = decode_scores(KINDS["decision"][0].value)
     with pytest.raises(WireError, match=found):
         scored_of(msgspec.structs.replace(read, **change), ["fight", "fire"])
 

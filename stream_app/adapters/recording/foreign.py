@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from mcap.records import Channel, Message
+    from mcap.records import Channel
+
+    from stream_app.adapters.recording.chunks import Logged
 
 #: A picture's own time is taken where it lies so near to the time of the log, in ms: others are of another clock, such
 #: as the time since a robot was switched on.
@@ -146,15 +148,16 @@ class ForeignFile(ChunkedFile):
             except RecordingError as error:
                 lost.append(str(error))
 
-        for _, channel, message in in_order_of_time([self], losing):
+        for _, message in in_order_of_time([self], losing):
+            channel = message.channel
             if channel.id not in self._decoders or topic not in {None, channel.topic}:
                 continue
             try:
-                yield self._picture(channel, message)
+                yield self._picture(message)
             except (ForeignImageError, ImageHeaderError) as error:
                 unread += 1
                 if unread <= _NAMED:
-                    when = format_event_time(message.log_time // _NS)
+                    when = format_event_time(message.log_ns // _NS)
                     lost.append(
                         f"{self.path}, {channel.topic} at {when}: expected a JPEG, PNG or WebP picture in "
                         f"{self._schema_name(channel)}, found another: {error}"
@@ -164,13 +167,13 @@ class ForeignFile(ChunkedFile):
         if lost:
             raise RecordingError("; ".join(lost))
 
-    def _picture(self, channel: Channel, message: Message) -> Picture:
-        image = self._decoders[channel.id](message.data)
+    def _picture(self, message: Logged) -> Picture:
+        image = self._decoders[message.channel.id](message.data)
         shape = read_image_header(image.data)
-        log_ms = message.log_time // _NS
+        log_ms = message.log_ns // _NS
         own_ms = image.time_ms
         event_ms = own_ms if own_ms is not None and abs(own_ms - log_ms) <= _NEAR_MS else log_ms
-        return Picture(channel.topic, log_ms, event_ms, image.data, shape.format)
+        return Picture(message.channel.topic, log_ms, event_ms, image.data, shape.format)
 
     def _schema_name(self, channel: Channel) -> str:
         schema = self.schemas.get(channel.schema_id)

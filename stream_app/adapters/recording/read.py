@@ -89,15 +89,19 @@ class McapRecording:
         self.repeated = 0
         lost: list[str] = []
         rows: dict[tuple[Kind, int], _Row] = {}
+        is_one_of_several = len(self.files) > 1
         for number, kind, record in self._stored(lost):
-            row = rows.setdefault((kind, record.partition), _Row())
+            row = rows.get((kind, record.partition))
+            if row is None:
+                row = rows[kind, record.partition] = _Row()
             if row.is_behind(record):
                 yield kind, record
             else:
                 self.repeated += 1
                 with self._losing(lost):
                     row.require_same(record, self._holders(record, row, number))
-            row.note(number, record)
+            if is_one_of_several:
+                row.note(number, record)
         lost += self._lost_at_the_end()
         if lost:
             raise RecordingError("; ".join(lost))
@@ -123,29 +127,35 @@ class McapRecording:
     def _stored(self, lost: list[str]) -> Iterator[tuple[int, Kind, TopicRecord]]:
         pictures: dict[tuple[int, int], bytes] = {}
         pictures_ns = -1
-        for number, source, message in in_order_of_time(self.files, partial(self._losing, lost)):
-            channel = source.topic
-            if message.log_time > pictures_ns:
+        for number, message in in_order_of_time(self.files, partial(self._losing, lost)):
+            topic = message.channel.topic
+            if message.log_ns > pictures_ns:
                 # A picture stands directly before its record: what is left belongs to records that are lost.
                 pictures.clear()
-            if channel.startswith(PICTURES):
-                pictures[number, message.sequence] = message.data
-                pictures_ns = message.log_time
-            elif channel in CHANNELS:
-                record = None
-                with self._losing(lost):
+            kind = CHANNELS.get(topic)
+            if kind is not None:
+                try:
                     record = _restored(message.data, number, pictures)
-                if record is not None:
-                    yield number, CHANNELS[channel], record
+                except RecordingError as error:
+                    self._lose(error, lost)
+                else:
+                    yield number, kind, record
+            elif topic.startswith(PICTURES):
+                pictures[number, message.sequence] = message.data
+                pictures_ns = message.log_ns
 
     @contextmanager
     def _losing(self, lost: list[str]) -> Iterator[None]:
         try:
             yield
         except RecordingError as error:
-            if not self._is_past_damage:
-                raise
-            lost.append(str(error))
+            self._lose(error, lost)
+
+    def _lose(self, error: RecordingError, lost: list[str]) -> None:
+        """Note what is lost, or end the reading there."""
+        if not self._is_past_damage:
+            raise error
+        lost.append(str(error))
 
 
 class _Row:
