@@ -54,7 +54,7 @@ FULL = Size(
     backlog_scores=2_500,
     half_load_s=20.0,
     recorded_frames=10_000,
-    recorded_minutes=10.0,
+    recorded_minutes=3.0,
 )
 TINY = Size(
     core_frames=2_000,

@@ -16,6 +16,7 @@ from benchmarks.constant import MODEL, scored
 from benchmarks.measured import Figure, ratios
 from benchmarks.records import FRAMES_PER_S, jpeg, traffic
 from stream_app.config import Operational
+from stream_app.core.checkpoint import decode_checkpoint
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
 from stream_app.core.types import Side
@@ -42,10 +43,11 @@ _Fetch = tuple[list["ConsumerRecord"], list["ConsumerRecord"]]
 
 
 class CoreRun(NamedTuple):
-    """Records per second, and the bytes of every checkpoint."""
+    """Records per second, the bytes of every checkpoint, and the last one."""
 
     records_per_s: float
     checkpoints: tuple[int, ...]
+    last: bytes
 
 
 def measure_core(*, rounds: int, frames: int) -> list[Figure]:
@@ -95,12 +97,14 @@ def _measure_windows(rounds: int, frames: int) -> list[Figure]:
     )
     usual: list[CoreRun] = []
     wide: list[CoreRun] = []
+    restored: list[float] = []
     gc.collect()
     gc.freeze()
     try:
         for _ in range(rounds):
             usual.append(run_core(slow))
             wide.append(run_core(slow, _WIDE))
+            restored.append(_restore(slow, wide[-1].last, _WIDE))
         crowded = [run_core(list(fetches(frames, frames_per_text=100, frames_per_s=200)), _WIDE)]
         crowded.append(run_core(fast))
     finally:
@@ -113,6 +117,13 @@ def _measure_windows(rounds: int, frames: int) -> list[Figure]:
             unit="times",
             values=ratios(*rates),
             goal=0.8,
+            digits=2,
+        ),
+        Figure(
+            part="core",
+            name="core, restoring what +-60 s at 200 frames/s hold / the core's rate at it",
+            unit="times",
+            values=ratios(tuple(restored), rates[0]),
             digits=2,
         ),
         *(
@@ -136,6 +147,7 @@ def run_core(fetches: list[_Fetch], settings: Semantic = _USUAL) -> CoreRun:
     for side in Side:
         task.set_caught_up(side, is_caught_up=True)
     sizes: list[int] = []
+    last = b""
     gc.collect()
     started = last_commit = time.perf_counter()
     for texts, frames in fetches:
@@ -150,20 +162,50 @@ def run_core(fetches: list[_Fetch], settings: Semantic = _USUAL) -> CoreRun:
             now = time.perf_counter()
             if (task.wants_commit or now - last_commit > _COMMIT_S) and (step := task.commit_due()) is not None:
                 task.committed()
-                sizes.append(len(step.checkpoint))
+                sizes.append(len(last := step.checkpoint))
                 last_commit = now
                 # What was decided may have filled its bound, so that admission stood on this commit.
                 is_moving = is_moving or task.queued(Side.TEXT) + task.queued(Side.FRAME) > 0
     if (step := task.commit_due()) is not None:
         task.committed()
-        sizes.append(len(step.checkpoint))
+        sizes.append(len(last := step.checkpoint))
     seconds = time.perf_counter() - started
     records = sum(len(texts) + len(frames) for texts, frames in fetches)
     received = sum(task.totals.get(f"{word}.received", 0) for word in ("texts", "frames"))
     if received != records or any(name.startswith("dead.") for name in task.totals):
         message = f"expected {records} records judged and none refused, found {task.totals}"
         raise RuntimeError(message)
-    return CoreRun(records / seconds, tuple(sizes))
+    return CoreRun(records / seconds, tuple(sizes), last)
+
+
+def _restore(fetches: list[_Fetch], data: bytes, settings: Semantic) -> float:
+    """Take a checkpoint up, with the records that it needs; return how many of those came per second.
+
+    Raises:
+        RuntimeError: if the task still waits for some: then nothing was measured.
+    """
+    state = decode_checkpoint(data)
+    needed = [
+        [record for fetch in fetches for record in fetch[side] if state.lowest(side) <= record.offset < following]
+        for side, following in zip(Side, (state.next_text, state.next_frame), strict=True)
+    ]
+    gc.collect()
+    started = time.perf_counter()
+    task = Task(
+        settings,
+        MODEL,
+        deployment="bench",
+        partition=0,
+        limits=Operational().limits,
+        checkpoint=decode_checkpoint(data),
+    )
+    for side in Side:
+        task.receive(side, needed[side])
+    seconds = time.perf_counter() - started
+    if task.is_restoring:
+        message = "expected a task that has all that it needs, found one that waits"
+        raise RuntimeError(message)
+    return sum(map(len, needed)) / seconds
 
 
 def fetches(

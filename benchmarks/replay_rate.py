@@ -2,8 +2,9 @@
 
 In: a bundle and a folder. Out: figures. Two recordings of synthetic traffic, written by a replay with constant scores,
 are verified from their files; the drawn site, four zones with a camera of 5 frames a second, is judged anew by the
-bundle. Each reading is a process of its own, as a user would start it, its start included; its memory is the most that
-the system saw of it.
+bundle. Each reading is a process of its own, as a user would start it; its memory is the most that the system saw of
+it. Rates are taken between a recording and a longer one, so that the start of a process is no part of them; it is
+measured beside.
 """
 
 from __future__ import annotations
@@ -52,12 +53,14 @@ class _Mix(NamedTuple):
     words: str
     frames_per_text: int
     goal: float
+    goal_beside_core: float
 
 
-#: A text meets some ten frames, and each pair is a decision.
+#: A text meets some ten frames, and each pair is a decision. The second goals are the first by what the core alone does
+#: on the machine for which they were set, 54,000 and 29,000 records/s: they hold on any.
 _MIXES = (
-    _Mix("few decisions (1,000 frames : 1 text)", 1_000, 25_000.0),
-    _Mix("a decision per record (10 frames : 1 text)", 10, 10_000.0),
+    _Mix("few decisions (1,000 frames : 1 text)", 1_000, 25_000.0, 0.46),
+    _Mix("a decision per record (10 frames : 1 text)", 10, 10_000.0, 0.34),
 )
 
 
@@ -77,7 +80,7 @@ def measure_replay(bundle: Path, folder: Path, *, rounds: int, frames: int, minu
         folder: for the recordings.
         rounds: how often each is read.
         frames: of the synthetic recordings; their texts come on top.
-        minutes: length of the drawn site's recording; at least a quarter.
+        minutes: length of the drawn site's shorter recording; at least a quarter.
 
     Returns:
         Records verified per second, their ratio for a longer recording in memory, the drawn site's speed, sizes.
@@ -97,7 +100,6 @@ def _verified(folder: Path, rounds: int, frames: int) -> list[Figure]:
         for _ in range(rounds):
             core.append(run_core(fetched).records_per_s)
             ran.append((_vigil("verify", str(short)), _vigil("verify", str(long))))
-        # Between two recordings, so that the start of a process, which every command pays, is no part of it.
         more = records * (_LONGER - 1)
         rates = tuple(more / (second.cpu_s - first.cpu_s) for first, second in ran)
         figures += [
@@ -113,6 +115,7 @@ def _verified(folder: Path, rounds: int, frames: int) -> list[Figure]:
                 name=f"verify / core alone, {mix.words}",
                 unit="times",
                 values=ratios(rates, tuple(core)),
+                goal=mix.goal_beside_core,
                 digits=2,
             ),
             Figure(
@@ -127,21 +130,30 @@ def _verified(folder: Path, rounds: int, frames: int) -> list[Figure]:
 
 
 def _judged(bundle: Path, folder: Path, rounds: int, minutes: float) -> list[Figure]:
-    site = folder / "site.mcap"
-    drawn = ("--zones", str(_ZONES), "--cameras", "1", "--fps", str(_FPS), "--minutes", str(minutes))
-    _vigil("site", "record", *drawn, "--bundle", str(bundle), "--set", "allow_unsigned=true", "--out", str(site))
+    by = ("--bundle", str(bundle), "--set", "allow_unsigned=true")
+    short, long = (folder / f"site-{times}.mcap" for times in (1, _LONGER))
+    for path, times in ((short, 1), (long, _LONGER)):
+        drawn = ("--zones", str(_ZONES), "--cameras", "1", "--fps", str(_FPS), "--minutes", str(minutes * times))
+        _vigil("site", "record", *drawn, *by, "--out", str(path))
     seconds = minutes * _MINUTE_S
-    ran = [_vigil("replay", str(site), "--bundle", str(bundle), "--set", "allow_unsigned=true") for _ in range(rounds)]
-    per_hour = site.stat().st_size / _MIB / _ZONES / (seconds / _HOUR_S)
+    ran = [(_vigil("replay", str(short), *by), _vigil("replay", str(long), *by)) for _ in range(rounds)]
+    took = [(second.seconds - first.seconds) / (_LONGER - 1) for first, second in ran]
+    per_hour = long.stat().st_size / _MIB / _ZONES / (seconds * _LONGER / _HOUR_S)
     return [
         Figure(
             part="replay",
             name=f"replay of {_ZONES} zones, {_FPS} frames/s each, by the bundle",
             unit="times real time",
-            values=tuple(seconds / one.seconds for one in ran),
+            values=tuple(seconds / one for one in took),
             goal=_TIMES_REAL_TIME,
         ),
-        Figure(part="replay", name="replay, peak memory", unit="MiB", values=tuple(one.peak_mib for one in ran)),
+        Figure(
+            part="replay", name="replay, until it has begun", unit="s", digits=1,
+            values=tuple(first.seconds - one for (first, _), one in zip(ran, took, strict=True)),
+        ),
+        Figure(
+            part="replay", name="replay, peak memory", unit="MiB", values=tuple(second.peak_mib for _, second in ran)
+        ),
         Figure(
             part="replay", name=f"recording of the drawn site, {_FPS} frames/s", unit="MiB per camera and hour",
             values=(per_hour,),
