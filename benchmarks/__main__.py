@@ -64,7 +64,7 @@ TINY = Size(
     backlog_scores=500,
     half_load_s=6.0,
     recorded_frames=2_000,
-    recorded_minutes=0.5,
+    recorded_minutes=0.25,
 )
 
 

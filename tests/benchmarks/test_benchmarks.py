@@ -28,9 +28,9 @@ _MACHINE = Machine(cpu="a processor", cores=2, memory_gib=8, system="Linux", pyt
 
 def test_the_core_is_measured_in_every_mix_and_every_record_was_judged() -> None:
     figures = measure_core(rounds=2, frames=1_200)
-    assert [figure.goal for figure in figures] == [50_000, 50_000, None, 0.8, None, None, None]
-    assert all(len(figure.values) == 2 and min(figure.values) > 0 for figure in figures[:4])
-    assert all(0 < min(figure.values) <= max(figure.values) < 20_000 for figure in figures[4:])
+    assert [figure.goal for figure in figures] == [50_000, 50_000, None, 0.8, None, None, None, None]
+    assert all(len(figure.values) == 2 and min(figure.values) > 0 for figure in figures[:5])
+    assert all(0 < min(figure.values) <= max(figure.values) < 20_000 for figure in figures[5:])
 
 
 def test_scoring_is_measured_beside_bare_decoding_and_inference(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_scoring_is_measured_beside_bare_decoding_and_inference(tmp_path: Path) 
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_tiny_run_of_all_of_them_ends_by_itself_and_writes_its_figures_and_the_page(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path)
     figures, page = tmp_path / "figures.json", tmp_path / "page.md"
@@ -51,7 +51,7 @@ def test_a_tiny_run_of_all_of_them_ends_by_itself_and_writes_its_figures_and_the
         cwd=_REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stderr
