@@ -24,7 +24,7 @@ demo: $(serving)/.installed ## play the drawn site through a local Kafka and jud
 	$(serving)/bin/vigil demo $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(development)/.installed ## run all tests, those on a real Kafka too (ARGS: for pytest)
-	$(development)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(development)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(development)/.installed ## run the long proofs: recordings of live runs under many faults (ARGS: for pytest)
 	$(development)/bin/python -m pytest -m soak $(ARGS)

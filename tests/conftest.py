@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from stream_app.local_kafka import LocalKafka
+from tests.file_order import long_files_first
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -46,15 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave soaks out; where the run has several processes, one of them takes all tests that need Kafka, in a row."""
+    """Leave soaks out; where files are dealt out to processes, put those that may take longest first."""
     if "soak" not in config.getoption("markexpr"):
         left_out = [item for item in items if item.get_closest_marker("soak") is not None]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if _needs_kafka(item):
-                item.add_marker(pytest.mark.xdist_group("kafka"))
+    if hasattr(config, "workerinput"):
+        items[:] = long_files_first(items, default_limit_s=float(config.getini("timeout")))
 
 
 @pytest.fixture(scope="session")

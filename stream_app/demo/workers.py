@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: A worker that is not ready after this long will not be; in seconds.
 _READY_S = 90.0
-_STOP_S = 15.0
+_STOP_S = 30.0
 _LAST_LINES = 15
 
 
