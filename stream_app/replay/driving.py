@@ -91,6 +91,11 @@ class Driver:
         self._comparing.start = checkpoint
         self._uncertain.clear()
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Sequence and stream time that the task has come to; 0 while there is none."""
+        return (0, 0) if self.task is None else (self.task.sequence, self.task.stream_ms)
+
     def drop(self) -> None:
         """Give the task up, with all that is held for it."""
         self.task = None

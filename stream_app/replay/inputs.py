@@ -51,6 +51,10 @@ class Inputs:
         """Return whether the record at an offset that is not yet taken is held; slow, for the beginning only."""
         return any(record.offset == offset for record in self._queue)
 
+    def count(self, low: int, below: int) -> int:
+        """Return how many records from one offset to below another are held; slow, for the beginning only."""
+        return sum(low <= record.offset < below for record in self._queue)
+
     def skip_to(self, offset: int) -> None:
         """Go on at an offset: pass what lies below, or read again what was taken already."""
         self._again, self._ahead = None, None

@@ -33,7 +33,7 @@ _RECORDS_A_TURN = 256
 
 
 def verify(recording: Recording) -> Verification:
-    """Verify every task of a recording, from its first keyframe on whose inputs are there.
+    """Verify every task of a recording, from its first step or the first keyframe on whose inputs are there.
 
     Args:
         recording: it is read once, and once more for each reset that went back behind what was taken.

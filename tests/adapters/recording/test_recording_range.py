@@ -96,6 +96,31 @@ def test_a_range_holds_the_inputs_that_a_reset_in_it_goes_back_to(
     assert (start.text, start.frame) == expected
 
 
+def _first_step(at_ms: int, *, sequence: int) -> TopicRecord:
+    """A record with a keyframe that needs no input, of a step that began at text 3 and frame 30."""
+    whole = json.loads(keyframe(at_ms, text=4, frame=40, offset=6).value or b"")
+    step = {"sequence": sequence, "stream_ms": 0, "next_text": 4, "next_frame": 40}
+    entries = [["switch", "5e" * 32, "7a" * 32, 3, 30], ["text", 3, 35]]
+    value = json.dumps(whole | {"entries": entries, "step": step}).encode()
+    return record(6, at_ms, value, key=f"vigil/{TASK}".encode())
+
+
+@pytest.mark.parametrize(("sequence", "expected"), [(12, (3, 30)), (13, (4, 40))])
+def test_a_range_holds_all_inputs_of_a_task_s_first_step(sequence: int, expected: tuple[int, int]) -> None:
+    """2 entries and 10 frames have 12 numbers; a step of a task that began earlier has higher ones."""
+    start = _keyframes(_first_step(START_MS + 5, sequence=sequence)).start(TASK, START_MS, {})
+    assert start is not None
+    assert (start.text, start.frame) == expected
+
+
+def test_what_a_newer_version_wrote_in_the_journal_is_said_once_a_task() -> None:
+    newer = [record(n, START_MS, b'{"schema": 2}', key=key) for n, key in enumerate((b"vigil/3", b"vigil/3", b"e/3"))]
+    found = _keyframes(*newer, *_THREE)
+    (words,) = found.unreadable
+    assert words.startswith("record 0/0 of the journal, and maybe more: journal schema: expected 1, found 2: a newer")
+    assert found.start(TASK, START_MS, {}) is not None
+
+
 def test_what_is_no_keyframe_of_the_deployment_starts_nothing() -> None:
     broken = json.dumps({"schema": 1, "partition": TASK, "entries": [], "keyframe": {"checkpoint": "AAAA"}}).encode()
     found = _keyframes(
