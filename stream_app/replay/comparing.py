@@ -15,7 +15,7 @@ from stream_app import __version__
 from stream_app.core.checkpoint import CheckpointError, NewerCheckpointError, decode_checkpoint, encode_checkpoint
 from stream_app.core.digest import OutputDigest
 from stream_app.replay.differing import DiffersError, LostError, require_equal, unlike_checkpoints, unlike_messages
-from stream_app.replay.outputs import NEVER_MS, Outputs, name_of, side_of
+from stream_app.replay.outputs import Outputs, name_of, side_of
 from stream_app.wire.journal import is_later_version, unsealed
 from stream_app.wire.step import render_outputs
 
@@ -155,8 +155,7 @@ class Comparing:
     def lose(self) -> None:
         """Compare nothing up to the next beginning: what was put out until then lies before it."""
         self.start = self.last = None
-        self.outputs.begun.clear()
-        self.outputs.since_ms = NEVER_MS
+        self.outputs.lose()
 
     def end_life(self, *, is_followed: bool) -> None:
         """Say that the task was reset: everything that was put out before has been met, if the task was followed.

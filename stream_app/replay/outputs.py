@@ -203,6 +203,12 @@ class Outputs:
         for queue in self._by_place.values():
             yield from queue
 
+    def lose(self) -> None:
+        """Forget what was met: in a gap there may be a reset, and behind it the same names again."""
+        self._met.clear()
+        self.begun.clear()
+        self.since_ms = NEVER_MS
+
     def clear(self) -> None:
         """Let go of everything."""
         for index in (self._by_name, self._by_place, self._scores):
