@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stream_app.wire.message import Message
     from stream_app.wire.step import Payloads
 
-    Wait = Callable[[Callable[[], bool]], Generator[None, None, bool]]
+    Wait = Callable[..., Generator[None, None, bool]]
 
 
 class Comparing:

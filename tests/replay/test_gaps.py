@@ -30,7 +30,7 @@ from tests.core.streams import Stream
 from tests.replay.recorded import BusyLive, Recorded, busy_stream, record_live
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from stream_app.replay.recording import Kind, TopicRecord
     from stream_app.replay.verification import Verification
@@ -418,3 +418,35 @@ def test_an_output_that_only_a_newer_version_puts_out_is_a_gap_and_no_difference
     (gap,) = verdict.tasks[0].gaps
     assert gap.why.startswith("alerts, another: ")
     assert "a newer version of Vigil wrote it" in gap.why
+
+
+# -- producers' clocks ------------------------------------------------------------------------------------------------
+
+
+class _FastClocks(Recorded):
+    """Inputs lie in the files by their times: those of a producer whose clock is an hour fast come an hour late."""
+
+    def records(self) -> Iterator[tuple[Kind, TopicRecord]]:
+        late = [(kind, record) for kind, record in super().records() if kind == "frames"]
+        yield from ((kind, record) for kind, record in super().records() if kind != "frames")
+        yield from late
+
+
+@pytest.mark.parametrize(("timestamp_type", "status"), [(0, "equal"), (1, "different")])
+def test_inputs_that_producers_stamp_are_waited_for_to_the_end(timestamp_type: int, status: str) -> None:
+    recorded = _one_life()
+    frames = [
+        replace(one, timestamp_type=timestamp_type) if one.lost is None else one
+        for one in recorded.topics[("frames", 0)]
+    ]
+    topics = {**recorded.topics, ("frames", 0): frames}
+    later = _text_long_after(recorded)
+    # So that the recording is read well past what is waited for, by brokers' clocks.
+    topics[("texts", 0)] = [*topics[("texts", 0)], later]
+    fast = _FastClocks(topics, replace(recorded.about, to_ms=later.timestamp + 1))
+    assert verify(fast).status == status
+
+
+def _text_long_after(recorded: Recorded) -> TopicRecord:
+    last = recorded.topics[("texts", 0)][-1]
+    return replace(last, offset=last.offset + 5, timestamp=last.timestamp + 600_000, lost=None)

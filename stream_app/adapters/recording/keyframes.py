@@ -52,6 +52,8 @@ class Keyframes:
         #: Those that this version cannot read, in words.
         self.unreadable: list[str] = []
         self._newer: set[bytes] = set()
+        #: By task, the texts and frames below these offsets have their places in steps that were noted.
+        self.reached: dict[int, tuple[int, int]] = {}
 
     @property
     def tasks(self) -> dict[int, list[Start]]:
@@ -75,6 +77,9 @@ class Keyframes:
             # What a task's first step took in is as if it had been reset to there.
             resets.append((record.timestamp, JournalReset(beginning[0].next_text, beginning[0].next_frame)))
         self._resets.setdefault(read.partition, []).extend(resets)
+        if read.step is not None:
+            text, frame = self.reached.get(read.partition, (0, 0))
+            self.reached[read.partition] = (max(text, read.step.next_text), max(frame, read.step.next_frame))
         if read.keyframe is None:
             return
         try:

@@ -193,6 +193,26 @@ def test_inputs_begin_with_what_the_keyframe_needs_and_end_with_the_range(kind: 
     assert not is_in(lowest, START_MS, *_THREE, partition=0)
 
 
+@pytest.mark.parametrize("kind", ["frames", "texts"])
+def test_inputs_of_the_range_s_steps_belong_to_it_whatever_their_time(kind: Kind) -> None:
+    """As where a producer stamps them, and its clock is an hour slow or fast."""
+    lowest = 2 if kind == "texts" else 20
+    whole = json.loads(_THREE[1].value or b"")
+    step = {"sequence": 1, "stream_ms": 0, "next_text": lowest + 5, "next_frame": lowest + 5}
+    value = json.dumps(whole | {"step": step}).encode()
+    found = _keyframes(msgspec.structs.replace(_THREE[1], value=value), *_THREE[2:])
+    start = found.start(TASK, START_MS, {})
+    assert start is not None
+    assert found.reached == {TASK: (lowest + 5, lowest + 5)}
+    wanted = about(partitions=(TASK,))
+    choice = Choice(about=wanted, to_ms=wanted.to_ms, starts={TASK: start}, reached=found.reached)
+    for hours, expected in ((-1, [False, True, True, True]), (1, [False, True, True, False])):
+        at_ms = START_MS + hours * 3_600_000
+        offsets = (lowest - 1, lowest, lowest + 4, lowest + 5)
+        records = [record(offset, at_ms, b"x", partition=TASK) for offset in offsets]
+        assert [choice.of(kind, one) is not None for one in records] == expected
+
+
 def test_the_journal_begins_with_the_keyframe_and_is_the_tasks_own() -> None:
     choice = _choice(*_THREE)
     assert [choice.of("journal", one) is not None for one in _THREE] == [False, True, True]
