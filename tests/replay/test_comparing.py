@@ -86,6 +86,17 @@ def test_behind_the_range_a_name_may_come_again() -> None:
         assert comparing.after["alerts"] == may
 
 
+def test_what_was_met_is_known_again_though_others_were_met_since() -> None:
+    comparing = _comparing()
+    first, second = _output("alerts"), _output("alerts")
+    second.name = "another"
+    for output in (first, second):
+        assert comparing.take_in(output)
+        comparing.outputs.take(output)
+    assert not comparing.take_in(_output("alerts"))
+    assert comparing.take_in(_output("alerts", life=1))
+
+
 def test_at_a_reset_what_is_of_the_next_life_is_left_for_it() -> None:
     assert _judged(_comparing(), _output("alerts", life=1), None) == "left"
     assert _judged(_comparing(), _output("alerts"), None) == "different"
