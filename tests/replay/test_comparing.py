@@ -13,6 +13,7 @@ from stream_app.core.checkpoint import decode_checkpoint
 from stream_app.replay.comparing import Comparing
 from stream_app.replay.differing import DiffersError
 from stream_app.replay.outputs import Output, read_output
+from stream_app.wire.message import Message
 from tests.replay.recorded import BusyLive, Recorded, busy_stream, record_live
 
 if TYPE_CHECKING:
@@ -110,6 +111,16 @@ def test_where_one_was_met_on_a_partition_nothing_lies_before_the_beginning() ->
         if is_begun:
             comparing.outputs.begun.add(("alerts", output.record.partition))
         assert _judged(comparing, output, 2 * AT_MS) == expected
+
+
+def test_one_that_was_met_begins_its_partition() -> None:
+    comparing, output = _comparing(), _output("alerts")
+    assert comparing.take_in(output)
+    record = output.record
+    headers = tuple((name, content or b"") for name, content in record.headers)
+    list(comparing._meet(Message("", record.key, record.value, headers), "alerts", ()))
+    assert comparing.verified == {"alerts": 1}
+    assert comparing.outputs.begun == {("alerts", record.partition)}
 
 
 @pytest.mark.parametrize(("by", "expected"), [(-1, "before"), (0, "different")])
