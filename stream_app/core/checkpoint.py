@@ -6,13 +6,20 @@ import msgspec
 
 from stream_app.core.checkpoint_1 import decode_checkpoint_1
 from stream_app.core.checkpoint_2 import SCHEMA, decode_checkpoint_2, encode_checkpoint_2
-from stream_app.core.checkpoint_state import NO_RECORD_MS, Checkpoint, CheckpointError, TextState
+from stream_app.core.checkpoint_state import (
+    NO_RECORD_MS,
+    Checkpoint,
+    CheckpointError,
+    NewerCheckpointError,
+    TextState,
+)
 
 __all__ = [
     "NO_RECORD_MS",
     "SCHEMA",
     "Checkpoint",
     "CheckpointError",
+    "NewerCheckpointError",
     "TextState",
     "decode_checkpoint",
     "encode_checkpoint",
@@ -28,7 +35,8 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
     """Decode a checkpoint of any schema.
 
     Raises:
-        CheckpointError: if it is damaged, or of a schema that this version does not know.
+        NewerCheckpointError: if it is of a newer schema.
+        CheckpointError: if it is damaged.
     """
     try:
         if data.startswith(b"{"):
@@ -38,6 +46,9 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
     except msgspec.DecodeError as error:
         message = f"checkpoint of {len(data)} bytes cannot be read: {error}"
         raise CheckpointError(message) from error
+    if data and data[0] > SCHEMA:
+        message = f"checkpoint schema: expected 1 or {SCHEMA}, found {data[0]}: a newer version of Vigil wrote it"
+        raise NewerCheckpointError(message)
     found = f"{data[0]}" if data else "nothing"
     message = f"checkpoint schema: expected 1 or {SCHEMA}, found {found}"
     raise CheckpointError(message)

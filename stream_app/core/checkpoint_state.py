@@ -22,6 +22,10 @@ class CheckpointError(ValueError):
     """The bytes are no checkpoint that this version understands; the message says expected and found."""
 
 
+class NewerCheckpointError(CheckpointError):
+    """The bytes are a checkpoint of a schema that only a newer version reads."""
+
+
 class TextState(msgspec.Struct, frozen=True, array_like=True):
     """A text that the window held. ``used`` are its filled slots: camera, first bucket, number of buckets, in order."""
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_app.core.checkpoint import decode_checkpoint, encode_checkpoint
+from stream_app import __version__
+from stream_app.core.checkpoint import CheckpointError, NewerCheckpointError, decode_checkpoint, encode_checkpoint
 from stream_app.core.digest import OutputDigest
-from stream_app.replay.differing import DiffersError, require_equal, unlike_checkpoints, unlike_messages
-from stream_app.replay.outputs import NEVER_MS, Outputs, name_of, side_of
-from stream_app.wire.journal import unsealed
+from stream_app.replay.differing import DiffersError, LostError, require_equal, unlike_checkpoints, unlike_messages
+from stream_app.replay.outputs import Outputs, name_of, side_of
+from stream_app.wire.journal import is_later_version, unsealed
 from stream_app.wire.step import render_outputs
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from stream_app.wire.message import Message
     from stream_app.wire.step import Payloads
 
-    Wait = Callable[[Callable[[], bool]], Generator[None, None, bool]]
+    Wait = Callable[..., Generator[None, None, bool]]
 
 
 class Comparing:
@@ -50,8 +51,21 @@ class Comparing:
         self.before: Counter[str] = Counter()
         self.after: Counter[str] = Counter()
         self.without_digests = 0
+        #: The last output before the beginning that was put out again.
+        self._repeated: Output | None = None
         #: Stream time of the last step that was as recorded.
         self.reached_ms: int | None = None
+
+    def take_up(self, since_ms: int) -> None:
+        """Compare from here on; what was put out before ``since_ms`` is of the time before.
+
+        Raises:
+            DiffersError: if something was put out twice since then.
+        """
+        self.outputs.since_ms = since_ms
+        twice = self._repeated
+        if twice is not None and twice.record.timestamp >= since_ms:
+            raise DiffersError(twice.kind, "each output once", f"{twice.name} twice")
 
     def take_in(self, output: Output) -> bool:
         """Take the next recorded output of a partition; return whether it may lie there.
@@ -69,6 +83,7 @@ class Comparing:
                 return False
             outputs.drop(older)
             self.before[older.kind] += 1
+            self._repeated = older
         outputs.add(output)
         return True
 
@@ -96,7 +111,7 @@ class Comparing:
             digest.add(message.topic, message.key, message.value, message.headers)
             yield from self._meet(message, kinds.get(message.topic, "dead_letters"), inputs)
         if record.keyframe is not None:
-            self._compare_keyframes(step.checkpoint, record.keyframe.checkpoint, inputs)
+            self._compare_keyframes(step.checkpoint, record, record.keyframe.checkpoint, inputs)
         if cut.outputs is not msgspec.UNSET:
             digest.add(topics.journal, at.key, unsealed(at.value or b"", cut.outputs), at.headers)
             require_equal(
@@ -119,7 +134,9 @@ class Comparing:
 
         Raises:
             DiffersError: if an output has no step that it could be of.
+            LostError: if, of all that was met at the end, one is left that only a newer version reads.
         """
+        lost = ""
         for output in list(self.outputs.left()):
             if end_ms is None and output.life > self.life:
                 continue
@@ -128,17 +145,19 @@ class Comparing:
             is_behind = is_of_end or output.record.timestamp >= self._about.to_ms
             if not is_begun and self._is_before_start(output):
                 self.before[output.kind] += 1
-            elif is_behind or not is_following:
+            elif is_behind or not is_following or output.newer:
                 self.after[output.kind] += 1
+                lost = lost or output.newer
             else:
                 raise DiffersError(output.kind, "no more outputs of the steps up to here", output.name)
             self.outputs.take(output)
+        if lost and end_ms is not None:
+            raise LostError(lost)
 
     def lose(self) -> None:
         """Compare nothing up to the next beginning: what was put out until then lies before it."""
         self.start = self.last = None
-        self.outputs.begun.clear()
-        self.outputs.since_ms = NEVER_MS
+        self.outputs.lose()
 
     def end_life(self, *, is_followed: bool) -> None:
         """Say that the task was reset: everything that was put out before has been met, if the task was followed.
@@ -163,6 +182,8 @@ class Comparing:
             output = self.outputs.find(self.life, kind, name, is_last_chance=not is_there)
         if output is None:
             raise DiffersError(kind, name, "none in the recording", inputs)
+        if output.newer:
+            raise LostError(output.newer)
         place = (kind, output.record.partition)
         before = self.outputs.take(output)
         if before:
@@ -176,15 +197,19 @@ class Comparing:
     def _pass_over(self, before: list[Output], place: tuple[Kind, int], name: str, inputs: tuple[str, ...]) -> None:
         """Let go of outputs that lie before one that was met: they have to be of the time before the beginning."""
         strange = next((one for one in before if place in self.outputs.begun or not self._is_before_start(one)), None)
+        if strange is not None and strange.newer:
+            raise LostError(strange.newer)
         if strange is not None:
             expected = f"{name} next on partition {place[1]}"
             found = f"{strange.name} at offset {strange.record.offset} before it"
             raise DiffersError(place[0], expected, found, inputs)
         self.before[place[0]] += len(before)
 
-    def _compare_keyframes(self, expected: bytes, recorded: bytes, inputs: tuple[str, ...]) -> None:
+    def _compare_keyframes(
+        self, expected: bytes, record: JournalRecord, recorded: bytes, inputs: tuple[str, ...]
+    ) -> None:
         if expected != recorded:
-            mine, found = decode_checkpoint(expected), read_keyframe(recorded)
+            mine, found = decode_checkpoint(expected), read_keyframe(record)
             # Other versions of a compression library may write other bytes for the same state.
             if encode_checkpoint(mine) != encode_checkpoint(found):
                 raise DiffersError("keyframe", *unlike_checkpoints(mine, found), inputs)
@@ -218,15 +243,21 @@ class Comparing:
         return output.time_ms is None or output.time_ms < last.stream_ms
 
 
-def read_keyframe(recorded: bytes) -> Checkpoint:
-    """Decode a recorded keyframe.
+def read_keyframe(record: JournalRecord) -> Checkpoint:
+    """Decode the keyframe of a journal record that has one.
 
     Raises:
+        LostError: if a newer version wrote it.
         DiffersError: if it is none.
     """
     try:
-        return decode_checkpoint(recorded)
-    except ValueError as error:
+        return decode_checkpoint(b"" if record.keyframe is None else record.keyframe.checkpoint)
+    except CheckpointError as error:
+        version = "" if record.epoch is None else record.epoch.version
+        # One of this very version has no newer schema: it was changed.
+        is_newer = isinstance(error, NewerCheckpointError) and version != __version__
+        if is_newer or is_later_version(version):
+            raise LostError(f"a keyframe of version {version or 'unknown'} cannot be read: {error}") from error
         raise DiffersError("keyframe", "a checkpoint", error) from error
 
 

@@ -91,6 +91,11 @@ class Driver:
         self._comparing.start = checkpoint
         self._uncertain.clear()
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Sequence and stream time that the task has come to; 0 while there is none."""
+        return (0, 0) if self.task is None else (self.task.sequence, self.task.stream_ms)
+
     def drop(self) -> None:
         """Give the task up, with all that is held for it."""
         self.task = None
@@ -170,7 +175,7 @@ class Driver:
     def _take(self, side: Side, below: int) -> Iterator[None]:
         """Take the records below an offset; the last of them lies just below it, or the journal would not say so."""
         inputs, task, last = self.inputs[side], self._running, ref(side, below - 1)
-        is_there = yield from self._wait(lambda: inputs.newest >= below - 1)
+        is_there = yield from self._wait(lambda: inputs.newest >= below - 1, inputs)
         records = list(inputs.take(below))
         left_out = next((record for record in records if record.value is None and record.size), None)
         if left_out is not None:

@@ -1,34 +1,48 @@
-"""One task of a recording, followed in the order of its journal from the first keyframe on whose inputs are there.
+"""One task of a recording, followed in the order of its journal from the first place on at which it can be begun.
 
-In: the task's records as the recording yields them. Out: a :class:`~stream_app.replay.verification.TaskVerification`. A
-record of the journal is worked off once all that its step took in and put out was read; what is missing is waited for
-until the recording is well past it, for brokers' clocks differ.
+That is its own first step, a keyframe whose inputs are there, or a reset. In: the task's records as the recording
+yields them. Out: a :class:`~stream_app.replay.verification.TaskVerification`. A record of the journal is worked off
+once all that its step took in and put out was read; what is missing is waited for until the recording is well past it,
+for brokers' clocks differ.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stream_app.core.checkpoint_state import NO_RECORD_MS
-from stream_app.core.journal import JournalReset
+from stream_app.core.journal import JournalReset, JournalSkipped, JournalText
 from stream_app.core.types import Side
 from stream_app.replay.comparing import Comparing, read_keyframe, require_own_cut
 from stream_app.replay.differing import CutOffError, DiffersError, LostError, ref
 from stream_app.replay.driving import Driver, next_of
 from stream_app.replay.verification import Difference, Gap, TaskVerification
-from stream_app.wire.journal import JournalError, JournalOrder, JournalRecord, decode_journal
+from stream_app.wire.journal import (
+    JournalError,
+    JournalOrder,
+    JournalRecord,
+    NewerJournalError,
+    beginning_of,
+    decode_journal,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Generator, Iterator
 
+    from stream_app.replay.inputs import Inputs
     from stream_app.replay.onlooking import Onlooker
     from stream_app.replay.outputs import Output
     from stream_app.replay.recording import About, TopicRecord
 
 #: Records of one transaction are appended within its time-out, and brokers' clocks differ by less, in ms.
 PATIENCE_MS = 60_000
+#: Records of one transaction are appended so near to each other, but for clocks that differ, in ms.
+_NEAR_MS = 1_000
 
 
 class Follower:
@@ -41,7 +55,7 @@ class Follower:
         read_again: Callable[[Side], Iterator[TopicRecord]],
         onlooker: Onlooker | None = None,
     ) -> None:
-        """Begin in front of the first keyframe.
+        """Begin in front of the first place at which the task can be begun.
 
         Args:
             about: the recording.
@@ -49,6 +63,7 @@ class Follower:
             read_again: yields a side's records from the beginning.
             onlooker: is told of scores as they are given to the core.
         """
+        self._about = about
         self._partition = partition
         self._comparing = Comparing(about, self._wait)
         self._driver = Driver(about, partition, read_again, self._comparing, self._wait, onlooker)
@@ -58,7 +73,10 @@ class Follower:
         self._newest_ms = self._at_ms = -(1 << 62)
         self._end_ms: int | None = None
         self._order: JournalOrder | None = None
+        #: Whether no record of the journal was worked off yet.
+        self._is_first = True
         self._gaps: list[Gap] = []
+        self._is_lost = False
         self._difference: Difference | None = None
         self._work = self._run()
 
@@ -108,6 +126,8 @@ class Follower:
                 comparing.look_at_leftovers(end_ms - PATIENCE_MS, is_following=self._order is not None)
             except DiffersError as differs:
                 self._found(differs)
+            except LostError as lost:
+                self._note_gap(str(lost), *self._driver.place)
         comparing.after["steps"] += len(self._journal)
         for side, kind in ((Side.TEXT, "texts"), (Side.FRAME, "frames")):
             comparing.after[kind] += len(self._inputs[side])
@@ -142,18 +162,27 @@ class Follower:
                 continue
             at, record = self._journal[0]
             self._at_ms = at.timestamp
-            if isinstance(record, JournalError):
-                raise DiffersError("journal", "a journal record", record)
             try:
-                yield from self._seek(record) if self._order is None else self._driver.follow(self._order, at, record)
+                yield from self._work_off(at, record)
             except LostError as lost:
                 self._lose(str(lost), record)
             except CutOffError:
                 return
+            self._is_first = False
             self._journal.popleft()
 
-    def _wait(self, is_there: Callable[[], bool]) -> Generator[None, None, bool]:
+    def _work_off(self, at: TopicRecord, record: JournalRecord | JournalError) -> Iterator[None]:
+        if isinstance(record, NewerJournalError):
+            raise LostError(str(record)) from record
+        if isinstance(record, JournalError):
+            raise DiffersError("journal", "a journal record", record)
+        order = self._order
+        yield from self._seek(at, record) if order is None else self._driver.follow(order, at, record)
+
+    def _wait(self, is_there: Callable[[], bool], inputs: Inputs | None = None) -> Generator[None, None, bool]:
         """Wait until something was read; return whether it was before the recording was well past it.
+
+        If it is one of ``inputs`` that producers stamp, it may come as much later as their clocks are fast.
 
         Raises:
             CutOffError: at the recording's end, where it may lie behind that.
@@ -162,43 +191,93 @@ class Follower:
             late_ms = self._at_ms + PATIENCE_MS
             if self._end_ms is not None and late_ms > self._end_ms:
                 raise CutOffError
-            if self._end_ms is not None or self._newest_ms > late_ms:
+            is_past = self._newest_ms > late_ms and (inputs is None or inputs.is_by_broker)
+            if self._end_ms is not None or is_past:
                 return False
             yield
         return True
 
-    def _seek(self, record: JournalRecord) -> Iterator[None]:
-        """Look for a beginning: a keyframe whose inputs are there, or a reset."""
+    def _seek(self, at: TopicRecord, record: JournalRecord) -> Iterator[None]:
+        """Look for a beginning: the task's first step, a keyframe whose inputs are there, or a reset."""
+        is_beginning = False
+        try:
+            is_beginning = self._is_first and (yield from self._is_beginning(record))
+        except LostError as lost:
+            self._lose(str(lost), record)
+        if is_beginning:
+            from_ms = self._about.from_ms
+            # What was put out earlier is of a life whose reset lies before the recording.
+            since_ms = from_ms if from_ms <= self._at_ms else self._at_ms - _NEAR_MS
+            order = JournalOrder()
+            self._take_up(order, max(since_ms, self._at_ms - PATIENCE_MS))
+            yield from self._driver.follow(order, at, record)
+            return
         self._comparing.before["steps"] += record.step is not None
         if any(isinstance(entry, JournalReset) for entry in record.entries):
             self._comparing.end_life(is_followed=False)
-            self._comparing.outputs.since_ms = self._at_ms
-            self._order = JournalOrder()
-            list(self._order.of(record))
+            order = JournalOrder()
+            self._take_up(order, self._at_ms)
+            list(order.of(record))
             return
         if record.epoch is not None:
             self._driver.enter_epoch(record.epoch)
         if record.keyframe is None or record.step is None:
             return
-        checkpoint = read_keyframe(record.keyframe.checkpoint)
+        checkpoint = read_keyframe(record)
         require_own_cut(checkpoint, record.step)
         for side in Side:
             inputs, lowest, following = self._inputs[side], checkpoint.lowest(side), next_of(checkpoint, side)
             if lowest < following:
-                yield from self._wait(lambda inputs=inputs, last=following - 1: inputs.newest >= last)  # type: ignore[misc]
+                is_there = partial(_reaches, inputs, following - 1)
+                yield from self._wait(is_there, inputs)
                 if not inputs.has(lowest):
                     raise LostError(f"the keyframe needs {ref(side, lowest)}, which is not in the recording")
         self._driver.begin(checkpoint)
-        self._comparing.outputs.since_ms = self._at_ms
-        self._order = JournalOrder((checkpoint.next_text, checkpoint.next_frame))
+        self._take_up(JournalOrder((checkpoint.next_text, checkpoint.next_frame)), self._at_ms)
 
-    def _lose(self, why: str, record: JournalRecord) -> None:
+    def _is_beginning(self, record: JournalRecord) -> Generator[None, None, bool]:
+        """Return whether a record is of the task's first step, and the recording begins no later than its inputs."""
+        beginning, step = beginning_of(record), record.step
+        if beginning is None or step is None:
+            return False
+        (switch, count), text, frame = beginning, self._inputs[Side.TEXT], self._inputs[Side.FRAME]
+        places = [entry.offset for entry in record.entries if isinstance(entry, JournalText | JournalSkipped)]
+        last_text, last_frame = max(places, default=-1), step.next_frame - 1 if count else -1
+        try:
+            yield from self._wait(partial(_reaches, text, last_text), text)
+            yield from self._wait(partial(_reaches, frame, last_frame), frame)
+        except CutOffError:
+            return False
+        found = frame.count(switch.next_frame, step.next_frame)
+        # Offsets of a topic may have gaps, so only the frames that are there tell a task's first step from another.
+        if found < count == step.next_frame - switch.next_frame and 0 <= frame.first <= switch.next_frame:
+            raise LostError(f"the task's first step took in {count} frames, {found} of which are in the recording")
+        return found >= count and (not places or 0 <= text.first <= places[0])
+
+    def _take_up(self, order: JournalOrder, since_ms: int) -> None:
+        """Follow the task from here on; what was put out before ``since_ms`` is of the time before."""
+        self._order = order
+        self._comparing.take_up(since_ms)
+        if self._is_lost:
+            self._is_lost = False
+            self._gaps[-1] = msgspec.structs.replace(self._gaps[-1], until_ms=self._at_ms)
+
+    def _lose(self, why: str, record: JournalRecord | JournalError) -> None:
         """Give the task up until the next keyframe."""
-        step = record.step
-        self._gaps.append(Gap(sequence=step.sequence if step else 0, stream_ms=step.stream_ms if step else 0, why=why))
+        if self._is_lost:
+            has_keyframe = isinstance(record, JournalRecord) and record.keyframe is not None
+            gap = self._gaps[-1]
+            self._gaps[-1] = msgspec.structs.replace(gap, unusable=gap.unusable + has_keyframe)
+        else:
+            step = record.step if isinstance(record, JournalRecord) else None
+            self._note_gap(why, *((step.sequence, step.stream_ms) if step is not None else self._driver.place))
         self._order = None
         self._driver.drop()
         self._comparing.lose()
+
+    def _note_gap(self, why: str, sequence: int, stream_ms: int) -> None:
+        self._gaps.append(Gap(sequence=sequence, stream_ms=stream_ms, why=why))
+        self._is_lost = True
 
     def _found(self, differs: DiffersError) -> None:
         """Note the first difference, and hold nothing any more."""
@@ -218,6 +297,10 @@ class Follower:
         self._comparing.outputs.clear()
         for inputs in self._inputs:
             inputs.clear()
+
+
+def _reaches(inputs: Inputs, offset: int) -> bool:
+    return inputs.newest >= offset
 
 
 def _known(stream_ms: int | None) -> int | None:

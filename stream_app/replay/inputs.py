@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from stream_app.replay.recording import TopicRecord
 
+#: As Kafka numbers it: the broker stamped the record, and not its producer.
+APPEND_TIME = 1
 #: While no keyframe was found, the newest records of at most so many bytes are held, per task and side.
 _MAX_IDLE_BYTES = 512 * 1024 * 1024
 
@@ -31,6 +33,8 @@ class Inputs:
         #: The offset of the newest record that was read, and of the first; -1 where there was none.
         self.newest = -1
         self.first = -1
+        #: Whether the broker stamped what was read last: only its clock says how far the recording was read.
+        self.is_by_broker = False
         #: Below this offset nothing is held any more: it was taken, or passed.
         self._passed = 0
 
@@ -42,6 +46,8 @@ class Inputs:
         if self.first < 0:
             self.first = record.offset
         self.newest = record.offset
+        if record.lost is None:
+            self.is_by_broker = record.timestamp_type == APPEND_TIME
         self._queue.append(record)
         self._bytes += record.size
         while is_idle and self._bytes > _MAX_IDLE_BYTES and len(self._queue) > 1:
@@ -50,6 +56,10 @@ class Inputs:
     def has(self, offset: int) -> bool:
         """Return whether the record at an offset that is not yet taken is held; slow, for the beginning only."""
         return any(record.offset == offset for record in self._queue)
+
+    def count(self, low: int, below: int) -> int:
+        """Return how many records from one offset to below another are held; slow, for the beginning only."""
+        return sum(low <= record.offset < below for record in self._queue)
 
     def skip_to(self, offset: int) -> None:
         """Go on at an offset: pass what lies below, or read again what was taken already."""

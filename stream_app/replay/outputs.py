@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from stream_app.core.event_time import parse_event_time
 from stream_app.core.types import Side
+from stream_app.replay.differing import LostError
 from stream_app.wire.alerts import Alert, decode_alert
 from stream_app.wire.dead_letters import DeadLetter, decode_dead_letter
 from stream_app.wire.decisions import DecisionScores, decode_scores
-from stream_app.wire.message import WireError
+from stream_app.wire.message import SCHEMA, NewerError, WireError, decode_value, event_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,10 +29,28 @@ if TYPE_CHECKING:
 NEVER_MS = 1 << 62
 #: How many names of outputs that were met are remembered, to tell one that was recorded twice.
 _REMEMBERED = 10_000
+#: Of alerts, notices and decisions, with the version of their schema.
+_TYPE = re.compile(r"vigil\.(?:alert\.[a-z]+|notice|decision)\.v([0-9]{1,9})")
+
+
+class _EvidenceRef(msgspec.Struct):
+    partition: int
+
+
+class _Newer(msgspec.Struct):
+    """What an output of a newer version is expected to say of its task all the same."""
+
+    evidence: Annotated[tuple[_EvidenceRef, ...], msgspec.Meta(min_length=1)]
+    sequence: int | None = None
+    index: int | None = None
 
 
 class Output(msgspec.Struct, eq=False):
-    """One recorded output of a task. ``life`` counts the resets before it; ``name`` is unique within one."""
+    """One recorded output of a task. ``life`` counts the resets before it; ``name`` is unique within one.
+
+    ``place`` is a decision's in the task's order. ``newer`` says that a newer version wrote it, which this one cannot
+    read; empty otherwise.
+    """
 
     partition: int
     kind: Kind
@@ -40,6 +59,8 @@ class Output(msgspec.Struct, eq=False):
     decision: DecisionScores | None = None
     letter: DeadLetter | None = None
     life: int = 0
+    place: tuple[object, object] | None = None
+    newer: str = ""
 
     @property
     def time_ms(self) -> int | None:
@@ -65,6 +86,8 @@ def name_of(kind: Kind, headers: Sequence[tuple[str, bytes | None]]) -> str:
 def read_output(kind: Kind, record: TopicRecord, about: About) -> Output | None:
     """Read whose output a record is; None where it is another deployment's.
 
+    One that a newer version wrote is an output, too, as far as it says of which task.
+
     Raises:
         WireError: if it cannot be read.
     """
@@ -75,9 +98,21 @@ def read_output(kind: Kind, record: TopicRecord, about: About) -> Output | None:
         return Output(letter.partition, kind, name, record, letter=letter) if is_ours else None
     if ("ce_source", f"/vigil/{about.deployment}".encode()) not in record.headers:
         return None
+    try:
+        return _read_event(kind, name, record, about)
+    except NewerError as newer:
+        return _newer_output(kind, name, record, about, newer)
+
+
+def _read_event(kind: Kind, name: str, record: TopicRecord, about: About) -> Output | None:
+    event = event_type(record.headers)
+    version = _TYPE.fullmatch(event)
+    if version is not None and int(version[1]) > SCHEMA:
+        raise NewerError(f"expected an event of version {SCHEMA}, found {event}: a newer version of Vigil wrote it")
     if kind == "decisions":
         decision = decode_scores(record.value)
-        return Output(decision.partition, kind, name, record, decision=decision)
+        place = (decision.sequence, decision.index)
+        return Output(decision.partition, kind, name, record, decision=decision, place=place)
     alert = decode_alert(record.value, record.headers)
     if alert is None:
         return None
@@ -87,6 +122,17 @@ def read_output(kind: Kind, record: TopicRecord, about: About) -> Output | None:
     if found is None:
         raise WireError(f"notice: expected an id with deployment and partition, found {name}")
     return Output(int(found[1]), kind, name, record)
+
+
+def _newer_output(kind: Kind, name: str, record: TopicRecord, about: About, newer: NewerError) -> Output:
+    words = f"{kind}, {name or f'offset {record.offset}'}: {newer}"
+    # By its id, as notices of this version; they name no records.
+    notice = re.match(rf"[a-z-]+-{re.escape(about.deployment)}-([0-9]+)-", name)
+    if notice is not None and kind == "alerts":
+        return Output(int(notice[1]), kind, name, record, newer=words)
+    said = decode_value(record.value, _Newer, kind)
+    place = None if kind != "decisions" else (said.sequence, said.index)
+    return Output(said.evidence[0].partition, kind, name, record, place=place, newer=words)
 
 
 def side_of(letter: DeadLetter, about: About) -> Side:
@@ -117,8 +163,8 @@ class Outputs:
         """Take the next record of a partition."""
         self._by_name[(output.life, output.kind, output.name)] = output
         self._by_place.setdefault((output.kind, output.record.partition), deque()).append(output)
-        if output.decision is not None:
-            self._scores[(output.life, output.decision.sequence, output.decision.index)] = output
+        if output.place is not None:
+            self._scores[(output.life, *output.place)] = output
 
     def find(self, life: int, kind: Kind, name: str, *, is_last_chance: bool = False) -> Output | None:
         """Return the recorded output of a name; one that may be of an earlier life only as a last chance."""
@@ -127,8 +173,14 @@ class Outputs:
     def decision_at(
         self, life: int, sequence: int, index: int, *, is_last_chance: bool = False
     ) -> DecisionScores | None:
-        """Return the decision at a place in the task's order, as in :meth:`find`."""
+        """Return the decision at a place in the task's order, as in :meth:`find`.
+
+        Raises:
+            LostError: if a newer version wrote it.
+        """
         output = self._unless_early(self._scores.get((life, sequence, index)), is_last_chance=is_last_chance)
+        if output is not None and output.newer:
+            raise LostError(output.newer)
         return output.decision if output is not None else None
 
     def drop(self, output: Output) -> None:
@@ -156,6 +208,12 @@ class Outputs:
         for queue in self._by_place.values():
             yield from queue
 
+    def lose(self) -> None:
+        """Forget what was met: in a gap there may be a reset, and behind it the same names again."""
+        self._met.clear()
+        self.begun.clear()
+        self.since_ms = NEVER_MS
+
     def clear(self) -> None:
         """Let go of everything."""
         for index in (self._by_name, self._by_place, self._scores):
@@ -165,8 +223,8 @@ class Outputs:
         key = (output.life, output.kind, output.name)
         if self._by_name.get(key) is output:
             del self._by_name[key]
-        if output.decision is not None:
-            place = (output.life, output.decision.sequence, output.decision.index)
+        if output.place is not None:
+            place = (output.life, *output.place)
             if self._scores.get(place) is output:
                 del self._scores[place]
 

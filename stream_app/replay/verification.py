@@ -44,11 +44,17 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """From this step on a task could not be verified, until the next keyframe whose inputs are there."""
+    """From this step on a task could not be verified, until the next keyframe whose inputs are there.
+
+    ``until_ms`` is the append time of the journal record from which on it was verified again, None where it never was;
+    ``unusable`` counts the keyframes before that which could not be begun from either.
+    """
 
     sequence: int
     stream_ms: int
     why: str
+    until_ms: int | None = None
+    unusable: int = 0
 
 
 class TaskVerification(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,11 +39,16 @@ class DifferenceDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GapDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """From here on a task could not be verified, until the next keyframe whose inputs are there."""
+    """From here on a task could not be verified, until the next keyframe whose inputs are there.
+
+    ``until`` is when that was appended, null where there is none; ``unusable`` counts further keyframes before it.
+    """
 
     sequence: _Count
     time: _Time
     why: str
+    until: _Time | None = None
+    unusable: _Count = 0
 
 
 class TaskDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +147,14 @@ def _task(task: TaskVerification) -> TaskDocument:
         without_digests=task.without_digests,
         versions=task.versions,
         gaps=tuple(
-            GapDocument(sequence=gap.sequence, time=format_time(gap.stream_ms), why=gap.why) for gap in task.gaps
+            GapDocument(
+                sequence=gap.sequence,
+                time=format_time(gap.stream_ms),
+                why=gap.why,
+                until=_time(gap.until_ms),
+                unusable=gap.unusable,
+            )
+            for gap in task.gaps
         ),
         difference=None
         if found is None

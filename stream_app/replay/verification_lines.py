@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from stream_app.replay.rescored import Flip, Rescored
-    from stream_app.replay.verification import TaskVerification, Verification
+    from stream_app.replay.verification import Gap, TaskVerification, Verification
 
 _ORDER = ("steps", "keyframes", "texts", "frames", "alerts", "decisions", "dead_letters")
 
@@ -43,12 +43,18 @@ def _task(task: TaskVerification) -> Iterator[str]:
     if task.after:
         yield f"  behind      {_counts(task.after)}: no step in the recording is of them, or its end cuts it off"
     for gap in task.gaps:
-        place = f"from sequence {gap.sequence:,}, {format_time(gap.stream_ms)} on" if gap.sequence else "at once"
-        yield f"  GAP         {place}, up to the next keyframe: {gap.why}"
+        yield f"  GAP         {_extent(gap)}: {gap.why}"
     if task.without_digests:
         yield f"  no digests  in {task.without_digests:,} steps: not every byte of their inputs is compared"
     if task.difference is not None:
         yield from (f"  {line}" for line in task.difference.words().splitlines())
+
+
+def _extent(gap: Gap) -> str:
+    end = "its end" if gap.until_ms is None else format_time(gap.until_ms)
+    unusable = f", over {gap.unusable:,} more keyframes that cannot be used" if gap.unusable else ""
+    begin = f"from sequence {gap.sequence:,}, {format_time(gap.stream_ms)}" if gap.sequence else "from its beginning"
+    return f"{begin} to {end}{unusable}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stream_app.core.types import Side
 from stream_app.replay.canonical import Reached
 from stream_app.replay.following import Follower
+from stream_app.replay.inputs import APPEND_TIME
 from stream_app.replay.outputs import read_output
 from stream_app.replay.reading import readable
 from stream_app.replay.recording import RecordingError
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
     from stream_app.replay.recording import About, Kind, Recording, TopicRecord
 
 _SIDES: dict[Kind, Side] = {"texts": Side.TEXT, "frames": Side.FRAME}
-#: As Kafka numbers it: the broker stamped the record. Producers' clocks say nothing of how far the recording was read.
-_APPEND_TIME = 1
 #: So often whoever waits for it gets a turn, and hears how far it has come.
 _RECORDS_A_TURN = 256
 
 
 def verify(recording: Recording) -> Verification:
-    """Verify every task of a recording, from its first keyframe on whose inputs are there.
+    """Verify every task of a recording, from its first step or the first keyframe on whose inputs are there.
 
     Args:
         recording: it is read once, and once more for each reset that went back behind what was taken.
@@ -105,7 +104,8 @@ class _Verifying:
     def run(self) -> Generator[Reached, None, Verification]:
         for count, (kind, record) in enumerate(self._until_torn(), 1):
             partition = self._give(kind, record)
-            if record.timestamp_type == _APPEND_TIME and record.timestamp > self._newest_ms:
+            # Producers' clocks say nothing of how far the recording was read.
+            if record.timestamp_type == APPEND_TIME and record.timestamp > self._newest_ms:
                 self._newest_ms = record.timestamp
                 self._first_ms = record.timestamp if self._first_ms is None else self._first_ms
             if partition is not None:

@@ -95,6 +95,7 @@ class DecisionScores(msgspec.Struct, frozen=True, kw_only=True):
     without_text: Logits | None
     failures: Failures
     evidence: Annotated[tuple[_Place, ...], msgspec.Meta(min_length=1, max_length=2)]
+    schema: Literal[1]
 
     @property
     def partition(self) -> int:

@@ -7,6 +7,7 @@ as the live task did, and to commit where it committed.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -39,6 +40,10 @@ _OPEN = "0" * 32
 
 class JournalError(WireError):
     """The journal cannot be read, or tells no order; the message says expected and found."""
+
+
+class NewerJournalError(JournalError):
+    """A newer version wrote a journal record, and this one cannot read it."""
 
 
 class JournalEpoch(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +108,13 @@ class Text(msgspec.Struct, frozen=True):
 Place = Frames | Text | JournalTick | JournalThinning | JournalSwitch | JournalReset | JournalEpoch | JournalStep
 
 
+class _EpochVersion(msgspec.Struct):
+    version: str
+
+
 class _Version(msgspec.Struct):
     schema: int
+    epoch: _EpochVersion | None = None
 
 
 def render_journal(
@@ -169,17 +179,55 @@ def decode_journal(data: bytes) -> JournalRecord:
     """Decode a journal record, of an older version too.
 
     Raises:
-        JournalError: if it is damaged, or of another schema.
+        NewerJournalError: if a newer version wrote it, which this one cannot read.
+        JournalError: if it is damaged.
     """
     try:
-        found = msgspec.json.decode(data, type=_Version).schema
+        said = msgspec.json.decode(data, type=_Version)
+        found = said.schema
+        if found > SCHEMA:
+            message = f"journal schema: expected {SCHEMA}, found {found}: a newer version of Vigil wrote it"
+            raise NewerJournalError(message)
         if found != SCHEMA:
             message = f"journal schema: expected {SCHEMA}, found {found}"
             raise JournalError(message)
-        return msgspec.json.decode(data, type=JournalRecord)
+        return _decode(data, said.epoch)
     except msgspec.DecodeError as error:
         message = f"journal record of {len(data)} bytes cannot be read: {error}"
         raise JournalError(message) from error
+
+
+def _decode(data: bytes, epoch: _EpochVersion | None) -> JournalRecord:
+    try:
+        return msgspec.json.decode(data, type=JournalRecord)
+    except msgspec.ValidationError as error:
+        if epoch is None or not is_later_version(epoch.version):
+            raise
+        # Such as a setting that this version does not have.
+        message = f"journal record of version {epoch.version}, later than {__version__}, cannot be read: {error}"
+        raise NewerJournalError(message) from error
+
+
+def is_later_version(version: str) -> bool:
+    """Return whether a version of Vigil, as a journal names it, is later than this one."""
+    theirs, ours = ([int(digits) for digits in re.findall("[0-9]+", one)[:3]] for one in (version[:80], __version__))
+    return theirs > ours
+
+
+def beginning_of(record: JournalRecord) -> tuple[JournalSwitch, int] | None:
+    """Return the beginning of a task, if a record can be of its first step.
+
+    Every entry and every frame has a sequence number of its own, and a task's first entry is a switch. A record that
+    begins with a switch in the middle of a task's life counts more frames than its step took in.
+
+    Returns:
+        The switch, and how many frames the step took in if it is a task's first; None where it cannot be.
+    """
+    step, first = record.step, next(iter(record.entries), None)
+    if step is None or not isinstance(first, JournalSwitch):
+        return None
+    frames = step.sequence - len(record.entries)
+    return (first, frames) if 0 <= frames <= step.next_frame - first.next_frame else None
 
 
 def in_order(records: Iterable[JournalRecord], start: tuple[int, int] | None = None) -> Iterator[Place]:

@@ -26,6 +26,14 @@ class WireError(ValueError):
     """A record is not what its type says. The message gives the expected and the found."""
 
 
+class NewerError(WireError):
+    """A record is by a newer version of its schema than this version of Vigil reads."""
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
 class Message(msgspec.Struct, frozen=True):
     """One record to be published; ``partition`` None leaves the choice to the key."""
 
@@ -63,9 +71,25 @@ def decode_value(value: bytes | None, wanted: type[_Value], name: str) -> _Value
     """Read a record's value by a type; properties that the type does not have are ignored.
 
     Raises:
+        NewerError: if it does not, and is by a newer version of its schema.
         WireError: if it does not fit the type; the message calls that ``name``.
     """
     try:
         return msgspec.json.decode(value or b"", type=wanted)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        require_known(value, name)
         raise WireError(f"expected a {name} by its schema, found: {error}") from error
+
+
+def require_known(value: bytes | None, name: str) -> None:
+    """Make sure that a record's value does not say that it is by a newer version of its schema.
+
+    Raises:
+        NewerError: if it does; the message calls it ``name``.
+    """
+    try:
+        found = msgspec.json.decode(value or b"", type=_Version).schema
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if found > SCHEMA:
+        raise NewerError(f"{name} schema: expected {SCHEMA}, found {found}: a newer version of Vigil wrote it")

@@ -23,7 +23,7 @@ def open_source(source: str, *, fps: float | None = None, quality: int = 85) -> 
 
     Args:
         source: as :func:`~stream_app.adapters.feed.open_footage` takes it, or an MCAP file, with ``#TOPIC`` behind its
-            name where it has pictures of more than one.
+            name where it has pictures of more than one. A folder of such files stands for all of them in a row.
         fps: at most so many frames per second; None for all.
         quality: of JPEGs that are encoded here, 1 to 100; pictures of MCAP files are passed on as they are.
 
@@ -31,7 +31,7 @@ def open_source(source: str, *, fps: float | None = None, quality: int = 85) -> 
         FeedError: if there is nothing of the kind.
     """
     path, topic = _parts(source)
-    if path is None or not path.is_file():
+    if path is None or not path.exists():
         return open_footage(source, fps=fps, quality=quality)
     # Here and not at the top: feeding needs no library of recordings otherwise.
     from stream_app.adapters.recording.foreign import ForeignFile  # noqa: PLC0415
@@ -53,10 +53,13 @@ def open_source(source: str, *, fps: float | None = None, quality: int = 85) -> 
 
 
 def _parts(source: str) -> tuple[Path | None, str | None]:
-    """Return the path of an MCAP file and its topic; None where the source cannot be one."""
+    """Return the path of an MCAP file, or of a folder of them, and its topic; None where the source cannot be one."""
     name, mark, topic = source.partition(TOPIC_MARK)
     if mark:
         return Path(name + TOPIC_MARK.rstrip("#")), topic
+    name, mark, topic = source.partition("#")
+    if Path(name).is_dir() and any(Path(name).glob("*.mcap")):
+        return Path(name), topic if mark else None
     return (Path(source), None) if source.endswith(".mcap") else (None, None)
 
 

@@ -13,7 +13,14 @@ import pytest
 from msgspec import structs
 
 from stream_app.config import Operational
-from stream_app.core.checkpoint import SCHEMA, Checkpoint, CheckpointError, decode_checkpoint, encode_checkpoint
+from stream_app.core.checkpoint import (
+    SCHEMA,
+    Checkpoint,
+    CheckpointError,
+    NewerCheckpointError,
+    decode_checkpoint,
+    encode_checkpoint,
+)
 from stream_app.core.marks import HELD
 from stream_app.core.settings import Semantic
 from stream_app.core.task import Task
@@ -75,6 +82,14 @@ def test_a_setting_that_only_a_later_version_has_is_refused_and_not_dropped() ->
 def test_another_schema_is_refused_with_expected_and_found(data: bytes) -> None:
     with pytest.raises(CheckpointError, match=r"schema: expected 1.*, found 3"):
         decode_checkpoint(data)
+
+
+@pytest.mark.parametrize(("first", "is_newer"), [(SCHEMA + 1, True), (200, True), (0, False), (1, False)])
+def test_a_newer_schema_is_told_from_damage(first: int, *, is_newer: bool) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        decode_checkpoint(bytes([first]) + _some_state()[1:])
+    assert isinstance(refused.value, NewerCheckpointError) is is_newer
+    assert ("a newer version of Vigil wrote it" in str(refused.value)) is is_newer
 
 
 @pytest.mark.parametrize("place", [b"names", b"slots", b"outcomes"])

@@ -34,29 +34,23 @@ def _write(recorded: Recorded, place: int, record: JournalRecord) -> None:
     records[place] = replace(records[place], value=encode_journal(record))
 
 
-def _inputs(recorded: Recorded, kind: Kind) -> list[int]:
-    """Return the places of inputs that took theirs behind the first keyframe, and in no later life."""
+def _inputs(recorded: Recorded, kind: Kind, *, is_behind_first: bool = False) -> list[int]:
+    """Return the places of inputs that took theirs in no later life; behind the first step if that is to be."""
     journal = _journal(recorded)
     steps = [record.step for _, record in journal if record.step is not None]
     below = [step.next_text if kind == "texts" else step.next_frame for step in steps]
     first = decode_journal(recorded.topics[("journal", 0)][0].value or b"").step
     assert first is not None
-    low = first.next_text if kind == "texts" else first.next_frame
+    low = (first.next_text if kind == "texts" else first.next_frame) if is_behind_first else 0
     return [place for place, one in enumerate(recorded.topics[(kind, 0)]) if low <= one.offset < max(below)]
 
 
 def _outputs(recorded: Recorded, kind: Kind) -> list[tuple[tuple[Kind, int], int]]:
-    begin = next(
-        one.timestamp + 10
-        for one in recorded.topics[("journal", 0)]
-        if decode_journal(one.value or b"").keyframe is not None
-    )
     return [
         (topic, place)
         for topic, records in sorted(recorded.topics.items())
         if topic[0] == kind
-        for place, one in enumerate(records)
-        if one.timestamp > begin
+        for place in range(len(records))
     ]
 
 
@@ -117,10 +111,10 @@ def in_lost(**parts: Any) -> Change:  # noqa: ANN401
 
 
 def drop_input(kind: Kind) -> Change:
-    """Leave an input out."""
+    """Leave an input out. Without one of its first step, a task cannot be told from one that began earlier."""
 
     def change(recorded: Recorded, random: Random) -> bool:
-        del recorded.topics[(kind, 0)][random.choice(_inputs(recorded, kind))]
+        del recorded.topics[(kind, 0)][random.choice(_inputs(recorded, kind, is_behind_first=True))]
         return True
 
     return change

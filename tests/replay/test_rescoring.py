@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from stream_app.core.score import micro_logit
+from stream_app.core.score import LIMIT, micro_logit
 from stream_app.core.types import LabelRule, Model, Scored
-from stream_app.replay.rescored import MAX_LISTED, Differences, Observed
+from stream_app.replay.rescored import MAX_LISTED, Differences, Observed, chance
 from stream_app.replay.rescoring import Judge, Rescoring
 from stream_app.replay.verification_document import verification_document
 from stream_app.replay.verification_lines import verification_lines
@@ -83,6 +83,26 @@ def test_what_passes_a_threshold_only_once_is_a_flip_in_or_outside_the_band(
         assert flip.at == pytest.approx(0.8 if flip.threshold == "open_at" else 0.4, abs=1e-6)
 
 
+def test_a_score_at_the_threshold_itself_flips_inside_a_band_of_nothing() -> None:
+    (label, _) = differences((scored(0.8, 0.1), scored(0.79, 0.1)), band=0.0).labels
+    assert (label.flips_inside, label.flips_outside) == (1, 0)
+
+
+def test_the_typical_difference_is_the_median() -> None:
+    for typical, found in ((0.03, (0.001, 0.03, 0.03)), (0.001, (0.001, 0.001, 0.03, 0.03))):
+        pairs = [(scored(0.5, 0.1), scored(0.5 + by, 0.1)) for by in found]
+        assert differences(*pairs).labels[0].typical == pytest.approx(typical, abs=1e-6)
+
+
+def test_the_chance_of_any_logit_is_one() -> None:
+    assert (chance(-(10**12)), chance(10**12)) == (chance(-LIMIT), chance(LIMIT))
+    assert 0 < chance(-LIMIT) < 0.5 < chance(LIMIT) <= 1
+
+
+def test_nothing_scored_is_not_complete() -> None:
+    assert not Differences(0.0, 0.0).result().is_complete
+
+
 def test_a_label_that_does_not_alert_flips_nothing() -> None:
     (_, calm) = differences((scored(0.1, 0.9), scored(0.1, 0.2))).labels
     assert (calm.flips_inside, calm.flips_outside) == (0, 0)
@@ -100,6 +120,9 @@ def test_a_label_that_does_not_alert_flips_nothing() -> None:
         (scored(0.5, 0.1, failure="undecodable"), scored(0.5, 0.1), False),
         (scored(0.5, 0.1, failure="decode-timeout"), scored(0.5, 0.1, failure="undecodable"), True),
         (Scored(7, 0, None, image_failure="inference"), Scored(7, 0, None, image_failure="inference"), True),
+        (replace(scored(0.5, 0.1), text_failure="inference"), scored(0.5, 0.1), False),
+        # Nothing could be scored today, though nothing is said to have failed: there is nothing to be compared.
+        (scored(0.5, 0.1), Scored(7, 0, None), True),
     ],
 )
 def test_it_is_within_by_tolerance_band_and_what_could_be_scored(
@@ -115,6 +138,13 @@ def test_all_flips_are_counted_and_few_are_listed_those_outside_first() -> None:
     found = differences(*[inside] * 30, *[outside] * 5)
     assert (found.labels[0].flips_inside, found.labels[0].flips_outside) == (30, 5)
     assert [flip.is_inside for flip in found.flips] == [False] * 5 + [True] * (MAX_LISTED - 5)
+
+
+def test_of_flips_no_more_are_held_than_are_listed() -> None:
+    found = Differences(0.02, 0.05)
+    for _ in range(MAX_LISTED + 5):
+        found.add(OBSERVED, TWO, scored(0.81, 0.1), scored(0.79, 0.1), ("fight", "calm"))
+    assert sum(map(len, found._listed)) == MAX_LISTED
 
 
 def test_labels_are_compared_by_their_names_and_those_that_are_missing_are_not() -> None:

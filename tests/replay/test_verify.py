@@ -16,12 +16,13 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 import tests.core.conftest  # noqa: F401 - the profile of the core's properties
+from stream_app.core.checkpoint import decode_checkpoint, encode_checkpoint
 from stream_app.core.types import Side
 from stream_app.replay.following import Follower
 from stream_app.replay.outputs import Outputs, read_output
 from stream_app.replay.recording import RecordingError
 from stream_app.replay.verify import verify, verifying
-from stream_app.wire.journal import decode_journal, encode_journal
+from stream_app.wire.journal import JournalKeyframe, decode_journal, encode_journal
 from tests.core.examples import examples
 from tests.core.live import Live
 from tests.core.streams import Stream, semantics, streams
@@ -34,9 +35,13 @@ if TYPE_CHECKING:
     from stream_app.core.settings import Semantic
     from stream_app.replay.recording import About, Kind, TopicRecord
     from stream_app.replay.verification import Gap
-    from stream_app.wire.journal import JournalStep
+    from stream_app.wire.journal import JournalRecord, JournalStep
 
 SEEDS = st.integers(0, 1 << 32)
+
+
+def _read(record: TopicRecord) -> JournalRecord:
+    return decode_journal(record.value or b"")
 
 
 def _recorded(stream: Stream, other: Semantic, seed: int) -> Recorded:
@@ -54,8 +59,12 @@ def test_a_recording_of_a_live_task_is_equal_to_what_the_core_makes_of_it(
     assert [difference.words() for difference in verdict.differences] == []
     (task,) = verdict.tasks
     assert (verdict.unread, verdict.torn, task.gaps) == (0, "", ())
-    # The steps up to the first keyframe have no state to begin from.
     assert verdict.status == ("equal" if task.verified.get("steps") else "incomplete")
+    # From the very first step on.
+    assert "steps" not in task.before
+    assert task.verified.get("steps", 0) == sum(
+        record.step is not None for record in map(_read, recorded.of("journal"))
+    )
     for kind in ("alerts", "decisions", "dead_letters"):
         counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
         assert counted == len(recorded.of(kind)), kind
@@ -235,8 +244,20 @@ def test_a_reset_back_to_what_lies_before_the_recording_is_a_gap_and_no_differen
 def test_a_task_that_began_and_then_had_nothing_to_do_does_not_make_a_recording_incomplete() -> None:
     recorded = _busy(0).copy()
     recorded.about = replace(recorded.about, partitions=(0, 1))
-    beginning = decode_journal(recorded.of("journal")[0].value or b"")
-    value = encode_journal(replace(beginning, partition=1))
+    beginning = _read(recorded.of("journal")[0])
+    assert beginning.step is not None
+    assert beginning.keyframe is not None
+    # One number later it is no task's first step.
+    later = beginning.step.sequence + 1
+    state = replace(decode_checkpoint(beginning.keyframe.checkpoint), sequence=later)
+    value = encode_journal(
+        replace(
+            beginning,
+            partition=1,
+            step=replace(beginning.step, sequence=later),
+            keyframe=JournalKeyframe(checkpoint=encode_checkpoint(state)),
+        )
+    )
     recorded.topics["journal", 1] = [replace(recorded.of("journal")[0], partition=1, key=b"d/1", value=value)]
     verdict = verify(recorded)
     assert verdict.tasks[1].before == {"steps": 1}
@@ -267,7 +288,10 @@ def test_a_journal_without_digests_is_verified_without_and_that_is_said() -> Non
 def test_without_a_keyframe_nothing_is_verified_and_the_verdict_is_not_equal() -> None:
     whole = _busy(1)
     reset_ms = next(one.timestamp for one in whole.of("journal") if decode_journal(one.value or b"").step is None)
-    verdict = verify(_without(whole.between(0, reset_ms), keyframe=lambda _: None))
+    later = whole.between(0, reset_ms)
+    # Without the task's first step.
+    del later.topics[("journal", 0)][0]
+    verdict = verify(_without(later, keyframe=lambda _: None))
     assert verdict.status == "incomplete"
     assert verdict.tasks[0].verified == {}
     assert verdict.tasks[0].before["steps"] > 0
@@ -294,10 +318,12 @@ def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe(se
         assert counted == len(recorded.of(kind)), kind
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4, 10, 37, 39])
+@pytest.mark.parametrize("seed", [1, 2, 4, 11, 38, 39])
 def test_what_lies_before_a_reset_and_has_no_keyframe_is_of_the_time_before(seed: int) -> None:
     recorded = _busy(seed).copy()
     journal = recorded.topics[("journal", 0)]
+    # Without the task's first step.
+    del journal[0]
     for place, one in enumerate(journal):
         record = decode_journal(one.value or b"")
         if record.step is None:

@@ -33,20 +33,22 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted. ``about`` says it as the recording will; ``to_ms`` None leaves the end open.
 
     ``starts`` are the keyframes to begin from, by task: with them records from before the range belong to it.
+    ``reached`` says by task below which texts and frames all have their places in steps of the range: they belong to
+    it whatever their time, for where producers stamp them their clocks may be wrong.
     """
 
     about: About
     to_ms: int | None
     starts: dict[int, Start] = {}
+    reached: dict[int, tuple[int, int]] = {}
 
     def of(self, kind: Kind, record: TopicRecord) -> TopicRecord | None:
         """Return what of a record belongs to the recording; None where nothing does."""
         if kind in OUTPUTS:
             return self._output(kind, record)
-        if self.to_ms is not None and record.append_ms >= self.to_ms:
-            return None
         if kind == "journal":
-            return record if self._is_journal_wanted(record) else None
+            is_late = self.to_ms is not None and record.append_ms >= self.to_ms
+            return record if not is_late and self._is_journal_wanted(record) else None
         if record.partition not in self.about.partitions or not self._is_input_in_range(kind, record):
             return None
         is_left_out = not self._is_zone_wanted(record) or (kind == "frames" and not self.about.has_pictures)
@@ -58,10 +60,17 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         return min((self.about.from_ms, *(start.append_ms - SLACK_MS for start in self.starts.values())))
 
     def _is_input_in_range(self, kind: Kind, record: TopicRecord) -> bool:
-        start = self.starts.get(record.partition)
-        if start is None or record.append_ms >= self.about.from_ms:
-            return record.append_ms >= self.about.from_ms
-        return record.offset >= (start.text if kind == "texts" else start.frame)
+        start, append_ms = self.starts.get(record.partition), record.append_ms
+        lowest = None if start is None else start.text if kind == "texts" else start.frame
+        if lowest is not None and lowest <= record.offset < self.end_of(kind, record.partition):
+            return True
+        if self.to_ms is not None and append_ms >= self.to_ms:
+            return False
+        return append_ms >= self.about.from_ms or (lowest is not None and record.offset >= lowest)
+
+    def end_of(self, kind: Kind, task: int) -> int:
+        """Return the offset below which all inputs of a task have their places in steps of the range."""
+        return self.reached.get(task, (0, 0))[kind == "frames"]
 
     def _is_journal_wanted(self, record: TopicRecord) -> bool:
         task = _task_of_key(record.key, self.about.deployment)

@@ -63,7 +63,10 @@ def cut(
     begins = recording.begins
     starts = {task: keyframes.start(task, about.from_ms, begins, to_ms=about.to_ms) for task in busy}
     choice = Choice(
-        about=about, to_ms=about.to_ms, starts={task: start for task, start in starts.items() if start is not None}
+        about=about,
+        to_ms=about.to_ms,
+        starts={task: start for task, start in starts.items() if start is not None},
+        reached=keyframes.reached,
     )
     for task, chosen_start in choice.starts.items():
         for place, offset in chosen_start.places(task):
@@ -156,11 +159,11 @@ def _survey(recording: McapRecording, about: About) -> tuple[Keyframes, Begins, 
     first: Begins = {}
     busy: set[int] = set()
     for kind, record in readable(recording):
+        if kind in {"frames", "texts"}:
+            busy.add(record.partition)
         if record.append_ms < about.to_ms:
             if kind == "journal":
                 keyframes.note(record)
-            elif kind in {"frames", "texts"}:
-                busy.add(record.partition)
             if record.append_ms >= about.from_ms:
                 first.setdefault((kind, record.partition), record.offset)
     return keyframes, first, [task for task in about.partitions if task in busy]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import heapq
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from stream_app.adapters.recording.chunks import ChunkedFile, in_order_of_time
 from stream_app.adapters.recording.foreign_images import ForeignImage, ForeignImageError, decoder_of
-from stream_app.adapters.recording.layout import ABOUT, CHANNELS, PROFILE
+from stream_app.adapters.recording.layout import ABOUT, CHANNELS, PROFILE, SUFFIX
 from stream_app.core.event_time import format_event_time
 from stream_app.core.image_header import ImageHeaderError, read_image_header
 from stream_app.replay.recording import About, Kind, RecordingError, TopicRecord
@@ -70,48 +70,106 @@ class _Header(ChunkedFile):
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether another tool wrote an MCAP file; no for what is none.
+    """Whether other tools wrote an MCAP file, or all of them in a folder; no for what is none.
 
     Raises:
         OSError: if it cannot be read.
     """
     try:
-        with _Header(path) as header:
-            return header.profile != PROFILE
-    except (RecordingError, IsADirectoryError):
+        return all([_is_foreign_file(file) for file in files_of(path)] or [False])
+    except RecordingError:
         return False
 
 
-class ForeignFile(ChunkedFile):
-    """A file with pictures that another tool wrote, open for reading."""
+def files_of(path: Path) -> list[Path]:
+    """Return the files that a path stands for: itself, or the MCAP files in a folder."""
+    return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+
+
+def _is_foreign_file(path: Path) -> bool:
+    with _Header(path) as header:
+        return header.profile != PROFILE
+
+
+class _File(ChunkedFile):
+    """One file; it knows which of its channels have pictures."""
 
     def _understand(self, metadata: dict[str, dict[str, str]]) -> None:
-        self._decoders: dict[int, Callable[[bytes], ForeignImage]] = {}
+        self.decoders: dict[int, Callable[[bytes], ForeignImage]] = {}
         for number, channel in self.channels.items():
             schema = self.schemas.get(channel.schema_id)
             decoder = None if schema is None else decoder_of(schema.name, channel.message_encoding)
             if decoder is not None:
-                self._decoders[number] = decoder
+                self.decoders[number] = decoder
         self.is_recording = ABOUT in metadata or any(channel.topic in CHANNELS for channel in self.channels.values())
+
+    def count(self, topic: str) -> int:
+        return sum(self.counts[number] for number in self.decoders if self.channels[number].topic == topic)
+
+    def picture(self, message: Logged) -> Picture:
+        image = self.decoders[message.channel.id](message.data)
+        shape = read_image_header(image.data)
+        log_ms = message.log_ns // _NS
+        own_ms = image.time_ms
+        event_ms = own_ms if own_ms is not None and abs(own_ms - log_ms) <= _NEAR_MS else log_ms
+        return Picture(message.channel.topic, log_ms, event_ms, image.data, shape.format)
+
+    def schema_name(self, channel: Channel) -> str:
+        schema = self.schemas.get(channel.schema_id)
+        return f"{schema.name if schema else 'no schema'}, {channel.message_encoding}"
+
+
+class ForeignFile:
+    """A file with pictures that another tool wrote, open for reading; or a folder of them, as if they were one."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            RecordingError: if it is, or in it there is, no MCAP file, or one that is none.
+            OSError: if it cannot be read.
+        """
+        self.path = path
+        self._files: list[_File] = []
+        try:
+            self._files.extend(map(_File, files_of(path)))
+        except BaseException:
+            self.close()
+            raise
+        if not self._files:
+            raise RecordingError(f"{path}: expected MCAP files, found none")
+        self.is_recording = any(file.is_recording for file in self._files)
+
+    def close(self) -> None:
+        """Close it."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def topics(self) -> tuple[str, ...]:
         """The topics that have pictures, by name."""
-        return tuple(sorted({self.channels[number].topic for number in self._decoders if self.counts[number]}))
+        found = {file.channels[number].topic for file in self._files for number in file.decoders if file.counts[number]}
+        return tuple(sorted(found))
 
     @property
     def start_ms(self) -> int:
         """When its first message was logged; 0 where there is none."""
-        return (self.start_ns or 0) // _NS
+        return self._start_ns // _NS
 
     @property
     def length_ms(self) -> int:
         """From the first message to the last."""
-        return ((self.end_ns or 0) - (self.start_ns or 0)) // _NS
+        return (self._end_ns - self._start_ns) // _NS
 
     def count(self, topic: str) -> int:
         """Return how many pictures a topic has."""
-        return sum(self.counts[number] for number in self._decoders if self.channels[number].topic == topic)
+        return sum(file.count(topic) for file in self._files)
 
     def require_pictures(self) -> None:
         """Make sure that there are pictures, at times.
@@ -120,13 +178,17 @@ class ForeignFile(ChunkedFile):
             RecordingError: if not; it names what is there.
         """
         if not self.topics:
-            there = sorted(f"{channel.topic} ({self._schema_name(channel)})" for channel in self.channels.values())
+            there = {
+                f"{channel.topic} ({file.schema_name(channel)})"
+                for file in self._files
+                for channel in file.channels.values()
+            }
             raise RecordingError(
                 f"{self.path}: expected topics of foxglove.CompressedImage or sensor_msgs/CompressedImage, found "
-                + (", ".join(there) or "no topics")
-                + "".join(f"; {word}" for word in self.damage)
+                + (", ".join(sorted(there)) or "no topics")
+                + "".join(f"; {word}" for file in self._files for word in file.damage)
             )
-        if not self.end_ns:
+        if not self._end_ns:
             raise RecordingError(f"{self.path}: expected messages with the time at which they were logged, found none")
 
     def pictures(self, topic: str | None = None) -> Iterator[Picture]:
@@ -138,7 +200,7 @@ class ForeignFile(ChunkedFile):
         Raises:
             RecordingError: at the end, if not all could be read; it says what is lost.
         """
-        lost = list(self.damage)
+        lost = [word for file in self._files for word in file.damage]
         unread = 0
 
         @contextmanager
@@ -148,36 +210,32 @@ class ForeignFile(ChunkedFile):
             except RecordingError as error:
                 lost.append(str(error))
 
-        for _, message in in_order_of_time([self], losing):
-            channel = message.channel
-            if channel.id not in self._decoders or topic not in {None, channel.topic}:
+        for number, message in in_order_of_time(self._files, losing):
+            file, channel = self._files[number], message.channel
+            if channel.id not in file.decoders or topic not in {None, channel.topic}:
                 continue
             try:
-                yield self._picture(message)
+                yield file.picture(message)
             except (ForeignImageError, ImageHeaderError) as error:
                 unread += 1
                 if unread <= _NAMED:
                     when = format_event_time(message.log_ns // _NS)
                     lost.append(
-                        f"{self.path}, {channel.topic} at {when}: expected a JPEG, PNG or WebP picture in "
-                        f"{self._schema_name(channel)}, found another: {error}"
+                        f"{file.path}, {channel.topic} at {when}: expected a JPEG, PNG or WebP picture in "
+                        f"{file.schema_name(channel)}, found another: {error}"
                     )
         if unread > _NAMED:
             lost.append(f"and {unread - _NAMED} more")
         if lost:
             raise RecordingError("; ".join(lost))
 
-    def _picture(self, message: Logged) -> Picture:
-        image = self._decoders[message.channel.id](message.data)
-        shape = read_image_header(image.data)
-        log_ms = message.log_ns // _NS
-        own_ms = image.time_ms
-        event_ms = own_ms if own_ms is not None and abs(own_ms - log_ms) <= _NEAR_MS else log_ms
-        return Picture(message.channel.topic, log_ms, event_ms, image.data, shape.format)
+    @property
+    def _start_ns(self) -> int:
+        return min((file.start_ns for file in self._files if file.start_ns is not None), default=0)
 
-    def _schema_name(self, channel: Channel) -> str:
-        schema = self.schemas.get(channel.schema_id)
-        return f"{schema.name if schema else 'no schema'}, {channel.message_encoding}"
+    @property
+    def _end_ns(self) -> int:
+        return max((file.end_ns or 0 for file in self._files), default=0)
 
 
 class ForeignRecording:

@@ -84,10 +84,10 @@ class TopicReader:
         keyframes = await self._keyframes(about, busy, there, log_ends, to_ms)
         found = {task: keyframes.start(task, about.from_ms, there) for task in busy}
         starts = {task: start for task, start in found.items() if start is not None}
-        choice = Choice(about=about, to_ms=to_ms, starts=starts)
+        choice = Choice(about=about, to_ms=to_ms, starts=starts, reached=keyframes.reached)
         begins = await self._begins(choice, log_begins, log_ends)
         wanted = {place: end for place, end in log_ends.items() if self._is_wanted(place, about)}
-        ends = await self._ends(to_ms, wanted)
+        ends = await self._ends(choice, wanted)
         remarks = [in_words(task, start, about.from_ms) for task, start in found.items()]
         remarks += [*keyframes.unreadable, *await self._expired(choice, log_begins, begins)]
         return Plan(choice=choice, begins=begins, ends=ends, remarks=tuple(remarks))
@@ -188,13 +188,18 @@ class TopicReader:
                 found[place] = min(found[place], offset)
         return found
 
-    async def _ends(self, to_ms: int | None, log_ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    async def _ends(self, choice: Choice, log_ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        to_ms = choice.to_ms
         if to_ms is None:
             return dict(log_ends)
         found: dict[TopicPartition, int] = {}
         for kind, places in self._places.items():
             wanted = [place for place in places if place in log_ends]
             found |= await self._at(wanted, to_ms + SLACK_MS if kind in OUTPUTS else to_ms, log_ends)
+            if kind in {"texts", "frames"}:
+                # A producer's clock that is fast ends a range by time too early.
+                for place in wanted:
+                    found[place] = max(found[place], min(choice.end_of(kind, place.partition), log_ends[place]))
         return found
 
     async def _expired(self, choice: Choice, log_begins: Mapping[TopicPartition, int], begins: Begins) -> list[str]:

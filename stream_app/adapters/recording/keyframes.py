@@ -16,7 +16,7 @@ from stream_app.core.event_time import format_event_time
 from stream_app.core.journal import JournalReset
 from stream_app.core.types import Side
 from stream_app.wire.checkpoints import state_key
-from stream_app.wire.journal import JournalError, decode_journal
+from stream_app.wire.journal import JournalError, NewerJournalError, beginning_of, decode_journal
 
 if TYPE_CHECKING:
     from stream_app.replay.recording import TopicRecord
@@ -51,6 +51,9 @@ class Keyframes:
         self._resets: dict[int, list[tuple[int, JournalReset]]] = {}
         #: Those that this version cannot read, in words.
         self.unreadable: list[str] = []
+        self._newer: set[bytes] = set()
+        #: By task, the texts and frames below these offsets have their places in steps that were noted.
+        self.reached: dict[int, tuple[int, int]] = {}
 
     @property
     def tasks(self) -> dict[int, list[Start]]:
@@ -61,12 +64,22 @@ class Keyframes:
         """Take note of a journal record; of other deployments' nothing is kept."""
         try:
             read = decode_journal(record.value or b"")
+        except NewerJournalError as error:
+            self._note_newer(record, error)
+            return
         except JournalError:
             return
         if record.key != state_key(self._deployment, read.partition):
             return
         resets = [(record.timestamp, entry) for entry in read.entries if isinstance(entry, JournalReset)]
+        beginning = beginning_of(read)
+        if beginning is not None:
+            # What a task's first step took in is as if it had been reset to there.
+            resets.append((record.timestamp, JournalReset(beginning[0].next_text, beginning[0].next_frame)))
         self._resets.setdefault(read.partition, []).extend(resets)
+        if read.step is not None:
+            text, frame = self.reached.get(read.partition, (0, 0))
+            self.reached[read.partition] = (max(text, read.step.next_text), max(frame, read.step.next_frame))
         if read.keyframe is None:
             return
         try:
@@ -88,6 +101,13 @@ class Keyframes:
             ),
         )
         self._found.setdefault(read.partition, []).append(start)
+
+    def _note_newer(self, record: TopicRecord, error: NewerJournalError) -> None:
+        """Say once for each task what a newer version wrote."""
+        key = record.key or b""
+        if key.startswith(f"{self._deployment}/".encode()) and key not in self._newer:
+            self._newer.add(key)
+            self.unreadable.append(f"record {record.partition}/{record.offset} of the journal, and maybe more: {error}")
 
     def start(self, task: int, from_ms: int, begins: Begins, *, to_ms: int | None = None) -> Start | None:
         """Return the newest keyframe at or before a time, else the first after it; of those whose inputs are there.

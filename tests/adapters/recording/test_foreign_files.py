@@ -9,7 +9,8 @@ import pytest
 from mcap.writer import CompressionType, IndexType, Writer
 
 from stream_app.adapters.feed import FeedError, Shot
-from stream_app.adapters.recording.foreign import ForeignFile, Picture
+from stream_app.adapters.recording.chunks import ChunkedFile
+from stream_app.adapters.recording.foreign import ForeignFile, Picture, is_foreign
 from stream_app.adapters.recording.foreign_images import ForeignImage, ForeignImageError, decoder_of
 from stream_app.core.admit import admit
 from stream_app.core.settings import Semantic
@@ -133,7 +134,7 @@ def test_a_file_cut_anywhere_is_read_as_far_as_it_goes_and_the_loss_is_said(tmp_
 def test_damage_that_only_the_codec_can_see_is_said(tmp_path: Path) -> None:
     options = {"compression": CompressionType.LZ4, "enable_crcs": False}
     content = write(tmp_path / "a.mcap", "ros2", TWO, **options).read_bytes()
-    with ForeignFile(tmp_path / "a.mcap") as file:
+    with ChunkedFile(tmp_path / "a.mcap") as file:
         place = file.chunks[0]
     damaged = tmp_path / "b.mcap"
     seen = 0
@@ -185,6 +186,53 @@ def test_a_topic_of_a_file_is_footage(tmp_path: Path) -> None:
     assert [shot.offset_ms for shot in shots_of(f"{path}#/front/image", fps=4)] == [0, 360]
     one = write(tmp_path / "one.mcap", "ros2", TWO[:1])
     assert shots_of(str(one)) == [Shot(PICTURES[0], "image/jpeg", 0)]
+
+
+def split(folder: Path) -> Path:
+    """Write what is in TWO as split bags are, the names in another order than the times."""
+    folder.mkdir()
+    (folder / "metadata.yaml").write_text("rosbag2_bagfile_information:\n", "utf-8")
+    for number, pictures in ((1, TWO[:2]), (0, TWO[2:5]), (2, TWO[5:])):
+        write(folder / f"drive_{number}.mcap", "ros2", pictures)
+    return folder
+
+
+def test_a_folder_of_files_in_a_row_is_as_one_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "whole.mcap", "ros2", TWO)
+    folder = split(tmp_path / "drive")
+    assert is_foreign(folder)
+    assert pictures_of(folder) == pictures_of(path)
+    with ForeignFile(path) as whole, ForeignFile(folder) as row:
+        for name in ("topics", "start_ms", "length_ms", "is_recording"):
+            assert getattr(row, name) == getattr(whole, name)
+        assert [row.count(topic) for topic in row.topics] == [whole.count(topic) for topic in whole.topics] == [3, 3]
+    assert shots_of(f"{folder}#/rear/image") == shots_of(f"{path}#/rear/image")
+    assert open_source(f"{folder}#/rear/image").length_ms == open_source(f"{path}#/rear/image").length_ms
+    with pytest.raises(FeedError, match=f"expected the topic of its pictures, as in {folder}#/front/image"):
+        open_source(str(folder))
+    recordings_of = [open_recording(one, Beside(zone="yard")) for one in (folder, path)]
+    assert list(recordings_of[0].records()) == list(recordings_of[1].records())
+    assert (recordings_of[0].about.from_ms, recordings_of[0].about.to_ms) == (START_MS, START_MS + 501)
+
+
+def test_of_a_folder_what_can_be_read_is_and_the_file_with_the_loss_is_named(tmp_path: Path) -> None:
+    folder = split(tmp_path / "drive")
+    damaged = folder / "drive_1.mcap"
+    damaged.write_bytes(damaged.read_bytes()[:-3_000])
+    found, lost = pictures_of(folder)
+    assert [picture.data for picture in found][-4:] == PICTURES[2:]
+    assert str(damaged) in lost
+
+
+def test_a_folder_with_other_files_too_is_not_taken_for_files_of_another_tool(tmp_path: Path) -> None:
+    folder = split(tmp_path / "drive")
+    (folder / "words.mcap").write_bytes(b"words")
+    assert not is_foreign(folder)
+    assert not is_foreign(tmp_path)
+    with pytest.raises(RecordingError, match="expected MCAP files, found none"):
+        ForeignFile(tmp_path)
+    with pytest.raises(RecordingError, match=r"words.mcap: expected an MCAP file"):
+        ForeignFile(folder)
 
 
 def test_a_file_that_is_no_camera_is_refused_with_what_it_has(tmp_path: Path) -> None:

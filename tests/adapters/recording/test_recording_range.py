@@ -96,6 +96,31 @@ def test_a_range_holds_the_inputs_that_a_reset_in_it_goes_back_to(
     assert (start.text, start.frame) == expected
 
 
+def _first_step(at_ms: int, *, sequence: int) -> TopicRecord:
+    """A record with a keyframe that needs no input, of a step that began at text 3 and frame 30."""
+    whole = json.loads(keyframe(at_ms, text=4, frame=40, offset=6).value or b"")
+    step = {"sequence": sequence, "stream_ms": 0, "next_text": 4, "next_frame": 40}
+    entries = [["switch", "5e" * 32, "7a" * 32, 3, 30], ["text", 3, 35]]
+    value = json.dumps(whole | {"entries": entries, "step": step}).encode()
+    return record(6, at_ms, value, key=f"vigil/{TASK}".encode())
+
+
+@pytest.mark.parametrize(("sequence", "expected"), [(12, (3, 30)), (13, (4, 40))])
+def test_a_range_holds_all_inputs_of_a_task_s_first_step(sequence: int, expected: tuple[int, int]) -> None:
+    """2 entries and 10 frames have 12 numbers; a step of a task that began earlier has higher ones."""
+    start = _keyframes(_first_step(START_MS + 5, sequence=sequence)).start(TASK, START_MS, {})
+    assert start is not None
+    assert (start.text, start.frame) == expected
+
+
+def test_what_a_newer_version_wrote_in_the_journal_is_said_once_a_task() -> None:
+    newer = [record(n, START_MS, b'{"schema": 2}', key=key) for n, key in enumerate((b"vigil/3", b"vigil/3", b"e/3"))]
+    found = _keyframes(*newer, *_THREE)
+    (words,) = found.unreadable
+    assert words.startswith("record 0/0 of the journal, and maybe more: journal schema: expected 1, found 2: a newer")
+    assert found.start(TASK, START_MS, {}) is not None
+
+
 def test_what_is_no_keyframe_of_the_deployment_starts_nothing() -> None:
     broken = json.dumps({"schema": 1, "partition": TASK, "entries": [], "keyframe": {"checkpoint": "AAAA"}}).encode()
     found = _keyframes(
@@ -166,6 +191,26 @@ def test_inputs_begin_with_what_the_keyframe_needs_and_end_with_the_range(kind: 
     # A keyframe behind the beginning takes nothing of the range away.
     assert is_in(0, START_MS, _THREE[2])
     assert not is_in(lowest, START_MS, *_THREE, partition=0)
+
+
+@pytest.mark.parametrize("kind", ["frames", "texts"])
+def test_inputs_of_the_range_s_steps_belong_to_it_whatever_their_time(kind: Kind) -> None:
+    """As where a producer stamps them, and its clock is an hour slow or fast."""
+    lowest = 2 if kind == "texts" else 20
+    whole = json.loads(_THREE[1].value or b"")
+    step = {"sequence": 1, "stream_ms": 0, "next_text": lowest + 5, "next_frame": lowest + 5}
+    value = json.dumps(whole | {"step": step}).encode()
+    found = _keyframes(msgspec.structs.replace(_THREE[1], value=value), *_THREE[2:])
+    start = found.start(TASK, START_MS, {})
+    assert start is not None
+    assert found.reached == {TASK: (lowest + 5, lowest + 5)}
+    wanted = about(partitions=(TASK,))
+    choice = Choice(about=wanted, to_ms=wanted.to_ms, starts={TASK: start}, reached=found.reached)
+    for hours, expected in ((-1, [False, True, True, True]), (1, [False, True, True, False])):
+        at_ms = START_MS + hours * 3_600_000
+        offsets = (lowest - 1, lowest, lowest + 4, lowest + 5)
+        records = [record(offset, at_ms, b"x", partition=TASK) for offset in offsets]
+        assert [choice.of(kind, one) is not None for one in records] == expected
 
 
 def test_the_journal_begins_with_the_keyframe_and_is_the_tasks_own() -> None:
