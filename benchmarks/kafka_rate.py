@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -166,7 +167,11 @@ async def _read_to_end(source: FaustSource, shell: Shell, backlog: Backlog) -> N
 
 
 async def read_beside_recorder(connection: Connection, backlog: Backlog, deployment: str) -> float:
-    """Read a backlog as a worker does, while `vigil record` reads the same; return the worker's records per second."""
+    """Read a backlog as a worker does, while `vigil record` reads the same; return the worker's records per second.
+
+    Raises:
+        RuntimeError: if the recorder does not record: then nothing was measured.
+    """
     with tempfile.TemporaryDirectory(prefix="vigil-bench-") as folder:
         recorder = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "stream_app", "record", "--follow", "--out", f"{folder}/out"),
@@ -177,11 +182,23 @@ async def read_beside_recorder(connection: Connection, backlog: Backlog, deploym
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            # It begins to read at once; the worker joins a group first, which takes longer.
-            return await read_with_worker(connection, backlog, deployment)
+            async with asyncio.timeout(STUCK_S):
+                while not _recorded_bytes(folder) and recorder.returncode is None:  # noqa: ASYNC110 - another process's
+                    await asyncio.sleep(0.1)
+            rate = await read_with_worker(connection, backlog, deployment)
+            is_recording = recorder.returncode is None
         finally:
-            recorder.send_signal(signal.SIGINT)
-            await recorder.wait()
+            if recorder.returncode is None:
+                recorder.send_signal(signal.SIGINT)
+            status = await recorder.wait()
+        if status or not is_recording:
+            message = f"expected a recorder at work to the worker's end, found one that ended with status {status}"
+            raise RuntimeError(message)
+        return rate
+
+
+def _recorded_bytes(folder: str) -> int:
+    return sum(path.stat().st_size for path in Path(folder).rglob("*.mcap"))
 
 
 def _setting(setting: str, topics: Topics, name: str) -> tuple[str, str]:
