@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -59,7 +60,8 @@ _SETTINGS = {
 class Night(NamedTuple):
     """A deployment that a worker has worked on, what is on its topics, and what was recorded meanwhile.
 
-    ``keyframe`` is the checkpoint that the journal holds behind the first half, ``second_ms`` when the other one began.
+    ``keyframe`` is the checkpoint that the journal holds behind the first half, ``second_ms`` when the other one began,
+    ``niceness`` the recorder's.
     """
 
     deployment: Deployment
@@ -68,6 +70,7 @@ class Night(NamedTuple):
     followed: Path
     keyframe: Checkpoint
     second_ms: int
+    niceness: int
 
     def run(self, *arguments: str) -> "Ended":
         return run(*arguments, *(self.options if arguments[0] == "record" else ()))
@@ -99,7 +102,7 @@ def night(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Night:
     followed = folder / "followed"
     follow = ["record", "--from", "2026-01-01T00:00:00Z", "--follow", "--out", str(followed), *options]
     with (
-        _running(follow, folder / "record.log", signal.SIGINT),
+        _running(follow, folder / "record.log", signal.SIGINT) as recorder,
         _running(["worker", *options], folder / "worker.log", signal.SIGTERM),
     ):
         asyncio.run(_send(deployment, 3))
@@ -111,16 +114,17 @@ def night(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Night:
         _until_judged(deployment, 2 + 2 * (4 + 1))
         _publish_alert(deployment, name)
         _until_followed(followed)
+        niceness = os.getpriority(os.PRIO_PROCESS, recorder.pid)
     topics = _on_topics(deployment)
-    return Night(deployment, options, topics, followed, keyframe, second_ms)
+    return Night(deployment, options, topics, followed, keyframe, second_ms, niceness)
 
 
 @contextmanager
-def _running(arguments: list[str], log: Path, number: signal.Signals) -> Iterator[None]:
+def _running(arguments: list[str], log: Path, number: signal.Signals) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the block ends; its ordinary end is status 0."""
     with log.open("a") as lines, subprocess.Popen([*VIGIL, *arguments], stderr=lines, stdout=lines) as process:
         try:
-            yield
+            yield process
             process.send_signal(number)
             assert process.wait(timeout=60) == 0, log.read_text()
         finally:
@@ -213,6 +217,10 @@ def _until_followed(folder: Path) -> None:
                 return
         time.sleep(0.2)
     raise AssertionError(f"expected the alert in {folder}, found none")
+
+
+def test_whoever_follows_lets_workers_go_first(night: Night) -> None:
+    assert night.niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
 
 
 def test_what_is_followed_beside_a_worker_is_what_a_consumer_reads(night: Night) -> None:
