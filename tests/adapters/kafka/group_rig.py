@@ -1,11 +1,13 @@
 """A member of a consumer group, made by hand: it joins, holds what it was given, and never joins again by itself."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 #: Of the ghosts as well as of the members by hand: none of them may expire while a test looks, in ms.
@@ -63,12 +65,21 @@ async def hand_made_member(bootstrap: str, group: str) -> AsyncIterator[HandMade
     """A member that has not joined yet, and leaves in the end."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
-    member = HandMadeMember(client, await client.coordinator_lookup(CoordinationType.GROUP, group), group)
+    member = HandMadeMember(client, await _coordinator_of(client, group), group)
     try:
         yield member
     finally:
         await member.leave()
         await client.close()
+
+
+async def _coordinator_of(client: AIOKafkaClient, group: str) -> int:
+    """Return the group's broker; one on which no group has ever been makes the topic of their offsets first."""
+    while True:
+        try:
+            return int(await client.coordinator_lookup(CoordinationType.GROUP, group))
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(0.1)
 
 
 async def group_of(bootstrap: str, group: str) -> tuple[str, set[str]]:
