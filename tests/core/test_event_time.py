@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.core.event_time import format_event_time, parse_event_time
+from stream_app.core.event_time import _rest_ms, format_event_time, parse_event_time
 from tests.core.examples import examples
 
 
@@ -44,6 +44,18 @@ def test_a_date_time_is_read_as_milliseconds(text: str, expected: int) -> None:
 def test_anything_else_is_refused_with_what_was_expected_and_found(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_event_time(text)
+
+
+def test_a_very_long_time_is_read_and_not_remembered() -> None:
+    remembered = _rest_ms.cache_info().currsize
+    assert parse_event_time(f"2026-01-01T00:00:00.5{'0' * 60_000}Z") == 1_767_225_600_500
+    assert _rest_ms.cache_info().currsize == remembered
+
+
+@pytest.mark.parametrize("end", ["+25:00", "?"])
+def test_of_a_very_long_one_that_is_refused_no_more_than_its_beginning_is_told(end: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected an RFC 3339 .{,100}$"):
+        parse_event_time(f"2026-01-01T00:00:00.5{'0' * 60_000}{end}")
 
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
