@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, cast
 
 from aiokafka.partitioner import murmur2
+from msgspec.structs import replace
 
 from stream_app.config import Operational
 from stream_app.core.checkpoint import decode_checkpoint
@@ -24,7 +26,6 @@ from tests.core.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from random import Random
 
     from stream_app.core.types import RawRecord, Ref
     from tests.core.live import Durable
@@ -227,3 +228,16 @@ def busy_stream(random: Random) -> Stream:
             stream.scores.failing.add((side, offset))
     stream.log = {side: list(raws) for side, raws in logs.items()}
     return stream
+
+
+def busy_recording(seed: int) -> Recorded:
+    """A recording of a busy stream, whose task crashes, is reset and switches."""
+    random = Random(seed)
+    stream = busy_stream(random)
+    live = BusyLive(stream, replace(stream.settings, sample_ms=5), random)
+    return record_live(live.play(), stream.log, random).copy()
+
+
+def journal_of(recorded: Recorded) -> list[JournalRecord]:
+    """The records of its journal, read."""
+    return [decode_journal(one.value or b"") for one in recorded.of("journal")]

@@ -1,10 +1,9 @@
-"""Where verification begins, what it passes over, and what it says of records that a newer version wrote."""
+"""What verification passes over, what it waits for, and what it says of records that a newer version wrote."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from random import Random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,22 +11,16 @@ import pytest
 from msgspec.structs import replace
 
 from stream_app import __version__
-from stream_app.core.journal import JournalSwitch, JournalText
-from stream_app.core.types import Side
 from stream_app.replay.verification_lines import verification_lines
 from stream_app.replay.verify import verify
 from stream_app.wire.journal import (
     JournalKeyframe,
     JournalRecord,
-    beginning_of,
     decode_journal,
     encode_journal,
     is_later_version,
 )
-from tests.core.drive import T0, Raw, raw_frame, raw_text
-from tests.core.live import Live
-from tests.core.streams import Stream
-from tests.replay.recorded import BusyLive, Recorded, busy_stream, record_live
+from tests.replay.recorded import Recorded, busy_recording, journal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,17 +29,6 @@ if TYPE_CHECKING:
     from stream_app.replay.verification import Verification
 
 NEWER = "99.0.0"
-
-
-def _busy(seed: int) -> Recorded:
-    random = Random(seed)
-    stream = busy_stream(random)
-    live = BusyLive(stream, replace(stream.settings, sample_ms=5), random)
-    return record_live(live.play(), stream.log, random).copy()
-
-
-def _journal(recorded: Recorded) -> list[JournalRecord]:
-    return [decode_journal(one.value or b"") for one in recorded.of("journal")]
 
 
 def _write(recorded: Recorded, place: int, record: JournalRecord) -> None:
@@ -61,125 +43,15 @@ def _counted(recorded: Recorded, verdict: Verification) -> None:
         assert counted + verdict.unread == len(recorded.of(kind)), kind
 
 
-# -- a task's first step ----------------------------------------------------------------------------------------------
-
-
-def _contiguous(seed: int) -> Recorded:
-    """A short recording whose topics have a record at every offset, as producers without transactions leave them."""
-    random = Random(seed)
-    stream = Stream(busy_stream(random).settings)
-    logs: dict[Side, list[Raw]] = {Side.TEXT: [], Side.FRAME: []}
-    for number in range(40):
-        side = Side.TEXT if number % 3 == 2 else Side.FRAME
-        make = raw_text if side is Side.TEXT else raw_frame
-        logs[side].append(make(len(logs[side]), T0 + number * 5, event_ms=T0 + number * 5))
-    stream.log = {side: list(raws) for side, raws in logs.items()}
-    live = Live(stream, stream.settings, random)
-    # Neither crashes nor resets: one life, in one piece.
-    live.done.update(("crash", "reset"))
-    return record_live(live.play(), stream.log, random).copy()
-
-
-def _frames_of_first(recorded: Recorded) -> int:
-    beginning = beginning_of(_journal(recorded)[0])
-    assert beginning is not None
-    return beginning[1]
-
-
-def _with_frames_first() -> Recorded:
-    found = (_contiguous(seed) for seed in range(200))
-    return next(one for one in found if _frames_of_first(one) > 1)
-
-
-def test_a_recording_that_lacks_a_frame_of_the_first_step_says_so_and_begins_at_the_keyframe_beside_it() -> None:
-    recorded = _with_frames_first()
-    count = _frames_of_first(recorded)
-    whole = verify(recorded)
-    assert (whole.status, whole.tasks[0].gaps) == ("equal", ())
-    del recorded.topics[("frames", 0)][1]
-    verdict = verify(recorded)
-    (task,) = verdict.tasks
-    assert f"first step took in {count} frames, {count - 1} of which are in the recording" in task.gaps[0].why
-    assert verdict.status != "equal"
-    assert task.before["steps"] == 1
-
-
-def test_a_recording_that_begins_within_the_first_step_is_not_different_and_has_no_gap_there() -> None:
-    recorded = _with_frames_first()
-    held = recorded.topics[("frames", 0)]
-    recorded.topics[("frames", 0)] = held[_frames_of_first(recorded) :]
-    (task,) = verify(recorded).tasks
-    assert task.difference is None
-    assert not any("first step" in gap.why for gap in task.gaps)
-    assert task.before["steps"] >= 1
-
-
-def test_a_recording_whose_texts_begin_within_the_first_step_is_not_different() -> None:
-    found = (_contiguous(seed) for seed in range(200))
-    recorded = next(one for one in found if sum(isinstance(e, JournalText) for e in _journal(one)[0].entries) > 1)
-    del recorded.topics[("texts", 0)][0]
-    (task,) = verify(recorded).tasks
-    assert task.difference is None
-    assert task.before["steps"] >= 1
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_switch_in_the_middle_of_a_life_is_not_taken_for_its_beginning(seed: int) -> None:
-    whole = _busy(seed)
-    journal = _journal(whole)
-    switches = [
-        place
-        for place, record in enumerate(journal)
-        if place > 0 and record.step and record.entries and isinstance(record.entries[0], JournalSwitch)
-        if journal[place - 1].step is not None
-    ]
-    for place in switches:
-        later = whole.copy()
-        del later.topics[("journal", 0)][:place]
-        task = verify(later).tasks[0]
-        assert task.difference is None
-        assert task.before["steps"] >= 1
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_what_was_put_out_twice_in_a_task_s_first_step_is_found(seed: int) -> None:
-    whole = _busy(seed)
-    until_ms = whole.of("journal")[0].timestamp
-    kinds: tuple[Kind, ...] = ("alerts", "decisions", "dead_letters")
-    for kind in kinds:
-        for place in [one for one in whole.topics if one[0] == kind]:
-            first = whole.topics[place][0]
-            if first.timestamp > until_ms:
-                continue
-            twice = whole.copy()
-            later = [replace(one, offset=one.offset + 1) for one in twice.topics[place]]
-            twice.topics[place] = [first, *later]
-            (difference,) = verify(twice).differences
-            assert (difference.what, difference.expected) == (kind, "each output once")
-
-
-def test_a_beginning_has_as_many_places_as_it_has_numbers() -> None:
-    record = _journal(_with_frames_first())[0]
-    assert record.step is not None
-    assert beginning_of(record) is not None
-    for step in (
-        None,
-        replace(record.step, sequence=len(record.entries) - 1 or 10**6),
-        replace(record.step, sequence=record.step.sequence + 1),
-    ):
-        assert beginning_of(replace(record, step=step)) is None
-    assert beginning_of(replace(record, entries=record.entries[1:])) is None
-
-
 # -- what a newer version wrote ---------------------------------------------------------------------------------------
 
 
 def _keyframes(recorded: Recorded) -> list[int]:
-    return [place for place, record in enumerate(_journal(recorded)) if record.keyframe is not None]
+    return [place for place, record in enumerate(journal_of(recorded)) if record.keyframe is not None]
 
 
 def _newer_keyframe(recorded: Recorded, place: int, version: str = NEWER) -> None:
-    record = _journal(recorded)[place]
+    record = journal_of(recorded)[place]
     assert record.keyframe is not None
     assert record.epoch is not None
     data = bytes([3]) + record.keyframe.checkpoint[1:]
@@ -190,8 +62,8 @@ def _newer_keyframe(recorded: Recorded, place: int, version: str = NEWER) -> Non
 def _one_life(seed: int = 0) -> Recorded:
     """A recording with several keyframes behind one another, and no reset behind the first of them."""
     for number in range(seed, seed + 100):
-        recorded = _busy(number)
-        journal = _journal(recorded)
+        recorded = busy_recording(number)
+        journal = journal_of(recorded)
         resets = [place for place, record in enumerate(journal) if record.step is None]
         if len([place for place in _keyframes(recorded) if place > max(resets, default=0)]) >= 6:
             return recorded
@@ -229,7 +101,7 @@ def test_keyframes_that_cannot_be_used_are_counted_in_one_gap() -> None:
     (gap,) = verdict.tasks[0].gaps
     journal = recorded.of("journal")
     assert (gap.unusable, gap.until_ms) == (2, journal[last].timestamp)
-    step = _journal(recorded)[first].step
+    step = journal_of(recorded)[first].step
     assert step is not None
     assert (gap.sequence, gap.stream_ms) == (step.sequence, step.stream_ms)
     (line,) = [line for line in verification_lines(verdict) if "GAP" in line]
@@ -303,7 +175,7 @@ def test_a_journal_of_a_newer_version_alone_is_incomplete_from_the_beginning() -
 
 def _with_a_later_setting(recorded: Recorded, place: int, version: str) -> None:
     """Give a record's keyframe a setting that this version does not know, and its epoch a version."""
-    record = _journal(recorded)[place]
+    record = journal_of(recorded)[place]
     assert record.keyframe is not None
     assert record.epoch is not None
     state = msgspec.msgpack.decode(zlib.decompress(record.keyframe.checkpoint[1:]))
@@ -326,7 +198,7 @@ def test_a_setting_of_a_later_version_in_a_keyframe_is_a_gap_if_a_later_version_
 def test_a_setting_of_a_later_version_in_the_journal_is_a_gap_if_a_later_version_wrote_it(
     version: str, status: str
 ) -> None:
-    recorded = _busy(0)
+    recorded = busy_recording(0)
     said = json.loads(recorded.of("journal")[0].value or b"")
     said["epoch"]["version"] = version
     said["entries"][0][-1]["new_ms"] = 5
@@ -381,7 +253,7 @@ def test_outputs_of_a_newer_version_are_a_gap_and_no_difference(
 ) -> None:
     tried = 0
     for seed in range(20):
-        recorded = _busy(seed)
+        recorded = busy_recording(seed)
         since_ms = recorded.of("journal")[1].timestamp + 10
         for topic in [one for one in recorded.topics if one[0] == kind]:
             records = recorded.topics[topic]
