@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from stream_app.core.types import RawRecord, Ref
+    from stream_app.replay.verification import Verification
     from tests.core.live import Durable
 
 TOPICS = topics_of(Operational())
@@ -230,14 +232,27 @@ def busy_stream(random: Random) -> Stream:
     return stream
 
 
-def busy_recording(seed: int) -> Recorded:
-    """A recording of a busy stream, whose task crashes, is reset and switches."""
+@cache
+def _busy_recording(seed: int) -> Recorded:
     random = Random(seed)
     stream = busy_stream(random)
     live = BusyLive(stream, replace(stream.settings, sample_ms=5), random)
-    return record_live(live.play(), stream.log, random).copy()
+    return record_live(live.play(), stream.log, random)
+
+
+def busy_recording(seed: int) -> Recorded:
+    """A recording of a busy stream, whose task crashes, is reset and switches; one's own, to be changed."""
+    return _busy_recording(seed).copy()
 
 
 def journal_of(recorded: Recorded) -> list[JournalRecord]:
     """The records of its journal, read."""
     return [decode_journal(one.value or b"") for one in recorded.of("journal")]
+
+
+def require_each_output_counted(recorded: Recorded, verdict: Verification) -> None:
+    """Make sure that the verification of its one task says of each recorded output what became of it."""
+    (task,) = verdict.tasks
+    for kind in ("alerts", "decisions", "dead_letters"):
+        counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
+        assert counted + verdict.unread == len(recorded.of(kind)), kind

@@ -20,13 +20,12 @@ from stream_app.wire.journal import (
     encode_journal,
     is_later_version,
 )
-from tests.replay.recorded import Recorded, busy_recording, journal_of
+from tests.replay.recorded import Recorded, busy_recording, journal_of, require_each_output_counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from stream_app.replay.recording import Kind, TopicRecord
-    from stream_app.replay.verification import Verification
 
 NEWER = "99.0.0"
 
@@ -34,13 +33,6 @@ NEWER = "99.0.0"
 def _write(recorded: Recorded, place: int, record: JournalRecord) -> None:
     records = recorded.topics[("journal", 0)]
     records[place] = replace(records[place], value=encode_journal(record))
-
-
-def _counted(recorded: Recorded, verdict: Verification) -> None:
-    (task,) = verdict.tasks
-    for kind in ("alerts", "decisions", "dead_letters"):
-        counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
-        assert counted + verdict.unread == len(recorded.of(kind)), kind
 
 
 # -- what a newer version wrote ---------------------------------------------------------------------------------------
@@ -89,7 +81,7 @@ def test_a_keyframe_of_a_newer_version_is_a_gap_up_to_the_next_one_and_is_said_t
         "version of Vigil wrote it"
     )
     assert (gap.unusable, gap.until_ms) == (0, recorded.of("journal")[following].timestamp)
-    _counted(recorded, verdict)
+    require_each_output_counted(recorded, verdict)
 
 
 def test_keyframes_that_cannot_be_used_are_counted_in_one_gap() -> None:

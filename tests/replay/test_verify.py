@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from tests.core.examples import examples
 from tests.core.live import Live
 from tests.core.streams import Stream, semantics, streams
 from tests.replay.changes import CHANGES
-from tests.replay.recorded import BusyLive, Recorded, busy_stream, record_live
+from tests.replay.recorded import Recorded, busy_recording, record_live, require_each_output_counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,20 +92,17 @@ def test_a_recording_that_begins_and_ends_in_the_middle_is_equal_too_and_what_li
 @pytest.mark.parametrize("seed", range(12))
 def test_outputs_of_another_life_around_a_recording_s_ends_are_no_difference(seed: int) -> None:
     """A reset repeats names and places in the order; its journal record may lie where the recording does not reach."""
-    whole = _busy(seed)
+    whole = busy_recording(seed)
     for reset in [one for one in whole.of("journal") if decode_journal(one.value or b"").step is None]:
         for from_ms, to_ms in ((0, reset.timestamp), (reset.timestamp + 1, whole.about.to_ms)):
             recorded = whole.between(from_ms, to_ms, slack_ms=60)
             verdict = verify(recorded)
             assert [difference.words() for difference in verdict.differences] == []
-            (task,) = verdict.tasks
-            for kind in ("alerts", "decisions", "dead_letters"):
-                counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
-                assert counted == len(recorded.of(kind)), kind
+            require_each_output_counted(recorded, verdict)
 
 
 def test_letting_go_of_an_output_of_an_earlier_life_leaves_the_one_at_its_place_in_the_order() -> None:
-    recorded = _busy(1)
+    recorded = busy_recording(1)
     record = recorded.of("decisions")[0]
     older, newer = (read_output("decisions", record, recorded.about) for _ in range(2))
     assert older is not None
@@ -124,16 +120,8 @@ def test_letting_go_of_an_output_of_an_earlier_life_leaves_the_one_at_its_place_
     assert outputs.find(0, "decisions", newer.name) is newer
 
 
-@cache
-def _busy(seed: int) -> Recorded:
-    random = Random(seed)
-    stream = busy_stream(random)
-    live = BusyLive(stream, replace(stream.settings, sample_ms=5), random)
-    return record_live(live.play(), stream.log, random)
-
-
 def test_a_busy_recording_has_in_it_what_the_changes_change() -> None:
-    tasks = [verify(_busy(seed)).tasks[0] for seed in range(10)]
+    tasks = [verify(busy_recording(seed)).tasks[0] for seed in range(10)]
     assert {task.status for task in tasks} == {"equal"}
     verified = [task.verified for task in tasks]
     kinds = ("steps", "keyframes", "texts", "frames", "alerts", "decisions", "dead_letters")
@@ -146,7 +134,7 @@ def test_each_change_to_a_recording_is_found_and_named(what: str, seed: int) -> 
     change, shown_as = CHANGES[what]
     found = []
     for number in range(seed * 10, seed * 10 + 6):
-        recorded = _busy(number).copy()
+        recorded = busy_recording(number).copy()
         if change(recorded, Random(number)):
             verdict = verify(recorded)
             assert verdict.status == "different", (what, number)
@@ -195,7 +183,7 @@ class _Torn:
 
 
 def test_of_a_torn_recording_what_was_read_is_verified_and_the_rest_is_said_to_be_missing() -> None:
-    whole = _busy(1)
+    whole = busy_recording(1)
     number = len(list(whole.records()))
     verdict = verify(_Torn(whole, number * 2 // 3))
     assert (verdict.status, verdict.torn) == ("incomplete", "chunk 7: expected CRC 1, found 2")
@@ -203,7 +191,7 @@ def test_of_a_torn_recording_what_was_read_is_verified_and_the_rest_is_said_to_b
 
 
 def test_a_torn_recording_is_read_again_after_a_reset_that_went_back_as_far_as_it_goes() -> None:
-    whole = _busy(5)
+    whole = busy_recording(5)
     resets = [one.timestamp for one in whole.of("journal") if decode_journal(one.value or b"").step is None]
     until = sum(record.timestamp <= resets[-1] + 200 for _, record in whole.records())
     verdict = verify(_Torn(whole, until))
@@ -211,7 +199,7 @@ def test_a_torn_recording_is_read_again_after_a_reset_that_went_back_as_far_as_i
 
 
 def test_a_recording_without_a_journal_is_not_different_though_names_come_twice() -> None:
-    recorded = _busy(1).copy()
+    recorded = busy_recording(1).copy()
     letters = [read_output("dead_letters", one, recorded.about) for one in recorded.of("dead_letters")]
     assert len({letter.name for letter in letters if letter is not None}) < len(letters)
     recorded.topics[("journal", 0)] = []
@@ -224,7 +212,7 @@ def test_a_reset_back_to_what_lies_before_the_recording_is_a_gap_and_no_differen
     seed: int, *, is_partial: bool
 ) -> None:
     """All that its first step took in may be missing, or a part of it; later keyframes can be begun from."""
-    whole = _busy(seed)
+    whole = busy_recording(seed)
     journal = [(one.timestamp, decode_journal(one.value or b"")) for one in whole.of("journal")]
     last_reset_ms = max(time_ms for time_ms, record in journal if record.step is None)
     gaps: list[Gap] = []
@@ -232,17 +220,14 @@ def test_a_reset_back_to_what_lies_before_the_recording_is_a_gap_and_no_differen
         recorded = whole.between(from_ms, whole.about.to_ms)
         verdict = verify(recorded)
         assert [difference.words() for difference in verdict.differences] == []
-        (task,) = verdict.tasks
-        for kind in ("alerts", "decisions", "dead_letters"):
-            counted = sum(counts.get(kind, 0) for counts in (task.verified, task.before, task.after))
-            assert counted == len(recorded.of(kind)), kind
-        gaps += task.gaps
+        require_each_output_counted(recorded, verdict)
+        gaps += verdict.tasks[0].gaps
     assert any("a reset went back to" in gap.why for gap in gaps) == is_partial
     assert gaps
 
 
 def test_a_task_that_began_and_then_had_nothing_to_do_does_not_make_a_recording_incomplete() -> None:
-    recorded = _busy(0).copy()
+    recorded = busy_recording(0).copy()
     recorded.about = replace(recorded.about, partitions=(0, 1))
     beginning = _read(recorded.of("journal")[0])
     assert beginning.step is not None
@@ -279,14 +264,14 @@ def test_a_journal_without_digests_is_verified_without_and_that_is_said() -> Non
     def older(step: JournalStep | None) -> JournalStep | None:
         return step and replace(step, inputs=UNSET, outputs=UNSET)
 
-    verdict = verify(_without(_busy(1).copy(), step=older))
+    verdict = verify(_without(busy_recording(1).copy(), step=older))
     task = verdict.tasks[0]
     assert verdict.status == "equal"
     assert task.without_digests == task.verified["steps"] > 0
 
 
 def test_without_a_keyframe_nothing_is_verified_and_the_verdict_is_not_equal() -> None:
-    whole = _busy(1)
+    whole = busy_recording(1)
     reset_ms = next(one.timestamp for one in whole.of("journal") if decode_journal(one.value or b"").step is None)
     later = whole.between(0, reset_ms)
     # Without the task's first step.
@@ -299,7 +284,7 @@ def test_without_a_keyframe_nothing_is_verified_and_the_verdict_is_not_equal() -
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 11, 36, 38])
 def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe(seed: int) -> None:
-    recorded = _busy(seed).copy()
+    recorded = busy_recording(seed).copy()
     journal = recorded.topics[("journal", 0)]
     records = [decode_journal(one.value or b"") for one in journal]
     # Not the first, for then nothing lies before the gap; nor a reset, which has no cut.
@@ -320,7 +305,7 @@ def test_a_journal_of_a_version_without_cuts_is_a_gap_until_the_next_keyframe(se
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 11, 38, 39])
 def test_what_lies_before_a_reset_and_has_no_keyframe_is_of_the_time_before(seed: int) -> None:
-    recorded = _busy(seed).copy()
+    recorded = busy_recording(seed).copy()
     journal = recorded.topics[("journal", 0)]
     # Without the task's first step.
     del journal[0]
@@ -343,14 +328,14 @@ def test_what_lies_before_a_reset_and_has_no_keyframe_is_of_the_time_before(seed
     ],
 )
 def test_a_recording_with_values_left_out_is_refused_before_it_is_read(left_out: dict[str, Any], words: str) -> None:
-    recorded = _busy(1).copy()
+    recorded = busy_recording(1).copy()
     recorded.about = replace(recorded.about, **left_out)
     with pytest.raises(RecordingError, match=words):
         verifying(recorded)
 
 
 def test_other_deployments_on_the_same_topics_change_nothing_and_are_counted() -> None:
-    recorded = _busy(2).copy()
+    recorded = busy_recording(2).copy()
     other = 0
     for topic in [one for one in recorded.topics if one[0] in {"alerts", "decisions", "dead_letters"}]:
         records = recorded.topics[topic]
@@ -372,7 +357,7 @@ def test_other_deployments_on_the_same_topics_change_nothing_and_are_counted() -
 
 
 def test_a_difference_says_task_step_time_what_and_the_inputs_concerned() -> None:
-    recorded = _busy(1).copy()
+    recorded = busy_recording(1).copy()
     assert CHANGES["a bit of a picture"][0](recorded, Random(1))
     (difference,) = verify(recorded).differences
     words = difference.words()
@@ -387,7 +372,7 @@ def _held(follower: Follower) -> int:
 
 
 def test_memory_holds_what_has_not_taken_its_place_and_not_the_recording() -> None:
-    recorded = _busy(4)
+    recorded = busy_recording(4)
     (count,) = {len(recorded.of("frames")) + len(recorded.of("texts"))}
     follower = Follower(recorded.about, 0, lambda _: iter(()))
     most = 0
